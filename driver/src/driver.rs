@@ -1,0 +1,586 @@
+//! The driver: push operations, submit them, take their entries.
+#![allow(unsafe_code, reason = "`submit` is the one unsafe door")]
+
+pub use crate::builder::{Backend, Builder, Capabilities, Choice, Support};
+pub use crate::entry::Entry;
+pub use crate::error::{Full, Refusal, SetupError};
+pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target};
+pub use crate::notify::Notifier;
+pub use crate::stats::Stats;
+pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use crate::builder::Limits;
+use crate::clock::Instant;
+use crate::local::Core;
+use crate::op::{OpCode, OpObject};
+use crate::sink::Sink;
+use crate::sys::{self, Block, Which};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// A thread's door to the kernel: takes operations, gives entries.
+///
+/// `'arena` is how long the operations that are lent to it live. A driver stays on the thread that
+/// made it.
+///
+/// Dropping it forgets what was pushed and not submitted, without touching it, cancels what was
+/// submitted, and returns when the kernel is done with every operation's memory. That may take as
+/// long as a read from a disk takes.
+///
+/// ```compile_fail,E0277
+/// fn is_send<T: Send>() {}
+/// is_send::<completeio_driver::driver::Driver<'static>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<completeio_driver::driver::Driver<'static>>();
+/// ```
+pub struct Driver<'arena> {
+    // Dropped before `core`: the drain may still complete locally.
+    backend: sys::Backend,
+    core: Core,
+    capabilities: Box<Capabilities>,
+    _arena: PhantomData<Cell<&'arena ()>>,
+    _not_send: PhantomData<*const ()>,
+}
+
+/// The largest user data: the kernel's top three bits are the driver's.
+const USER_DATA_BITS: u32 = 61;
+
+/// How long to wait, and for how much.
+///
+/// ```
+/// use completeio_driver::clock::Instant;
+/// use completeio_driver::driver::Wait;
+/// use std::time::Duration;
+///
+/// let wait = Wait::new().at_least(32).until(Instant::now() + Duration::from_millis(1));
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Wait {
+    min: usize,
+    deadline: Option<Instant>,
+}
+
+impl Wait {
+    /// For one completion, without end.
+    pub const fn new() -> Self {
+        Self { min: 1, deadline: None }
+    }
+
+    /// For so many completions; never for more than are in flight or the sink has room for. 0 does
+    /// not wait.
+    pub const fn at_least(mut self, min: usize) -> Self {
+        self.min = min;
+        self
+    }
+
+    /// No longer than until then.
+    pub const fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What [`Driver::prepare_wait`] says to a foreign event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum PreparedWait {
+    /// Do not sleep: entries, or a wake-up, are there. Call `submit`.
+    Ready,
+    /// Sleep until the driver's descriptor is readable, or until then.
+    Until(Option<Instant>),
+}
+
+impl<'arena> Driver<'arena> {
+    /// A driver with the limits that [`Builder`] documents: 1,024 submission entries.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> Result<Self, SetupError> {
+        Self::builder().build()
+    }
+
+    /// Sets the limits first.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn with(
+        limits: &Limits,
+        candidates: &[Backend],
+        choice: Choice,
+    ) -> Result<Self, SetupError> {
+        let core =
+            Core::new(limits.in_flight).map_err(|e| SetupError::os("making the notifier", e))?;
+        let (backend, capabilities) = sys::Backend::choose(limits, &core, candidates, choice)?;
+        let capabilities = Box::new(capabilities);
+        Ok(Self { backend, core, capabilities, _arena: PhantomData, _not_send: PhantomData })
+    }
+
+    /// The backend that was chosen.
+    pub fn backend(&self) -> Backend {
+        self.capabilities.backend
+    }
+
+    /// What the driver stands on, and why.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.core.stats
+    }
+
+    /// How many operations were accepted and have not given their last entry.
+    pub fn in_flight(&self) -> usize {
+        self.core.in_flight() as usize
+    }
+
+    /// A handle that wakes a blocked [`submit`](CompleteIo::submit) from any thread.
+    ///
+    /// ```
+    /// use completeio_driver::driver::{CompleteIo, Driver, Entry};
+    ///
+    /// let mut driver = Driver::new()?;
+    /// let notifier = driver.notifier();
+    /// let thread = std::thread::spawn(move || notifier.notify());
+    /// // SAFETY: nothing is in flight. Returns when the other thread rings.
+    /// unsafe { driver.submit(None, &mut None::<Entry>)? };
+    /// thread.join().unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn notifier(&mut self) -> Notifier {
+        self.core.notified = true;
+        Notifier::new(self.core.shared.clone())
+    }
+
+    /// Hands over what was pushed, and says how a foreign event loop may wait for the driver: until
+    /// its descriptor ([`AsRawFd`]) is readable, at most until the time given. The notifier then
+    /// makes the descriptor readable. After the sleep, call
+    /// [`submit`](CompleteIo::submit) with `Some(Duration::ZERO)`.
+    ///
+    /// # Errors
+    /// As [`submit`](CompleteIo::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](CompleteIo::submit).
+    pub unsafe fn prepare_wait(&mut self) -> io::Result<PreparedWait> {
+        self.check_process()?;
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
+        let woken = self.core.notified && !self.core.shared.flag().prepare_sleep();
+        if woken || self.backend.available(&self.core) > 0 {
+            return Ok(PreparedWait::Ready);
+        }
+        Ok(PreparedWait::Until(self.backend.next_deadline()))
+    }
+
+    /// Winds the driver down: accepts no more operations, cancels what can be cancelled, takes
+    /// entries until nothing is in flight, the sink is full, or the deadline has passed. Returns how
+    /// many operations survive; call it again for the rest. [`resume`](Self::resume) ends it.
+    ///
+    /// ```
+    /// use completeio_driver::clock::Instant;
+    /// use completeio_driver::driver::{CompleteIo, Driver};
+    /// use completeio_driver::op::Timeout;
+    /// use std::time::Duration;
+    ///
+    /// let mut op = Timeout::after(Duration::from_secs(3600));
+    /// let mut driver = Driver::new()?;
+    /// driver.try_push(&mut op, 0).unwrap();
+    /// let mut entry = None;
+    /// // SAFETY: `op` outlives the driver and is not touched while it has it.
+    /// let survivors =
+    ///     unsafe { driver.quiesce(Instant::now() + Duration::from_secs(5), &mut entry)? };
+    /// assert_eq!(survivors, 0);
+    /// assert_eq!(driver.capacity_left(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](CompleteIo::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](CompleteIo::submit).
+    pub unsafe fn quiesce<S: Sink + ?Sized>(
+        &mut self,
+        deadline: Instant,
+        sink: &mut S,
+    ) -> io::Result<usize> {
+        self.core.closed = true;
+        self.check_process()?;
+        if self.backend.cancel(&mut self.core, Which::All).is_err() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
+            let again = self.backend.cancel(&mut self.core, Which::All);
+            debug_assert!(again.is_ok(), "a turn frees every reserved place");
+        }
+        while self.core.in_flight() > 0 && sink.room() > 0 {
+            let wait = Wait::new().at_least(self.in_flight()).until(deadline);
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.submit_until(wait, sink) }?;
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Ok(self.in_flight())
+    }
+
+    /// Accepts operations again after [`quiesce`](Self::quiesce).
+    pub fn resume(&mut self) {
+        self.core.closed = false;
+    }
+
+    /// Attaches a borrowed descriptor, which is then known to be open for `'fd`.
+    ///
+    /// # Errors
+    /// As [`attach`](CompleteIo::attach).
+    pub fn attach_fd<'fd>(&mut self, fd: BorrowedFd<'fd>) -> io::Result<Attached<'fd>> {
+        self.attach(fd.as_raw_fd())?;
+        Ok(Attached::new(fd))
+    }
+
+    fn check_process(&self) -> io::Result<()> {
+        if self.core.shared.is_child() {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, which: Which) -> Result<(), Full<()>> {
+        if self.core.shared.is_child() {
+            return Err(Full::new(()));
+        }
+        self.backend.cancel(&mut self.core, which)?;
+        self.core.stats.cancelled += 1;
+        Ok(())
+    }
+
+    /// Counts an operation, and refuses it if its user data does not fit.
+    #[inline]
+    fn admit(&mut self, user_data: usize) -> bool {
+        self.core.accepted();
+        let fits = (user_data as u64) >> USER_DATA_BITS == 0;
+        if !fits {
+            self.core.refuse(user_data, Refusal::UserData);
+        }
+        fits
+    }
+}
+
+impl AsRawFd for Driver<'_> {
+    /// Readable when a turn has something to do; for foreign event loops, see
+    /// [`Driver::prepare_wait`].
+    fn as_raw_fd(&self) -> RawFd {
+        self.backend.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Driver<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("backend", &self.backend())
+            .field("in_flight", &self.in_flight())
+            .field("stats", &self.core.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The driver's contract: what a user of any backend calls.
+///
+/// Sealed: it names what [`Driver`] does, so that code can be generic over it.
+pub trait CompleteIo<'arena>: sealed::Sealed {
+    /// Attaches a descriptor, so that operations can be directed at it.
+    ///
+    /// A number that was attached before means a new file: what still waits on the old one
+    /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
+    /// non-blocking, and keeps regular files open until they are detached, closed by
+    /// [`Close`](crate::op::Close), attached anew, or the driver is dropped.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open; `InvalidInput` when it lies above
+    /// [`descriptors`](Builder::descriptors).
+    fn attach(&mut self, fd: RawFd) -> io::Result<Fd>;
+
+    /// Detaches a descriptor: call it before closing what may still be waited on. It stays open.
+    ///
+    /// What waits on it completes with `EBADF` in the readiness backend, and goes on on io_uring.
+    fn detach(&mut self, fd: Fd);
+
+    /// Puts a descriptor into the driver's table; what was there before is replaced. The driver
+    /// keeps the file open, so that `fd` itself may be closed.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `id` lies outside the table ([`file_slots`](Builder::file_slots)), else
+    /// the kernel's error.
+    fn register_fd(&mut self, fd: RawFd, id: u32) -> io::Result<FixedFd>;
+
+    /// Puts descriptors into the table, at `first_id` and the places after it, in one call.
+    ///
+    /// # Errors
+    /// As [`register_fd`](Self::register_fd); nothing is registered then.
+    fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()>;
+
+    /// Empties a place of the table.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `id` lies outside the table, `EBADF` when the place is empty.
+    fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()>;
+
+    /// Pushes one operation.
+    ///
+    /// # Errors
+    /// [`Full`] hands it back; nothing else was done.
+    fn try_push<O: OpCode + 'arena>(
+        &mut self,
+        op: &'arena mut O,
+        user_data: usize,
+    ) -> Result<(), Full<&'arena mut O>>;
+
+    /// Pushes one operation of any type.
+    ///
+    /// # Errors
+    /// [`Full`] hands it back; nothing else was done.
+    fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>>;
+
+    /// Pushes a batch from the front of `queue`. What does not fit stays, in order.
+    fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>);
+
+    /// How many operations can be pushed now: free submission places or credits, whichever is less.
+    fn capacity_left(&self) -> usize;
+
+    /// Asks for the cancellation of all operations with this user data.
+    ///
+    /// Each then completes once, with its own result or with `ECANCELED`. The cancellation is no
+    /// entry, and never reaches an operation that is pushed after it. It takes effect at the next
+    /// submit; what was pushed and not submitted is cancelled too.
+    ///
+    /// # Errors
+    /// [`Full`] when the reserved places ([`cancels`](Builder::cancels)) are used up: submit first.
+    fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>>;
+
+    /// Asks for the cancellation of all operations on a descriptor.
+    ///
+    /// # Errors
+    /// As [`try_cancel`](Self::try_cancel).
+    fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>>;
+
+    /// Asks for the cancellation of everything in flight.
+    ///
+    /// # Errors
+    /// As [`try_cancel`](Self::try_cancel).
+    fn try_cancel_all(&mut self) -> Result<(), Full<()>>;
+
+    /// Hands over what was pushed, and collects entries into `sink`.
+    ///
+    /// `None` waits for at least one completion or wake-up; `Some(Duration::ZERO)` never blocks;
+    /// `Some(d)` waits at most `d`, rounded up. Interruptions of the wait are dealt with here.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a sink without room; `Unsupported` in a forked child; else the ring or
+    /// the selector is broken. An operation's own error is in its entry.
+    ///
+    /// # Safety
+    /// This is where the kernel gets the addresses of operations and buffers:
+    /// * Every operation that was pushed, and every buffer it lends, is where it was, and stays
+    ///   there, untouched, until its last entry came out or the driver's drop has returned.
+    /// * A plain descriptor that an operation is directed at is open now, and was not closed and
+    ///   reused since the push.
+    /// * A descriptor, once accepted or opened, is the caller's to close, through `finish` or
+    ///   `dispose`.
+    /// * The driver is not forgotten (`mem::forget`) while operations are in flight, unless they
+    ///   live for ever.
+    unsafe fn submit<S: Sink + ?Sized>(
+        &mut self,
+        timeout: Option<Duration>,
+        sink: &mut S,
+    ) -> io::Result<()>;
+
+    /// The same with all options.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit).
+    unsafe fn submit_until<S: Sink + ?Sized>(
+        &mut self,
+        wait: Wait,
+        sink: &mut S,
+    ) -> io::Result<()>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Driver<'_> {}
+}
+
+impl<'arena> CompleteIo<'arena> for Driver<'arena> {
+    fn attach(&mut self, fd: RawFd) -> io::Result<Fd> {
+        self.check_process()?;
+        sys::check_open(fd)?;
+        self.backend.attach(&mut self.core, fd)?;
+        Ok(Fd::new(fd))
+    }
+
+    fn detach(&mut self, fd: Fd) {
+        if !self.core.shared.is_child() {
+            self.backend.detach(&mut self.core, fd.as_raw_fd());
+        }
+    }
+
+    fn register_fd(&mut self, fd: RawFd, id: u32) -> io::Result<FixedFd> {
+        self.register_fds(&[fd], id)?;
+        Ok(FixedFd::new(id))
+    }
+
+    fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()> {
+        self.check_process()?;
+        for fd in fds {
+            sys::check_open(*fd)?;
+        }
+        self.backend.register(&mut self.core, fds, first_id)
+    }
+
+    fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()> {
+        self.check_process()?;
+        self.backend.unregister(&mut self.core, fd.id())
+    }
+
+    #[inline]
+    fn try_push<O: OpCode + 'arena>(
+        &mut self,
+        op: &'arena mut O,
+        user_data: usize,
+    ) -> Result<(), Full<&'arena mut O>> {
+        if self.capacity_left() == 0 {
+            return Err(Full::new(op));
+        }
+        if self.admit(user_data) {
+            self.backend.push_typed(&mut self.core, NonNull::from(op), user_data);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>> {
+        if self.capacity_left() == 0 {
+            return Err(Full::new(op));
+        }
+        if self.admit(op.user_data()) {
+            self.backend.push(&mut self.core, &op);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>) {
+        let n = self.capacity_left().min(queue.len());
+        for op in queue.drain(..n) {
+            if self.admit(op.user_data()) {
+                self.backend.push(&mut self.core, &op);
+            }
+        }
+    }
+
+    #[inline]
+    fn capacity_left(&self) -> usize {
+        self.backend.capacity_left().min(self.core.credits()) as usize
+    }
+
+    fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>> {
+        self.cancel(Which::UserData(user_data))
+    }
+
+    fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>> {
+        self.cancel(Which::Target(fd.target()))
+    }
+
+    fn try_cancel_all(&mut self) -> Result<(), Full<()>> {
+        self.cancel(Which::All)
+    }
+
+    unsafe fn submit<S: Sink + ?Sized>(
+        &mut self,
+        timeout: Option<Duration>,
+        sink: &mut S,
+    ) -> io::Result<()> {
+        let wait = match timeout {
+            None => Wait::new(),
+            Some(Duration::ZERO) => Wait::new().at_least(0),
+            Some(timeout) => Wait::new().until(Instant::now().saturating_add(timeout)),
+        };
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.submit_until(wait, sink) }
+    }
+
+    unsafe fn submit_until<S: Sink + ?Sized>(
+        &mut self,
+        wait: Wait,
+        sink: &mut S,
+    ) -> io::Result<()> {
+        self.check_process()?;
+        let room = sink.room();
+        if room == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // A wait for more than can come would never end; one for nothing ends at once.
+        let min = wait.min.min(room).min(self.in_flight().max(1));
+        let mut put = 0;
+        loop {
+            let want = min - put;
+            let (block, mut woken) = self.block(want, wait.deadline);
+            // SAFETY: (D1) the caller's contract.
+            let turned = unsafe { self.backend.turn(&mut self.core, block) };
+            if self.core.notified && self.core.shared.flag().awake() {
+                woken = true;
+            }
+            turned?;
+            while put < room {
+                let Some(entry) = self.backend.next(&mut self.core) else { break };
+                put += 1;
+                self.core.completed(&entry);
+                sink.put(entry);
+            }
+            if woken {
+                self.core.stats.wake_ups += 1;
+                return Ok(());
+            }
+            let expired = || wait.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if put >= min || expired() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// How a turn waits for `want` entries, and whether a wake-up is already there instead.
+    #[inline]
+    fn block(&mut self, want: usize, deadline: Option<Instant>) -> (Block, bool) {
+        if want == 0 || self.backend.available(&self.core) >= want {
+            return (Block::Never, false);
+        }
+        if self.core.notified && !self.core.shared.flag().prepare_sleep() {
+            return (Block::Never, true);
+        }
+        match deadline {
+            Some(deadline) => (Block::Until(want, deadline), false),
+            None => (Block::Forever(want), false),
+        }
+    }
+}

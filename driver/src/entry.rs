@@ -1,0 +1,156 @@
+//! What comes back for an operation.
+
+use crate::error::Refusal;
+use std::fmt;
+use std::io;
+
+/// One completion: whose it is, and what the kernel said.
+///
+/// An operation gives exactly one entry, unless it is a multishot: then any number of entries
+/// with [`more`](Self::more) come before the last one. Entries are made by the driver only.
+///
+/// An entry is a plain value: dropping it drops nothing of what it names. Hand it to
+/// [`Op::finish`](crate::op::Op::finish) for the typed output, or to
+/// [`Op::dispose`](crate::op::Op::dispose), which closes the descriptor of an accept or an open
+/// that nobody wants any more.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver, Entry};
+/// use completeio_driver::op::Nop;
+///
+/// let mut op = Nop::new();
+/// let mut driver = Driver::new()?;
+/// driver.try_push(&mut op, 7).unwrap();
+/// let mut entry: Option<Entry> = None;
+/// // SAFETY: `op` outlives the driver and is not touched before its entry came.
+/// unsafe { driver.submit(None, &mut entry)? };
+/// let entry = entry.unwrap();
+/// assert_eq!(entry.user_data(), 7);
+/// assert_eq!(entry.into_result()?, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[non_exhaustive]
+pub struct Entry {
+    user_data: usize,
+    result: i32,
+    buffer: u16,
+    flags: u8,
+}
+
+const MORE: u8 = 1;
+const BUFFER: u8 = 1 << 1;
+const IS_FD: u8 = 1 << 2;
+
+impl Entry {
+    /// The last entry of an operation.
+    #[inline]
+    pub(crate) fn last(user_data: usize, result: i32, is_fd: bool) -> Self {
+        let flags = if is_fd { IS_FD } else { 0 };
+        Self { user_data, result, buffer: 0, flags }
+    }
+
+    /// An entry with what the kernel says beside the result.
+    #[cfg(io_uring)]
+    #[inline]
+    pub(crate) fn shot(
+        user_data: usize,
+        result: i32,
+        is_fd: bool,
+        more: bool,
+        buffer: Option<u16>,
+    ) -> Self {
+        let mut entry = Self::last(user_data, result, is_fd);
+        if more {
+            entry.flags |= MORE;
+        }
+        if let Some(id) = buffer {
+            entry.buffer = id;
+            entry.flags |= BUFFER;
+        }
+        entry
+    }
+
+    /// The entry of an operation that was refused when it was encoded.
+    pub(crate) fn refused(user_data: usize, refusal: Refusal) -> Self {
+        Self::last(user_data, refusal.code(), false)
+    }
+
+    /// The number given at the push.
+    #[inline]
+    pub fn user_data(&self) -> usize {
+        self.user_data
+    }
+
+    /// Whether more entries of the same operation follow: it is still in flight.
+    #[inline]
+    pub fn more(&self) -> bool {
+        self.flags & MORE != 0
+    }
+
+    /// The id of the provided buffer that was used, if one was.
+    #[inline]
+    pub fn buffer(&self) -> Option<u16> {
+        (self.flags & BUFFER != 0).then_some(self.buffer)
+    }
+
+    /// Why the driver itself refused the operation, if it did. The kernel never saw it.
+    #[inline]
+    pub fn refusal(&self) -> Option<Refusal> {
+        Refusal::from_code(self.result)
+    }
+
+    /// The kernel's error number, unchanged, if the operation failed there.
+    #[inline]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        (self.result < 0 && self.refusal().is_none()).then_some(-self.result)
+    }
+
+    /// The plain result: a count, a descriptor's number, zero, or the error.
+    ///
+    /// # Errors
+    /// The kernel's error, unchanged; [`InvalidInput`](io::ErrorKind::InvalidInput) or
+    /// [`Unsupported`](io::ErrorKind::Unsupported) when the driver refused the operation
+    /// ([`refusal`](Self::refusal) then says why).
+    #[inline]
+    pub fn into_result(self) -> io::Result<usize> {
+        self.result()
+    }
+
+    /// The same by reference, for those who keep the entry for `finish`.
+    ///
+    /// # Errors
+    /// As [`into_result`](Self::into_result).
+    #[inline]
+    pub fn result(&self) -> io::Result<usize> {
+        match usize::try_from(self.result) {
+            Ok(count) => Ok(count),
+            Err(_) => Err(self.error()),
+        }
+    }
+
+    /// The descriptor that this entry names, if its operation makes one and succeeded.
+    pub(crate) fn fd(&self) -> Option<i32> {
+        (self.flags & IS_FD != 0 && self.result >= 0).then_some(self.result)
+    }
+
+    #[cold]
+    fn error(&self) -> io::Error {
+        match self.refusal() {
+            Some(refusal) => io::Error::from(refusal.kind()),
+            None => io::Error::from_raw_os_error(-self.result),
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("user_data", &self.user_data)
+            .field("result", &self.result())
+            .field("more", &self.more())
+            .field("buffer", &self.buffer())
+            .finish()
+    }
+}
+
+const _: () = assert!(size_of::<Entry>() <= 16, "entries are copied on the hot path");

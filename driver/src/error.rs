@@ -1,0 +1,224 @@
+//! The typed errors: of a set-up, of a full queue, of an argument.
+
+use crate::builder::Backend;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A queue was full: nothing was done, and what was to be queued is handed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full<T>(T);
+
+impl<T> Full<T> {
+    pub(crate) fn new(returned: T) -> Self {
+        Self(returned)
+    }
+
+    /// What was not accepted.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Display for Full<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the queue is full: submit, take entries out, and push again")
+    }
+}
+
+impl<T: fmt::Debug> Error for Full<T> {}
+
+/// Why the driver refused an operation that it had accepted: an argument that no type excludes.
+///
+/// The operation completes with one entry that says so; the kernel never sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The offset of a positioned operation lies above `i64::MAX`.
+    Offset,
+    /// The user data needs more than 61 bits: the top three are the driver's.
+    UserData,
+    /// This operation takes no fixed descriptor here.
+    FixedDescriptor,
+    /// The id of a fixed descriptor lies outside the table.
+    FixedId,
+    /// The kernel, or this backend, has no such operation.
+    Unsupported,
+}
+
+/// Results below every errno: the driver's own.
+const CODES: [(i32, Refusal); 5] = [
+    (i32::MIN, Refusal::Offset),
+    (i32::MIN + 1, Refusal::UserData),
+    (i32::MIN + 2, Refusal::FixedDescriptor),
+    (i32::MIN + 3, Refusal::FixedId),
+    (i32::MIN + 4, Refusal::Unsupported),
+];
+
+impl Refusal {
+    pub(crate) fn code(self) -> i32 {
+        match CODES.iter().find(|(_, refusal)| *refusal == self) {
+            Some((code, _)) => *code,
+            None => unreachable!("every refusal has its code"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn from_code(code: i32) -> Option<Self> {
+        if code >= 0 {
+            return None;
+        }
+        CODES.iter().find(|(known, _)| *known == code).map(|(_, refusal)| *refusal)
+    }
+
+    /// The kind of [`io::Error`] that stands for it.
+    pub fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Unsupported => io::ErrorKind::Unsupported,
+            Self::Offset | Self::UserData | Self::FixedDescriptor | Self::FixedId => {
+                io::ErrorKind::InvalidInput
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offset => "offsets go up to i64::MAX",
+            Self::UserData => "user data has 61 bits",
+            Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
+            Self::FixedId => "the id lies outside the table of fixed descriptors",
+            Self::Unsupported => "the kernel or this backend has no such operation",
+        })
+    }
+}
+
+impl Error for Refusal {}
+
+/// Why a driver could not be made, and what to do about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// An option of the builder lies outside its range.
+    Limit {
+        /// The builder's method.
+        option: &'static str,
+        /// What was asked for.
+        value: usize,
+        /// The smallest value allowed.
+        min: usize,
+        /// The largest value allowed.
+        max: usize,
+    },
+    /// `COMPLETEIO_BACKEND` names no backend of this build.
+    UnknownBackend,
+    /// This build has no backend for this platform, or not the one that was asked for.
+    NotCompiled(Option<Backend>),
+    /// The kernel has no io_uring (ENOSYS), or one older than Linux 6.1.
+    KernelTooOld(io::Error),
+    /// `kernel.io_uring_disabled` forbids io_uring to this process.
+    DisabledBySysctl(io::Error),
+    /// A seccomp filter, as container runtimes install by default, forbids io_uring.
+    DeniedBySeccomp(io::Error),
+    /// The limit of locked memory (`ulimit -l`) is too low for the rings.
+    LockedMemory(io::Error),
+    /// The limit of open files (`ulimit -n`) is reached.
+    OpenFiles(io::Error),
+    /// A system call of the set-up failed.
+    Os {
+        /// The call.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+}
+
+impl SetupError {
+    pub(crate) fn os(call: &'static str, source: io::Error) -> Self {
+        Self::Os { call, source }
+    }
+
+    /// Whether the environment forbids this backend, so that another one may work.
+    pub fn is_restricted(&self) -> bool {
+        matches!(
+            self,
+            Self::KernelTooOld(_) | Self::DisabledBySysctl(_) | Self::DeniedBySeccomp(_)
+        )
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit { option, value, min, max } => {
+                write!(f, "`{option}` is {value}; it must lie between {min} and {max}")
+            }
+            Self::UnknownBackend => f.write_str(
+                "COMPLETEIO_BACKEND must be `io_uring`, `readiness`, or not set at all",
+            ),
+            Self::NotCompiled(Some(backend)) => write!(
+                f,
+                "the backend `{backend}` is not in this build: enable its cargo feature, \
+                 on a platform that has it"
+            ),
+            Self::NotCompiled(None) => f.write_str(
+                "this build has no backend: enable the cargo feature `io-uring` or `readiness`, \
+                 on a platform that has one",
+            ),
+            Self::KernelTooOld(e) => {
+                write!(f, "io_uring needs Linux 6.1 ({e}); the readiness backend runs without")
+            }
+            Self::DisabledBySysctl(e) => write!(
+                f,
+                "io_uring is forbidden by sysctl kernel.io_uring_disabled ({e}): set it to 0, or \
+                 to 1 with this process in kernel.io_uring_group, or use the readiness backend"
+            ),
+            Self::DeniedBySeccomp(e) => write!(
+                f,
+                "io_uring is forbidden by a seccomp filter ({e}): allow io_uring_setup, \
+                 io_uring_enter and io_uring_register in the container's profile, or use the \
+                 readiness backend"
+            ),
+            Self::LockedMemory(e) => write!(
+                f,
+                "the rings need more locked memory than allowed ({e}): raise `ulimit -l`, or ask \
+                 for fewer entries"
+            ),
+            Self::OpenFiles(e) => {
+                write!(f, "the limit of open files is reached ({e}): raise `ulimit -n`")
+            }
+            Self::Os { call, source } => write!(f, "{call} failed: {source}"),
+        }
+    }
+}
+
+impl Error for SetupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::KernelTooOld(e)
+            | Self::DisabledBySysctl(e)
+            | Self::DeniedBySeccomp(e)
+            | Self::LockedMemory(e)
+            | Self::OpenFiles(e)
+            | Self::Os { source: e, .. } => Some(e),
+            Self::Limit { .. } | Self::UnknownBackend | Self::NotCompiled(_) => None,
+        }
+    }
+}
+
+impl From<SetupError> for io::Error {
+    fn from(error: SetupError) -> Self {
+        let kind = match &error {
+            SetupError::Limit { .. } | SetupError::UnknownBackend => io::ErrorKind::InvalidInput,
+            SetupError::NotCompiled(_) | SetupError::KernelTooOld(_) => io::ErrorKind::Unsupported,
+            SetupError::DisabledBySysctl(_) | SetupError::DeniedBySeccomp(_) => {
+                io::ErrorKind::PermissionDenied
+            }
+            SetupError::LockedMemory(e)
+            | SetupError::OpenFiles(e)
+            | SetupError::Os { source: e, .. } => e.kind(),
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,35 @@
+//! Drivers for completion-based IO: io_uring, and epoll where it is missing.
+//!
+//! A [`Driver`](driver::Driver) takes operations that the caller owns, whole batches at a time,
+//! and gives back one [`Entry`](driver::Entry) for each. It borrows operations and buffers, copies
+//! nothing and allocates nothing after it was made.
+//!
+//! * [`op`]: the operations, one struct each.
+//! * [`buf`]: what can be lent for reading and writing.
+//! * [`driver`]: [`Driver`](driver::Driver), its limits, its errors.
+//! * [`sink`]: where the entries go.
+//! * [`guide::safety`], [`guide::cancellation`]: what the one `unsafe` call asks of you, and how
+//!   an operation ends.
+//!
+//! Three verbs are used in one sense throughout: **push** hands an operation to the driver,
+//! **submit** hands it to the kernel and collects, **complete** brings it back to the caller.
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod address;
+pub mod buf;
+mod builder;
+pub mod clock;
+pub mod driver;
+mod entry;
+mod error;
+mod fd;
+pub mod guide;
+mod local;
+mod notify;
+pub mod op;
+pub mod sink;
+mod stats;
+mod sys;
+#[cfg(readiness)]
+mod timers;

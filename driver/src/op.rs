@@ -1,0 +1,283 @@
+//! The operations, and what they have in common.
+//!
+//! One struct per operation. Each says when it completes, what comes out, which errors arrive and
+//! what differs between platforms. An operation is the caller's: the driver borrows it from the
+//! push until its last entry came out, and it is reusable after that.
+//!
+//! | state of an operation | who may touch it | what comes next |
+//! |---|---|---|
+//! | built | the caller | a push |
+//! | pushed | nobody (only its address is kept) | `submit`, or the driver's drop, which forgets it |
+//! | in flight | the kernel, or a worker thread | its last entry |
+//! | complete | the caller | `finish`, `dispose`, another push, or its drop |
+#![allow(unsafe_code, reason = "operations are reached through raw pointers while in flight")]
+
+pub(crate) mod call;
+mod control;
+mod file;
+mod net;
+mod raw;
+mod time;
+mod transfer;
+
+/// The accessors of every operation that has one descriptor and one buffer.
+macro_rules! transfer_accessors {
+    ($($op:ident),*) => {$(
+        impl<F, B> $op<F, B> {
+            /// The buffer.
+            pub fn buf(&self) -> &B {
+                &self.transfer.buf
+            }
+
+            /// The buffer, to be filled or replaced between two flights.
+            pub fn buf_mut(&mut self) -> &mut B {
+                &mut self.transfer.buf
+            }
+
+            /// The descriptor.
+            pub fn fd(&self) -> &F {
+                &self.transfer.fd
+            }
+
+            /// Makes the rest pushable again after a flight that moved only `n` bytes.
+            ///
+            /// Instead of `finish`, for all flights but the last: that one's `finish` then counts
+            /// every byte.
+            pub fn advance(&mut self, n: usize) {
+                self.transfer.advance(n);
+            }
+
+            /// Descriptor and buffer.
+            pub fn into_parts(self) -> (F, B) {
+                (self.transfer.fd, self.transfer.buf)
+            }
+        }
+
+        impl<F, B> $crate::buf::IntoInner for $op<F, B> {
+            type Inner = B;
+
+            fn into_inner(self) -> B {
+                self.transfer.buf
+            }
+        }
+    )*};
+}
+use transfer_accessors;
+
+pub use self::control::Nop;
+pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
+pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
+pub use self::raw::Raw;
+pub use self::time::{Timeout, Timespec};
+
+use self::call::Call;
+use crate::driver::Entry;
+use crate::error::Refusal;
+use crate::fd::adopt;
+#[cfg(io_uring)]
+use crate::sys::io_uring::Sqe;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// What every operation begins with: the way from a thin pointer to its functions.
+pub struct OpHead {
+    table: &'static OpTable,
+}
+
+const _: () = assert!(size_of::<OpHead>() <= 48, "the head is part of every operation");
+
+impl OpHead {
+    pub(crate) const fn new<O: OpCode>() -> Self {
+        Self { table: const { &OpTable::of::<O>() } }
+    }
+}
+
+impl fmt::Debug for OpHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpHead").finish_non_exhaustive()
+    }
+}
+
+/// The functions of one operation type, for pointers that have lost it.
+pub(crate) struct OpTable {
+    /// The operation in plain words.
+    describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
+    /// The operation as a submission entry, written in place.
+    #[cfg(io_uring)]
+    encode: unsafe fn(NonNull<OpHead>, *mut Sqe, u64) -> Result<(), Refusal>,
+    makes_fd: bool,
+}
+
+impl OpTable {
+    const fn of<O: OpCode>() -> Self {
+        Self {
+            describe: describe::<O>,
+            #[cfg(io_uring)]
+            encode: encode::<O>,
+            makes_fd: O::MAKES_FD,
+        }
+    }
+}
+
+/// # Safety
+/// `head` points to an `O` that is not in flight.
+unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    unsafe { O::describe(head.cast().as_ptr()) }
+}
+
+/// # Safety
+/// `head` points to an `O` that is not in flight, `slot` to a free submission entry.
+#[cfg(io_uring)]
+unsafe fn encode<O: OpCode>(
+    head: NonNull<OpHead>,
+    slot: *mut Sqe,
+    key: u64,
+) -> Result<(), Refusal> {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    let call = unsafe { O::describe(head.cast().as_ptr()) }?;
+    let sqe = crate::sys::io_uring::encode(&call, key)?;
+    // SAFETY: (U1) `slot` is a free entry of the submission queue.
+    unsafe { slot.write(sqe) };
+    Ok(())
+}
+
+/// An operation of this crate.
+///
+/// Sealed: a backend knows what each one means. An opcode that is not modelled goes through
+/// [`Raw`].
+///
+/// # Safety
+/// The type is `repr(C)` and begins with an [`OpHead`] made for it.
+pub unsafe trait OpCode: sealed::Describe + Sized {}
+
+pub(crate) mod sealed {
+    use super::{Call, Refusal};
+
+    /// An operation in plain words.
+    pub trait Describe {
+        /// Whether a result that is no error is a new descriptor.
+        const MAKES_FD: bool = false;
+
+        /// What is asked of the kernel, with the addresses that hold for this flight.
+        ///
+        /// Pointers into the operation are made here, from `this`, and are valid until the
+        /// operation is next touched.
+        ///
+        /// # Safety
+        /// `this` points to an operation that is not in flight, with the provenance of the whole
+        /// of it.
+        unsafe fn describe(this: *mut Self) -> Result<Call, Refusal>;
+    }
+}
+
+/// An operation with a typed output.
+pub trait Op: OpCode {
+    /// What the operation is directed at.
+    type Fd;
+    /// What it gives when it succeeds.
+    type Output;
+
+    /// Turns the last entry into the typed output, which owns what it names; sets the length of a
+    /// buffer that was read into.
+    ///
+    /// # Errors
+    /// As [`Entry::into_result`], or what the operation documents.
+    ///
+    /// # Safety
+    /// `entry` is the last entry of the last flight of this very operation.
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<Self::Output>;
+
+    /// Gives up what the entry names: a descriptor that was accepted or opened is closed.
+    ///
+    /// Exactly one of `finish` and `dispose` is called for a completion that names something.
+    ///
+    /// # Safety
+    /// As [`finish`](Self::finish).
+    unsafe fn dispose(&mut self, entry: Entry) {
+        if let Some(fd) = entry.fd() {
+            drop(adopt(fd));
+        }
+    }
+}
+
+/// An operation to be pushed: a thin pointer to it, and its user data.
+///
+/// Made of `(&mut op, user_data)`; queues of it may mix operations of any type.
+///
+/// ```
+/// use completeio_driver::op::{Nop, OpObject};
+/// use std::collections::VecDeque;
+///
+/// let mut op = Nop::new();
+/// let queue: VecDeque<OpObject<'_>> = VecDeque::from([(&mut op, 7).into()]);
+/// ```
+pub struct OpObject<'arena> {
+    head: NonNull<OpHead>,
+    user_data: usize,
+    _lent: PhantomData<&'arena mut OpHead>,
+}
+
+impl<'arena> OpObject<'arena> {
+    /// An operation without its loan: the way to push one again while the driver lives.
+    ///
+    /// # Safety
+    /// The operation is not in flight now, and stays where it is, untouched, from its push until
+    /// its last entry came out, or until the driver is gone.
+    pub unsafe fn from_ptr<O: OpCode + 'arena>(op: NonNull<O>, user_data: usize) -> Self {
+        Self { head: op.cast(), user_data, _lent: PhantomData }
+    }
+
+    /// What its entries will carry.
+    pub fn user_data(&self) -> usize {
+        self.user_data
+    }
+
+    /// What the backend needs to know of the result.
+    #[inline]
+    pub(crate) fn makes_fd(&self) -> bool {
+        // SAFETY: (D2) the operation is lent for `'arena` and not in flight before its push.
+        let table = unsafe { (*self.head.as_ptr()).table };
+        table.makes_fd
+    }
+
+    /// The operation in plain words.
+    #[inline]
+    pub(crate) fn describe(&self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) as above.
+        let table = unsafe { (*self.head.as_ptr()).table };
+        // SAFETY: (D2) the table was made for the type of this operation.
+        unsafe { (table.describe)(self.head) }
+    }
+
+    /// The operation as a submission entry.
+    ///
+    /// # Safety
+    /// `slot` points to a free submission entry.
+    #[cfg(io_uring)]
+    #[inline]
+    pub(crate) unsafe fn encode(&self, slot: *mut Sqe, key: u64) -> Result<(), Refusal> {
+        // SAFETY: (D2) as above.
+        let table = unsafe { (*self.head.as_ptr()).table };
+        // SAFETY: (D2, U1) the table was made for the type of this operation; the caller's slot.
+        unsafe { (table.encode)(self.head, slot, key) }
+    }
+}
+
+impl<'arena, O: OpCode + 'arena> From<(&'arena mut O, usize)> for OpObject<'arena> {
+    #[inline]
+    fn from((op, user_data): (&'arena mut O, usize)) -> Self {
+        Self { head: NonNull::from(op).cast(), user_data, _lent: PhantomData }
+    }
+}
+
+impl fmt::Debug for OpObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpObject")
+            .field("op", &self.head)
+            .field("user_data", &self.user_data)
+            .finish()
+    }
+}

@@ -1,0 +1,76 @@
+//! An operation in plain words: numbers and addresses, no types of the caller.
+//!
+//! This is what passes from the operations to the backends. A backend that keeps one (and a worker
+//! thread that performs one) never calls back into an operation or a buffer.
+
+use super::time::Timespec;
+use crate::address::{RawAddress, RawAddressLen};
+use crate::clock::Clock;
+use crate::error::Refusal;
+use crate::fd::Target;
+use std::ffi::c_char;
+
+/// The bytes that one read or write moves at most: what Linux clamps to.
+pub(crate) const LEN_MAX: u32 = 0x7fff_f000;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Call {
+    Nop,
+    Timeout { spec: *const Timespec, clock: Clock, absolute: bool },
+    Read { target: Target, ptr: *mut u8, len: u32, offset: u64 },
+    Write { target: Target, ptr: *const u8, len: u32, offset: u64 },
+    Recv { target: Target, ptr: *mut u8, len: u32, flags: i32 },
+    Send { target: Target, ptr: *const u8, len: u32, flags: i32 },
+    Accept { target: Target, addr: *mut RawAddress, addr_len: *mut RawAddressLen },
+    Connect { target: Target, addr: *const RawAddress, addr_len: RawAddressLen },
+    Open { dir: Target, path: *const c_char, flags: i32, mode: u32 },
+    Close { target: Target },
+    /// A submission entry of the caller's.
+    Raw { entry: *const [u8; 64] },
+}
+
+/// A length that the kernel takes, with progress at least 1 when there is something to move.
+#[inline]
+pub(crate) fn clamp_len(len: usize) -> u32 {
+    match u32::try_from(len) {
+        Ok(len) => len.min(LEN_MAX),
+        Err(_) => LEN_MAX,
+    }
+}
+
+/// An offset that no kernel takes for "the current position".
+#[inline]
+pub(crate) fn check_offset(offset: u64) -> Result<u64, Refusal> {
+    if i64::try_from(offset).is_ok() { Ok(offset) } else { Err(Refusal::Offset) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_clamped_and_never_wrap() {
+        for (len, clamped) in [
+            (0, 0),
+            (1, 1),
+            (0x7fff_efff, 0x7fff_efff),
+            (0x7fff_f000, 0x7fff_f000),
+            (0x7fff_f001, 0x7fff_f000),
+            (1 << 31, 0x7fff_f000),
+            ((1 << 32) - 1, 0x7fff_f000),
+            (1 << 32, 0x7fff_f000),
+            ((1 << 32) + 1, 0x7fff_f000),
+            (usize::MAX, 0x7fff_f000),
+        ] {
+            assert_eq!(clamp_len(len), clamped, "{len:#x}");
+        }
+    }
+
+    #[test]
+    fn offsets_end_at_i64_max() {
+        assert_eq!(check_offset(0), Ok(0));
+        assert_eq!(check_offset(i64::MAX as u64), Ok(i64::MAX as u64));
+        assert_eq!(check_offset(1 << 63), Err(Refusal::Offset));
+        assert_eq!(check_offset(u64::MAX), Err(Refusal::Offset));
+    }
+}

@@ -1,0 +1,437 @@
+//! Operations on files: positioned reads and writes, open, close.
+#![allow(unsafe_code, reason = "operations are described through raw pointers")]
+
+use super::call::{Call, check_offset};
+use super::transfer::Transfer;
+use super::{Op, OpCode, OpHead, sealed::Describe};
+use crate::buf::{IntoInner, IoBuf, IoBufMut};
+use crate::driver::Entry;
+use crate::error::Refusal;
+use crate::fd::{Descriptor, Owns, Target, adopt};
+use crate::sys;
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::OwnedFd;
+
+/// Reads from a file at an offset into a buffer, without moving the file's position.
+///
+/// Completes with the number of bytes read, at most 0x7fff_f000; 0 at the end of the file, and for
+/// a buffer without room. A `Vec` is read into its spare capacity, a `&mut [u8]` into its whole
+/// length.
+///
+/// Errors: as [pread(2)](https://man7.org/linux/man-pages/man2/pread.2.html), unchanged; an offset
+/// above `i64::MAX` is refused ([`Refusal::Offset`]).
+///
+/// io_uring: `IORING_OP_READ`, Linux 5.6; on files without a position (pipes, sockets) the kernel
+/// ignores the offset. readiness: `pread` on a worker thread, where such files give `ESPIPE`.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::op::{Op, ReadAt};
+/// use std::fs::File;
+/// use std::os::fd::OwnedFd;
+///
+/// let file = OwnedFd::from(File::open("Cargo.toml")?);
+/// let mut op = ReadAt::new(file, 0, Vec::with_capacity(16));
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// let n = unsafe { op.finish(entry.unwrap())? };
+/// assert_eq!(op.buf().len(), n);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct ReadAt<F, B> {
+    head: OpHead,
+    offset: u64,
+    transfer: Transfer<F, B>,
+}
+
+impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
+    /// Reads from `fd` at `offset` into `buf`.
+    pub fn new(fd: F, offset: u64, buf: B) -> Self {
+        Self { head: OpHead::new::<Self>(), offset, transfer: Transfer::new(fd, buf) }
+    }
+}
+
+/// Writes a buffer to a file at an offset, without moving the file's position.
+///
+/// Completes with the number of bytes written, at most 0x7fff_f000, which may be fewer than given.
+///
+/// Errors: as [pwrite(2)](https://man7.org/linux/man-pages/man2/pwrite.2.html), unchanged; an
+/// offset above `i64::MAX` is refused ([`Refusal::Offset`]). Writing to a pipe nobody reads is
+/// `EPIPE`, and raises `SIGPIPE` on no backend.
+///
+/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread.
+///
+/// ```
+/// use completeio_driver::driver::{BorrowedFd, Cwd};
+/// use completeio_driver::op::WriteAt;
+/// let op = WriteAt::new(Cwd, 0, "text");
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct WriteAt<F, B> {
+    head: OpHead,
+    offset: u64,
+    transfer: Transfer<F, B>,
+}
+
+impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
+    /// Writes `buf` to `fd` at `offset`.
+    pub fn new(fd: F, offset: u64, buf: B) -> Self {
+        Self { head: OpHead::new::<Self>(), offset, transfer: Transfer::new(fd, buf) }
+    }
+}
+
+super::transfer_accessors!(ReadAt, WriteAt);
+
+/// The positioned operations know where they are.
+macro_rules! positioned {
+    ($($op:ident)*) => {$(
+        impl<F, B> $op<F, B> {
+            /// Where in the file it starts.
+            pub fn offset(&self) -> u64 {
+                self.offset
+            }
+
+            /// Starts elsewhere at the next push.
+            pub fn set_offset(&mut self, offset: u64) {
+                self.offset = offset;
+            }
+        }
+    )*};
+}
+positioned!(ReadAt WriteAt);
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, B: IoBufMut> OpCode for ReadAt<F, B> {}
+
+impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
+        let (target, ptr, len) = op.transfer.room();
+        Ok(Call::Read { target, ptr, len, offset })
+    }
+}
+
+impl<F: Descriptor, B: IoBufMut> Op for ReadAt<F, B> {
+    type Fd = F;
+    type Output = usize;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {
+        // SAFETY: (D3) the caller's contract.
+        unsafe { self.transfer.finish_read(entry) }
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, B: IoBuf> OpCode for WriteAt<F, B> {}
+
+impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
+        let (target, ptr, len) = op.transfer.bytes();
+        Ok(Call::Write { target, ptr, len, offset })
+    }
+}
+
+impl<F: Descriptor, B: IoBuf> Op for WriteAt<F, B> {
+    type Fd = F;
+    type Output = usize;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {
+        self.transfer.finish_write(entry)
+    }
+}
+
+/// How a file is opened: the options of [`std::fs::OpenOptions`], and the flags of open(2).
+///
+/// ```
+/// use completeio_driver::op::OpenOptions;
+/// let append = OpenOptions::new().append(true).create(true).mode(0o600);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    custom_flags: i32,
+    mode: u32,
+}
+
+impl OpenOptions {
+    /// Nothing is set; a new file's mode is 0o666, less the umask.
+    pub const fn new() -> Self {
+        Self {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            custom_flags: 0,
+            mode: 0o666,
+        }
+    }
+
+    /// For reading.
+    pub const fn read(mut self, yes: bool) -> Self {
+        self.read = yes;
+        self
+    }
+
+    /// For writing.
+    pub const fn write(mut self, yes: bool) -> Self {
+        self.write = yes;
+        self
+    }
+
+    /// For writing at the end.
+    pub const fn append(mut self, yes: bool) -> Self {
+        self.append = yes;
+        self
+    }
+
+    /// Empties the file.
+    pub const fn truncate(mut self, yes: bool) -> Self {
+        self.truncate = yes;
+        self
+    }
+
+    /// Makes the file if there is none.
+    pub const fn create(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    /// Makes the file, and fails with `EEXIST` if there is one.
+    pub const fn create_new(mut self, yes: bool) -> Self {
+        self.create_new = yes;
+        self
+    }
+
+    /// More flags of [open(2)](https://man7.org/linux/man-pages/man2/open.2.html), such as
+    /// `O_DIRECT`.
+    pub const fn custom_flags(mut self, flags: i32) -> Self {
+        self.custom_flags = flags;
+        self
+    }
+
+    /// The mode of a new file.
+    pub const fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The flags of open(2); close-on-exec is always among them.
+    fn flags(&self) -> i32 {
+        use sys::open_flags as o;
+        let access = match (self.read, self.write || self.append) {
+            (true, true) => o::RDWR,
+            (false, true) => o::WRONLY,
+            (_, false) => o::RDONLY,
+        };
+        let set = |on: bool, flag: i32| if on { flag } else { 0 };
+        access
+            | o::CLOEXEC
+            | self.custom_flags
+            | set(self.append, o::APPEND)
+            | set(self.truncate, o::TRUNC)
+            | set(self.create || self.create_new, o::CREAT)
+            | set(self.create_new, o::EXCL)
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Opens a file by its path, relative to a directory.
+///
+/// Completes with the new descriptor, which is close-on-exec. `P` holds the path: a `&CStr`, a
+/// `CString`, or anything that refers to one.
+///
+/// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged. The
+/// directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
+/// ([`Refusal::FixedDescriptor`]).
+///
+/// io_uring: `IORING_OP_OPENAT`, Linux 5.6. readiness: `openat` on a worker thread.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
+/// use completeio_driver::op::{Op, OpenAt};
+/// use std::{fs::File, io::Read};
+///
+/// let mut op = OpenAt::read(Cwd, c"Cargo.toml");
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// let mut file = File::from(unsafe { op.finish(entry.unwrap())? });
+/// let mut text = String::new();
+/// file.read_to_string(&mut text)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct OpenAt<F, P = CString> {
+    head: OpHead,
+    dir: F,
+    path: P,
+    options: OpenOptions,
+}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> OpenAt<F, P> {
+    /// Opens `path`, relative to `dir`, as `options` say.
+    pub fn new(dir: F, path: P, options: OpenOptions) -> Self {
+        Self { head: OpHead::new::<Self>(), dir, path, options }
+    }
+
+    /// Opens `path` for reading.
+    pub fn read(dir: F, path: P) -> Self {
+        Self::new(dir, path, OpenOptions::new().read(true))
+    }
+}
+
+impl<F, P> IntoInner for OpenAt<F, P> {
+    type Inner = (F, P);
+
+    fn into_inner(self) -> (F, P) {
+        (self.dir, self.path)
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, P: AsRef<CStr> + Unpin> OpCode for OpenAt<F, P> {}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for OpenAt<F, P> {
+    const MAKES_FD: bool = true;
+
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &*this };
+        let dir = op.dir.target();
+        if let Target::Fixed(_) = dir {
+            return Err(Refusal::FixedDescriptor);
+        }
+        let path = op.path.as_ref().as_ptr();
+        Ok(Call::Open { dir, path, flags: op.options.flags(), mode: op.options.mode })
+    }
+}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
+    type Fd = F;
+    type Output = OwnedFd;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<OwnedFd> {
+        let fd = entry.fd();
+        entry.into_result()?;
+        Ok(adopt(fd.expect("I16: an open that succeeds names a descriptor")))
+    }
+}
+
+/// Closes a descriptor: a plain one, or a place in the driver's table.
+///
+/// Completes when the kernel has closed it. The descriptor is gone whatever the result is, so never
+/// close again after an error. Once pushed, the operation no longer closes what it holds when it is
+/// dropped. It cannot be cancelled after its submission. Operations still in flight on the same
+/// file: io_uring lets them run to their end; readiness completes those that wait with `EBADF`.
+///
+/// Errors: as [close(2)](https://man7.org/linux/man-pages/man2/close.2.html), unchanged.
+///
+/// io_uring: `IORING_OP_CLOSE`, Linux 5.6, fixed 5.15. readiness: `close` in place for sockets, on
+/// a worker thread else.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::op::{Close, Op};
+/// use std::{fs::File, os::fd::OwnedFd};
+///
+/// let mut op = Close::new(OwnedFd::from(File::open("Cargo.toml")?));
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// unsafe { op.finish(entry.unwrap())? };
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[repr(C)]
+pub struct Close<F: Owns> {
+    head: OpHead,
+    fd: ManuallyDrop<F>,
+    /// Whether `fd` is still ours to drop: not pushed yet.
+    ours: bool,
+}
+
+impl<F: Owns> Close<F> {
+    /// Closes `fd`.
+    pub fn new(fd: F) -> Self {
+        Self { head: OpHead::new::<Self>(), fd: ManuallyDrop::new(fd), ours: true }
+    }
+}
+
+impl<F: Owns> Drop for Close<F> {
+    fn drop(&mut self) {
+        if self.ours {
+            // SAFETY: (I16) never pushed: the value is there, and is dropped once.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
+    }
+}
+
+impl<F: Owns + fmt::Debug> fmt::Debug for Close<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Close").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Owns> OpCode for Close<F> {}
+
+impl<F: Owns> Describe for Close<F> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        op.ours = false;
+        Ok(Call::Close { target: op.fd.target() })
+    }
+}
+
+impl<F: Owns> Op for Close<F> {
+    type Fd = F;
+    type Output = ();
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
+        entry.into_result().map(drop)
+    }
+}

@@ -1,0 +1,346 @@
+//! Operations on sockets.
+#![allow(unsafe_code, reason = "operations are described through raw pointers")]
+
+use super::call::Call;
+use super::transfer::Transfer;
+use super::{Op, OpCode, OpHead, sealed::Describe};
+use crate::address::Address;
+use crate::buf::{IoBuf, IoBufMut};
+use crate::driver::Entry;
+use crate::error::Refusal;
+use crate::fd::{Descriptor, adopt};
+use crate::sys;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Receives from a connected socket into a buffer.
+///
+/// Completes with the number of bytes received, at most 0x7fff_f000; 0 when the peer has ended its
+/// side, and for a buffer without room. A `Vec` is received into its spare capacity, a `&mut [u8]`
+/// into its whole length.
+///
+/// Errors: as [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html), unchanged; `ENOTSOCK`
+/// for what is no socket.
+///
+/// io_uring: `IORING_OP_RECV`, Linux 5.6. readiness: `recv`, tried first, then when readable.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::op::{Op, Recv, Send};
+/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+///
+/// let (a, b) = UnixStream::pair()?;
+/// let mut send = Send::new(OwnedFd::from(a), "hello");
+/// let mut recv = Recv::new(OwnedFd::from(b), [0; 16]);
+/// let mut entries = Vec::with_capacity(2);
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut send, 0).unwrap();
+///     driver.try_push(&mut recv, 1).unwrap();
+///     while entries.len() < 2 {
+///         // SAFETY: the operations outlive the driver and are not touched while it has them.
+///         unsafe { driver.submit(None, &mut entries)? };
+///     }
+/// }
+/// let entry = entries.into_iter().find(|entry| entry.user_data() == 1).unwrap();
+/// // SAFETY: the entry is the operation's last one.
+/// let n = unsafe { recv.finish(entry)? };
+/// assert_eq!(&recv.buf()[..n], b"hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct Recv<F, B> {
+    head: OpHead,
+    flags: i32,
+    transfer: Transfer<F, B>,
+}
+
+impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
+    /// Receives from `fd` into `buf`.
+    pub fn new(fd: F, buf: B) -> Self {
+        Self { head: OpHead::new::<Self>(), flags: 0, transfer: Transfer::new(fd, buf) }
+    }
+}
+
+/// Sends a buffer on a connected socket.
+///
+/// Completes with the number of bytes sent, at most 0x7fff_f000, which may be fewer than given.
+/// Never raises `SIGPIPE`: a peer that is gone is `EPIPE`.
+///
+/// Errors: as [send(2)](https://man7.org/linux/man-pages/man2/send.2.html), unchanged.
+///
+/// io_uring: `IORING_OP_SEND`, Linux 5.6. readiness: `send`, tried first, then when writable.
+///
+/// ```
+/// use completeio_driver::op::{MsgFlags, Send};
+/// use std::os::{fd::OwnedFd, unix::net::UnixStream};
+///
+/// let (a, _b) = UnixStream::pair()?;
+/// let op = Send::new(OwnedFd::from(a), "all of it").flags(MsgFlags::WAIT_ALL);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct Send<F, B> {
+    head: OpHead,
+    flags: i32,
+    transfer: Transfer<F, B>,
+}
+
+impl<F: Descriptor, B: IoBuf> Send<F, B> {
+    /// Sends `buf` on `fd`.
+    pub fn new(fd: F, buf: B) -> Self {
+        Self { head: OpHead::new::<Self>(), flags: 0, transfer: Transfer::new(fd, buf) }
+    }
+}
+
+super::transfer_accessors!(Recv, Send);
+
+/// Flags of a send or a receive.
+///
+/// ```
+/// use completeio_driver::op::MsgFlags;
+/// let flags = MsgFlags::PEEK | MsgFlags::from_bits(0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MsgFlags(i32);
+
+impl MsgFlags {
+    /// Leaves what is received in the queue (`MSG_PEEK`).
+    pub const PEEK: Self = Self(sys::msg_flags::PEEK);
+    /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
+    ///
+    /// A send: io_uring only, since Linux 5.19; elsewhere the kernel ignores it on sends.
+    pub const WAIT_ALL: Self = Self(sys::msg_flags::WAITALL);
+    /// Out-of-band data (`MSG_OOB`).
+    pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
+
+    /// Any flags of the platform: `MSG_…`.
+    pub const fn from_bits(bits: i32) -> Self {
+        Self(bits)
+    }
+}
+
+impl std::ops::BitOr for MsgFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+macro_rules! with_flags {
+    ($($op:ident)*) => {$(
+        impl<F, B> $op<F, B> {
+            /// Sets the flags.
+            pub fn flags(mut self, flags: MsgFlags) -> Self {
+                self.flags = flags.0;
+                self
+            }
+        }
+    )*};
+}
+with_flags!(Recv Send);
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, B: IoBufMut> OpCode for Recv<F, B> {}
+
+impl<F: Descriptor, B: IoBufMut> Describe for Recv<F, B> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        let (target, ptr, len) = op.transfer.room();
+        Ok(Call::Recv { target, ptr, len, flags: op.flags })
+    }
+}
+
+impl<F: Descriptor, B: IoBufMut> Op for Recv<F, B> {
+    type Fd = F;
+    type Output = usize;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {
+        // SAFETY: (D3) the caller's contract.
+        unsafe { self.transfer.finish_read(entry) }
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, B: IoBuf> OpCode for Send<F, B> {}
+
+impl<F: Descriptor, B: IoBuf> Describe for Send<F, B> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        let (target, ptr, len) = op.transfer.bytes();
+        Ok(Call::Send { target, ptr, len, flags: op.flags | sys::msg_flags::NOSIGNAL })
+    }
+}
+
+impl<F: Descriptor, B: IoBuf> Op for Send<F, B> {
+    type Fd = F;
+    type Output = usize;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {
+        self.transfer.finish_write(entry)
+    }
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The connection; close-on-exec.
+    pub fd: OwnedFd,
+    /// The peer.
+    pub addr: Address,
+}
+
+/// Accepts one connection of a listening socket.
+///
+/// Completes with the connection, which is close-on-exec, and the peer's address. The operation may
+/// be pushed again after each completion. `EMFILE` is an error like others: it completes once, and
+/// whoever pushes again at once spins, so free a descriptor first.
+///
+/// Errors: as [accept4(2)](https://man7.org/linux/man-pages/man2/accept4.2.html), unchanged.
+///
+/// io_uring: `IORING_OP_ACCEPT`, Linux 5.5. readiness: `accept4`, tried first, then when readable;
+/// the listener is made non-blocking when it is attached.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::op::{Accept, Op};
+/// use std::net::{TcpListener, TcpStream};
+/// use std::os::fd::OwnedFd;
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let mut op = Accept::new(OwnedFd::from(listener));
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// let accepted = unsafe { op.finish(entry.unwrap())? };
+/// assert_eq!(accepted.addr.as_socket_addr(), Some(client.local_addr()?));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct Accept<F> {
+    head: OpHead,
+    fd: F,
+    addr: Address,
+}
+
+impl<F: Descriptor> Accept<F> {
+    /// Accepts on `fd`.
+    pub fn new(fd: F) -> Self {
+        Self { head: OpHead::new::<Self>(), fd, addr: Address::unspecified() }
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor> OpCode for Accept<F> {}
+
+impl<F: Descriptor> Describe for Accept<F> {
+    const MAKES_FD: bool = true;
+
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let target = unsafe { (*this).fd.target() };
+        // SAFETY: (D2) as above; the reference ends with the statement.
+        unsafe { (*this).addr.make_room() };
+        // SAFETY: (D2) `this` is valid; only the field's address is taken.
+        let (addr, addr_len) = Address::parts(unsafe { &raw mut (*this).addr });
+        Ok(Call::Accept { target, addr, addr_len })
+    }
+}
+
+impl<F: Descriptor> Op for Accept<F> {
+    type Fd = F;
+    type Output = Accepted;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<Accepted> {
+        let fd = entry.fd();
+        entry.into_result()?;
+        let fd = adopt(fd.expect("I16: an accept that succeeds names a descriptor"));
+        Ok(Accepted { fd, addr: self.addr })
+    }
+}
+
+/// Connects a socket to an address.
+///
+/// Completes when the connection stands, or cannot be made.
+///
+/// Errors: as [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html), unchanged.
+///
+/// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable;
+/// the socket is made non-blocking when it is attached. A Unix socket whose peer's backlog is full
+/// completes with `EAGAIN` there, and waits on io_uring.
+///
+/// ```
+/// use completeio_driver::driver::Cwd;
+/// use completeio_driver::op::Connect;
+/// use std::net::SocketAddr;
+/// let op = Connect::new(Cwd, SocketAddr::from(([127, 0, 0, 1], 80)));
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct Connect<F> {
+    head: OpHead,
+    fd: F,
+    addr: Address,
+}
+
+impl<F: Descriptor> Connect<F> {
+    /// Connects `fd` to `addr`.
+    pub fn new(fd: F, addr: impl Into<Address>) -> Self {
+        Self { head: OpHead::new::<Self>(), fd, addr: addr.into() }
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor> OpCode for Connect<F> {}
+
+impl<F: Descriptor> Describe for Connect<F> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let target = unsafe { (*this).fd.target() };
+        // SAFETY: (D2) as above.
+        let addr_len = unsafe { (*this).addr.len() };
+        // SAFETY: (D2) `this` is valid; only the field's address is taken.
+        let (addr, _len) = Address::parts(unsafe { &raw mut (*this).addr });
+        Ok(Call::Connect { target, addr, addr_len })
+    }
+}
+
+impl<F: Descriptor> Op for Connect<F> {
+    type Fd = F;
+    type Output = ();
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
+        entry.into_result().map(drop)
+    }
+}
+
+macro_rules! into_descriptor {
+    ($($op:ident)*) => {$(
+        impl<F> $crate::buf::IntoInner for $op<F> {
+            type Inner = F;
+
+            fn into_inner(self) -> F {
+                self.fd
+            }
+        }
+    )*};
+}
+into_descriptor!(Accept Connect);
+

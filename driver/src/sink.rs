@@ -1,0 +1,124 @@
+//! Where entries go: anything that can say how much room it has.
+
+use crate::driver::Entry;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Takes the entries of a [`submit`](crate::driver::CompleteIo::submit).
+///
+/// The driver asks for the room once per call and never puts more than that; what does not fit
+/// waits for the next call. `Vec` and `VecDeque` offer their spare capacity, so that they never
+/// grow in here; an `Option` takes one entry; `ArrayVec` (feature `arrayvec`) what is left of its
+/// array; [`bounded`] makes a sink of a closure.
+///
+/// A `put` that panics loses at most the entry in its hands: the driver is consistent before each
+/// call, and what it did not put comes out of the next `submit`.
+pub trait Sink {
+    /// How many entries may be put.
+    fn room(&self) -> usize;
+    /// Takes one entry; called at most [`room`](Self::room) times.
+    fn put(&mut self, entry: Entry);
+}
+
+impl Sink for Vec<Entry> {
+    #[inline]
+    fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        self.push(entry);
+    }
+}
+
+impl Sink for VecDeque<Entry> {
+    #[inline]
+    fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        self.push_back(entry);
+    }
+}
+
+impl Sink for Option<Entry> {
+    #[inline]
+    fn room(&self) -> usize {
+        usize::from(self.is_none())
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        *self = Some(entry);
+    }
+}
+
+#[cfg(feature = "arrayvec")]
+#[cfg_attr(docsrs, doc(cfg(feature = "arrayvec")))]
+impl<const N: usize> Sink for arrayvec::ArrayVec<Entry, N> {
+    #[inline]
+    fn room(&self) -> usize {
+        self.remaining_capacity()
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        self.push(entry);
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    #[inline]
+    fn room(&self) -> usize {
+        (**self).room()
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        (**self).put(entry);
+    }
+}
+
+/// A sink that calls `f` with at most `n` entries.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::{op::Nop, sink};
+///
+/// let mut ops = [Nop::new(), Nop::new(), Nop::new()];
+/// let mut driver = Driver::new()?;
+/// for (i, op) in ops.iter_mut().enumerate() {
+///     driver.try_push(op, i).unwrap();
+/// }
+/// let mut seen = 0;
+/// while seen < 3 {
+///     // SAFETY: `ops` outlive the driver and are not touched while it has them.
+///     unsafe { driver.submit(None, &mut sink::bounded(2, |_entry| seen += 1))? };
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn bounded<F: FnMut(Entry)>(n: usize, f: F) -> Bounded<F> {
+    Bounded { room: n, f }
+}
+
+/// A closure as a sink; made by [`bounded`].
+pub struct Bounded<F> {
+    room: usize,
+    f: F,
+}
+
+impl<F: FnMut(Entry)> Sink for Bounded<F> {
+    #[inline]
+    fn room(&self) -> usize {
+        self.room
+    }
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        self.room = self.room.saturating_sub(1);
+        (self.f)(entry);
+    }
+}
+
+impl<F> fmt::Debug for Bounded<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bounded").field("room", &self.room).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! The backends, and the only place that asks for a target.
+//!
+//! # The contract of a backend
+//! A backend is one directory with a type that has these functions. `core` is what all backends
+//! share: the local completions, the credits, the counters, the wake-up flag.
+//!
+//! * `new(&Limits, &Core)`: allocates everything; nothing is allocated after it.
+//! * `capacity_left(&self) -> u32`: free submission places, reserved ones not counted.
+//! * `push(&mut self, core, &OpObject)` and `push_typed`: encodes one operation into a free place.
+//!   The caller has checked `capacity_left` and the credits, and has counted the operation. A
+//!   refused one goes to `core.refuse`. Nothing reaches the kernel, and nothing is kept that
+//!   points into the operation, except what a later `turn` needs.
+//! * `cancel(&mut self, core, Which)`: notes the wish in a reserved place, or says that it is full.
+//!   Each operation still completes once. The cancellation itself never becomes an entry.
+//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order,
+//!   and collects what has completed; waits, if told to, until something is there, a notifier
+//!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`
+//!   may be satisfied without a system call if nothing was pushed and something is available.
+//! * `available(&self, core) -> usize`: how many entries `next` will give at least.
+//! * `next(&mut self, core) -> Option<Entry>`: one entry of the backend's own queue; what a backend
+//!   completes itself goes through `core.complete_locally`.
+//! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
+//! * `next_deadline(&self)`: until when a foreign loop may sleep.
+//! * `as_raw_fd(&self)`: readable when a turn has something to do.
+//! * its `Drop`: discards what was pushed and never handed over, without touching it; cancels the
+//!   rest, and returns when nobody can touch an operation's memory any more; closes descriptors
+//!   that completions name. In a forked child it closes its own descriptors and does no more.
+
+#![allow(unsafe_code, reason = "the edge to the system")]
+
+#[cfg(not(unix))]
+compile_error!("completeio has no backend for this platform yet");
+
+pub(crate) mod address;
+pub(crate) mod clock;
+mod fork;
+#[cfg(io_uring)]
+pub(crate) mod io_uring;
+#[cfg(readiness)]
+pub(crate) mod readiness;
+mod waker;
+
+pub(crate) use self::fork::ForkGuard;
+pub(crate) use self::waker::Waker;
+
+use crate::builder::{Backend as Kind, Capabilities, Choice, Limits};
+use crate::clock::Instant;
+use crate::driver::{Entry, Full};
+use crate::error::SetupError;
+use crate::fd::Target;
+use crate::local::Core;
+use crate::op::{OpCode, OpObject};
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+
+/// The backends of this build, the platform's first choice first.
+pub(crate) const BACKENDS: &[Kind] = &[
+    #[cfg(io_uring)]
+    Kind::IoUring,
+    #[cfg(readiness)]
+    Kind::Readiness,
+];
+
+/// The current directory as a descriptor.
+pub(crate) const CWD: RawFd = libc::AT_FDCWD;
+
+/// Error numbers that this crate names.
+pub(crate) mod errno {
+    pub(crate) use libc::ETIME;
+}
+
+/// Flags of open(2) that this crate names.
+pub(crate) mod open_flags {
+    pub(crate) use libc::{
+        O_APPEND as APPEND, O_CLOEXEC as CLOEXEC, O_CREAT as CREAT, O_EXCL as EXCL,
+        O_RDONLY as RDONLY, O_RDWR as RDWR, O_TRUNC as TRUNC, O_WRONLY as WRONLY,
+    };
+}
+
+/// Flags of send(2) and recv(2) that this crate names.
+pub(crate) mod msg_flags {
+    pub(crate) use libc::{
+        MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_WAITALL as WAITALL,
+    };
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
+    /// `SO_NOSIGPIPE` stands in for it.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(crate) const NOSIGNAL: i32 = 0;
+}
+
+/// How long a turn may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Block {
+    Never,
+    /// Until this many completions are there, or the time is over.
+    Until(usize, Instant),
+    /// Until this many completions are there.
+    Forever(usize),
+}
+
+/// Which operations to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    UserData(usize),
+    Target(Target),
+    All,
+}
+
+/// The backend of a driver: one variant costs nothing, two a well-predicted branch.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    #[cfg(io_uring)]
+    Uring(io_uring::Uring),
+    #[cfg(readiness)]
+    Readiness(readiness::Readiness),
+}
+
+/// The same call on whichever backend it is.
+macro_rules! each {
+    ($self:expr, $backend:ident => $call:expr) => {
+        match $self {
+            #[cfg(io_uring)]
+            Backend::Uring($backend) => $call,
+            #[cfg(readiness)]
+            Backend::Readiness($backend) => $call,
+            #[cfg(not(any(io_uring, readiness)))]
+            _ => unreachable!("a driver has a backend"),
+        }
+    };
+}
+
+impl Backend {
+    /// Makes the first of `candidates` that this system allows.
+    pub(crate) fn choose(
+        limits: &Limits,
+        core: &Core,
+        candidates: &[Kind],
+        mut choice: Choice,
+    ) -> Result<(Self, Capabilities), SetupError> {
+        let mut refused = SetupError::NotCompiled(candidates.first().copied());
+        for (i, kind) in candidates.iter().enumerate() {
+            match Self::new(*kind, limits, core) {
+                Ok(backend) => {
+                    if i > 0 {
+                        choice = Choice::Fallback(refused);
+                    }
+                    let capabilities = backend.capabilities(*kind, choice);
+                    return Ok((backend, capabilities));
+                }
+                Err(error) if error.is_restricted() => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
+
+    fn new(kind: Kind, limits: &Limits, core: &Core) -> Result<Self, SetupError> {
+        match kind {
+            #[cfg(io_uring)]
+            Kind::IoUring => io_uring::Uring::new(limits, core).map(Self::Uring),
+            #[cfg(readiness)]
+            Kind::Readiness => readiness::Readiness::new(limits, core).map(Self::Readiness),
+            #[cfg(not(all(io_uring, readiness)))]
+            _ => {
+                let _ = (limits, core);
+                Err(SetupError::NotCompiled(Some(kind)))
+            }
+        }
+    }
+
+    fn capabilities(&self, backend: Kind, choice: Choice) -> Capabilities {
+        let (granted, operations) = each!(self, b => (b.granted(), b.operations()));
+        Capabilities { backend, choice, granted, operations }
+    }
+
+    #[inline]
+    pub(crate) fn capacity_left(&self) -> u32 {
+        each!(self, b => b.capacity_left())
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
+        each!(self, b => b.push(core, op));
+    }
+
+    #[inline]
+    pub(crate) fn push_typed<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        user_data: usize,
+    ) {
+        each!(self, b => b.push_typed(core, op, user_data));
+    }
+
+    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
+        each!(self, b => b.cancel(core, which))
+    }
+
+    /// # Safety
+    /// Operations and buffers that were pushed are where they were, and stay there until their
+    /// last entry came out, or until this value is dropped.
+    #[inline]
+    pub(crate) unsafe fn turn(&mut self, core: &mut Core, block: Block) -> io::Result<()> {
+        // SAFETY: (D1) the caller's contract.
+        each!(self, b => unsafe { b.turn(core, block) })
+    }
+
+    #[inline]
+    pub(crate) fn available(&self, core: &Core) -> usize {
+        each!(self, b => b.available(core))
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, core: &mut Core) -> Option<Entry> {
+        each!(self, b => core.next(|core| b.next(core)))
+    }
+
+    pub(crate) fn attach(&mut self, core: &mut Core, fd: RawFd) -> io::Result<()> {
+        each!(self, b => b.attach(core, fd))
+    }
+
+    pub(crate) fn detach(&mut self, core: &mut Core, fd: RawFd) {
+        each!(self, b => b.detach(core, fd));
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        core: &mut Core,
+        fds: &[RawFd],
+        first_id: u32,
+    ) -> io::Result<()> {
+        each!(self, b => b.register(core, fds, first_id))
+    }
+
+    pub(crate) fn unregister(&mut self, core: &mut Core, id: u32) -> io::Result<()> {
+        each!(self, b => b.unregister(core, id))
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        each!(self, b => b.next_deadline())
+    }
+
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// Whether a descriptor is open.
+pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
+    // SAFETY: (K1) F_GETFD reads no memory of ours.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The soft limit of open files.
+pub(crate) fn open_files_max() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: (K1) the kernel writes one `rlimit` to a place that has room for it.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0;
+    if failed { 1024 } else { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX).max(1) }
+}
+
+/// Whether the process has more rights than who started it (set-uid): it then trusts no
+/// environment.
+pub(crate) fn is_privileged() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: (K1) reads the auxiliary vector.
+        unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // SAFETY: (K1) reads the process's credentials.
+        let real = unsafe { (libc::getuid(), libc::getgid()) };
+        // SAFETY: (K1) as above.
+        let effective = unsafe { (libc::geteuid(), libc::getegid()) };
+        real != effective
+    }
+}

@@ -1,0 +1,121 @@
+//! Socket addresses as the platform's C library lays them out.
+#![allow(unsafe_code, reason = "reads and writes the C representation")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Room for an address of any family.
+pub(crate) type RawAddress = libc::sockaddr_storage;
+/// Its length, in bytes.
+pub(crate) type RawAddressLen = libc::socklen_t;
+
+pub(crate) const ROOM: RawAddressLen = len_of::<RawAddress>();
+
+#[expect(clippy::cast_possible_truncation, reason = "addresses have at most 128 bytes")]
+const fn len_of<T>() -> RawAddressLen {
+    assert!(size_of::<T>() <= 128);
+    size_of::<T>() as RawAddressLen
+}
+
+pub(crate) fn zeroed() -> RawAddress {
+    // SAFETY: (A1) a `sockaddr_storage` is integers and bytes: all zeroes are one.
+    unsafe { std::mem::zeroed() }
+}
+
+pub(crate) fn family(raw: &RawAddress) -> i32 {
+    i32::from(raw.ss_family)
+}
+
+pub(crate) fn from_socket_addr(addr: SocketAddr) -> (RawAddress, RawAddressLen) {
+    match addr {
+        SocketAddr::V4(addr) => {
+            let mut v4: libc::sockaddr_in = view(&zeroed());
+            v4.sin_family = sa_family(libc::AF_INET);
+            v4.sin_port = addr.port().to_be();
+            v4.sin_addr.s_addr = u32::from_ne_bytes(addr.ip().octets());
+            store(v4)
+        }
+        SocketAddr::V6(addr) => {
+            let mut v6: libc::sockaddr_in6 = view(&zeroed());
+            v6.sin6_family = sa_family(libc::AF_INET6);
+            v6.sin6_port = addr.port().to_be();
+            v6.sin6_addr.s6_addr = addr.ip().octets();
+            v6.sin6_flowinfo = addr.flowinfo();
+            v6.sin6_scope_id = addr.scope_id();
+            store(v6)
+        }
+    }
+}
+
+pub(crate) fn to_socket_addr(raw: &RawAddress, len: RawAddressLen) -> Option<SocketAddr> {
+    if family(raw) == libc::AF_INET && len >= len_of::<libc::sockaddr_in>() {
+        let v4: libc::sockaddr_in = view(raw);
+        let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+        Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+    } else if family(raw) == libc::AF_INET6 && len >= len_of::<libc::sockaddr_in6>() {
+        let v6: libc::sockaddr_in6 = view(raw);
+        let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+        let port = u16::from_be(v6.sin6_port);
+        Some(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+    } else {
+        None
+    }
+}
+
+const PATH_AT: usize = offset_of!(libc::sockaddr_un, sun_path);
+const PATH_ROOM: usize = size_of::<libc::sockaddr_un>() - PATH_AT;
+
+pub(crate) fn from_path(path: &Path) -> io::Result<(RawAddress, RawAddressLen)> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() >= PATH_ROOM || bytes.contains(&0) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut unix: libc::sockaddr_un = view(&zeroed());
+    unix.sun_family = sa_family(libc::AF_UNIX);
+    for (to, from) in unix.sun_path.iter_mut().zip(bytes) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    Ok(store(unix))
+}
+
+pub(crate) fn to_path(raw: &RawAddress, len: RawAddressLen) -> Option<PathBuf> {
+    if family(raw) != libc::AF_UNIX {
+        return None;
+    }
+    let unix: libc::sockaddr_un = view(raw);
+    let named = usize::try_from(len).ok()?.checked_sub(PATH_AT)?.min(PATH_ROOM);
+    let bytes: Vec<u8> =
+        unix.sun_path[..named].iter().map_while(|c| (*c != 0).then(|| c.to_ne_bytes()[0])).collect();
+    (!bytes.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(&bytes)))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "families are small positive numbers"
+)]
+fn sa_family(family: i32) -> libc::sa_family_t {
+    family as libc::sa_family_t
+}
+
+/// The beginning of the storage as an address of one family.
+fn view<T: Copy>(raw: &RawAddress) -> T {
+    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
+    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
+    // SAFETY: (A1) `T` is one of the C address types, any bytes are one, and it is no larger than
+    // the storage.
+    unsafe { (&raw const *raw).cast::<T>().read() }
+}
+
+/// An address of one family at the beginning of the storage.
+fn store<T: Copy>(addr: T) -> (RawAddress, RawAddressLen) {
+    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
+    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
+    let mut raw = zeroed();
+    // SAFETY: (A1) the storage is large enough and aligned for `T`.
+    unsafe { (&raw mut raw).cast::<T>().write(addr) };
+    (raw, len_of::<T>())
+}

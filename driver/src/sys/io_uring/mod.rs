@@ -1,0 +1,534 @@
+//! The io_uring backend: Linux 6.1 and newer.
+//!
+//! Operations are encoded straight into the submission queue; `turn` alone publishes them. Nothing
+//! is kept about an operation in flight but its user data, which the kernel carries.
+#![allow(unsafe_code, reason = "hands addresses to the kernel")]
+
+mod control;
+mod file;
+mod key;
+mod net;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::ring::Sqe;
+
+use self::key::{Internal, Key};
+use self::ring::Ring;
+use super::{Block, Which};
+use crate::builder::{Limits, Support};
+use crate::clock::Instant;
+use crate::driver::{Entry, Full};
+use crate::error::{Refusal, SetupError};
+use crate::fd::{Target, adopt};
+use crate::local::Core;
+use crate::notify::Shared;
+use crate::op::call::Call;
+use crate::op::{OpCode, OpObject};
+use linux_raw_sys::io_uring as k;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::process;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The state of one ring.
+#[derive(Debug)]
+pub(crate) struct Uring {
+    /// The limit of operations pushed before a turn.
+    entries: u32,
+    /// Operations in the submission queue that the kernel has not consumed.
+    queued: u32,
+    /// Operations that the kernel has.
+    in_kernel: u32,
+    /// Those among the queued and the kernel's whose result is a descriptor.
+    fd_makers: u32,
+    /// Cancellations asked for since the last turn.
+    cancels: u32,
+    cancels_max: u32,
+    file_slots: u32,
+    /// Whether the notifier's descriptor is being polled.
+    doorbell: bool,
+    opcodes: [u64; 4],
+    shared: Arc<Shared>,
+    ring: Ring,
+}
+
+/// Entries that a cancellation takes at most: descriptors' makers have keys of their own.
+const ENTRIES_PER_CANCEL: u32 = 2;
+/// Entries that the driver needs beside: the notifier's poll.
+const ENTRIES_OF_OWN: u32 = 1;
+/// After so many fruitless calls a turn stops asking at once.
+const ATTEMPTS: u32 = 8;
+/// How long it then waits before it asks again.
+const BACK_OFF_MS: i32 = 1;
+
+impl Uring {
+    pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
+        let reserved = limits.cancels * ENTRIES_PER_CANCEL + ENTRIES_OF_OWN;
+        let sq_entries = (limits.entries + reserved).next_power_of_two();
+        // Cancellations post a completion only when they fail, the notifier one per ring.
+        let cq_entries = (limits.completion_entries + reserved).next_power_of_two();
+        let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
+        assert!(ring.granted.sq_entries >= limits.entries + reserved, "U1: too few entries");
+        let mut uring = Self {
+            entries: limits.entries,
+            queued: 0,
+            in_kernel: 0,
+            fd_makers: 0,
+            cancels: 0,
+            cancels_max: limits.cancels,
+            file_slots: limits.file_slots,
+            doorbell: false,
+            opcodes: [0; 4],
+            shared: core.shared.clone(),
+            ring,
+        };
+        uring.opcodes = uring.probe()?;
+        uring.make_table()?;
+        Ok(uring)
+    }
+
+    /// Which opcodes the kernel has, a bit each.
+    fn probe(&self) -> Result<[u64; 4], SetupError> {
+        #[repr(C)]
+        struct Probe {
+            head: [u32; 4],
+            ops: [[u8; 8]; 256],
+        }
+        const SUPPORTED: u8 = 1;
+        let mut probe = Probe { head: [0; 4], ops: [[0; 8]; 256] };
+        let op = k::io_uring_register_op::IORING_REGISTER_PROBE;
+        self.ring
+            .register(op, (&raw mut probe).cast(), 256)
+            .map_err(|e| SetupError::os("io_uring_register(PROBE)", e))?;
+        let mut opcodes = [0; 4];
+        for (i, op) in probe.ops.iter().enumerate() {
+            if op[2] & SUPPORTED != 0 {
+                opcodes[i / 64] |= 1 << (i % 64);
+            }
+        }
+        Ok(opcodes)
+    }
+
+    /// The table of fixed descriptors, all places empty.
+    fn make_table(&self) -> Result<(), SetupError> {
+        if self.file_slots == 0 {
+            return Ok(());
+        }
+        let mut table = k::io_uring_rsrc_register {
+            nr: self.file_slots,
+            flags: k::IORING_RSRC_REGISTER_SPARSE,
+            resv2: 0,
+            data: 0,
+            tags: 0,
+        };
+        let op = k::io_uring_register_op::IORING_REGISTER_FILES2;
+        let size = u32::try_from(size_of_val(&table)).expect("U3: a small struct");
+        match self.ring.register(op, (&raw mut table).cast(), size) {
+            Ok(_) => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::EMFILE) => Err(SetupError::OpenFiles(e)),
+            Err(e) => Err(SetupError::os("io_uring_register(FILES2)", e)),
+        }
+    }
+
+    pub(crate) fn granted(&self) -> Vec<(&'static str, String)> {
+        let granted = &self.ring.granted;
+        let flags = [
+            ("SUBMIT_ALL", k::IORING_SETUP_SUBMIT_ALL),
+            ("SINGLE_ISSUER", k::IORING_SETUP_SINGLE_ISSUER),
+            ("DEFER_TASKRUN", k::IORING_SETUP_DEFER_TASKRUN),
+            ("NO_SQARRAY", k::IORING_SETUP_NO_SQARRAY),
+        ];
+        let set = flags.iter().filter(|(_, bit)| granted.setup_flags & bit != 0);
+        let set: Vec<_> = set.map(|(name, _)| *name).collect();
+        let no_iowait = granted.features & k::IORING_FEAT_NO_IOWAIT != 0;
+        let clock = if granted.boottime_waits { "BOOTTIME" } else { "MONOTONIC" };
+        vec![
+            ("submission entries", format!("{} of {}", self.entries, granted.sq_entries)),
+            ("completion entries", granted.cq_entries.to_string()),
+            ("fixed descriptors", self.file_slots.to_string()),
+            ("set-up flags", set.join(" ")),
+            ("registered ring", "yes".to_owned()),
+            ("NO_IOWAIT", if no_iowait { "yes" } else { "no (Linux 6.15)" }.to_owned()),
+            ("clock of waits", clock.to_owned()),
+        ]
+    }
+
+    pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
+        use k::io_uring_op as op;
+        let names = [
+            ("Nop", op::IORING_OP_NOP),
+            ("Timeout", op::IORING_OP_TIMEOUT),
+            ("ReadAt", op::IORING_OP_READ),
+            ("WriteAt", op::IORING_OP_WRITE),
+            ("Recv", op::IORING_OP_RECV),
+            ("Send", op::IORING_OP_SEND),
+            ("Accept", op::IORING_OP_ACCEPT),
+            ("Connect", op::IORING_OP_CONNECT),
+            ("OpenAt", op::IORING_OP_OPENAT),
+            ("Close", op::IORING_OP_CLOSE),
+        ];
+        let support = |opcode| if self.has(opcode) { Support::Native } else { Support::Missing };
+        let known = names.map(|(name, op)| (name, support(opcode(op))));
+        known.into_iter().chain([("Raw", Support::Native)]).collect()
+    }
+
+    #[inline]
+    fn has(&self, opcode: u8) -> bool {
+        self.opcodes[usize::from(opcode >> 6)] >> (opcode & 63) & 1 != 0
+    }
+
+    #[inline]
+    pub(crate) fn capacity_left(&self) -> u32 {
+        self.entries - self.queued
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
+        let key = Key::raw(op.user_data(), op.makes_fd());
+        let slot = self.ring.slot();
+        // SAFETY: (U1) `slot` is free.
+        let encoded = unsafe { op.encode(slot, key.word()) };
+        self.pushed(core, slot, encoded, op.user_data(), op.makes_fd());
+    }
+
+    #[inline]
+    pub(crate) fn push_typed<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        user_data: usize,
+    ) {
+        let key = Key::raw(user_data, O::MAKES_FD);
+        let slot = self.ring.slot();
+        // SAFETY: (D2) lent to `try_push`, and not in flight before it.
+        let call = unsafe { O::describe(op.as_ptr()) };
+        let encoded = call.and_then(|call| encode(&call, key.word())).map(|sqe| {
+            // SAFETY: (U1) `slot` is free.
+            unsafe { slot.write(sqe) };
+        });
+        self.pushed(core, slot, encoded, user_data, O::MAKES_FD);
+    }
+
+    /// Keeps the entry that was written to `slot`, unless the operation is refused.
+    #[inline]
+    fn pushed(
+        &mut self,
+        core: &mut Core,
+        slot: *const Sqe,
+        encoded: Result<(), Refusal>,
+        user_data: usize,
+        makes_fd: bool,
+    ) {
+        if let Err(refusal) = encoded {
+            return core.refuse(user_data, refusal);
+        }
+        // SAFETY: (U1) just written.
+        if !self.has(unsafe { (*slot).opcode }) {
+            return core.refuse(user_data, Refusal::Unsupported);
+        }
+        self.ring.advance();
+        self.queued += 1;
+        self.fd_makers += u32::from(makes_fd);
+    }
+
+    /// Queues an entry of the driver's own in one of the reserved places.
+    fn push_internal(&mut self, sqe: Sqe) {
+        let slot = self.ring.slot();
+        // SAFETY: (U1) `slot` is free.
+        unsafe { slot.write(sqe) };
+        self.ring.advance();
+    }
+
+    pub(crate) fn cancel(&mut self, _core: &mut Core, which: Which) -> Result<(), Full<()>> {
+        if self.cancels == self.cancels_max {
+            return Err(Full::new(()));
+        }
+        self.cancels += 1;
+        match which {
+            Which::UserData(user_data) if !Key::fits(user_data) => {}
+            Which::UserData(user_data) => {
+                self.push_internal(control::cancel_key(Key::raw(user_data, false)));
+                if self.fd_makers > 0 {
+                    self.push_internal(control::cancel_key(Key::raw(user_data, true)));
+                }
+            }
+            Which::Target(target) => self.push_internal(control::cancel_target(target)),
+            Which::All => self.push_internal(control::cancel_all()),
+        }
+        Ok(())
+    }
+
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// What was pushed, and what it lends, is where it was and stays there.
+    pub(crate) unsafe fn turn(&mut self, core: &mut Core, block: Block) -> io::Result<()> {
+        if core.notified && !self.doorbell {
+            self.doorbell = true;
+            self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
+        }
+        self.ring.publish();
+        let (want, deadline) = match block {
+            Block::Never if self.ring.unconsumed() == 0 && self.available(core) > 0 => {
+                return Ok(());
+            }
+            Block::Never => (0, None),
+            Block::Until(want, deadline) => (want, Some(deadline)),
+            Block::Forever(want) => (want, None),
+        };
+        for attempt in 1.. {
+            let missing = want.saturating_sub(core.local_len());
+            let remaining = deadline.map(|d| d.duration_since(Instant::now()));
+            let result = self.enter(core, missing, if missing > 0 { remaining } else { None });
+            result?;
+            let expired = remaining == Some(Duration::ZERO);
+            let satisfied = want == 0 || expired || self.available(core) > 0;
+            if self.ring.unconsumed() == 0 && satisfied {
+                break;
+            }
+            if attempt < ATTEMPTS {
+                continue;
+            }
+            // The kernel takes nothing, or the wait is interrupted again and again.
+            if satisfied {
+                break;
+            }
+            self.back_off();
+        }
+        Ok(())
+    }
+
+    /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues.
+    fn enter(
+        &mut self,
+        core: &mut Core,
+        missing: usize,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let to_submit = self.ring.unconsumed();
+        let min_complete = u32::try_from(missing).unwrap_or(u32::MAX);
+        core.stats.enters += 1;
+        let result = self.ring.enter(to_submit, min_complete, timeout);
+        self.account(to_submit);
+        if self.ring.has_overflow() {
+            core.stats.overflow += 1;
+        }
+        let Err(error) = result else { return Ok(()) };
+        match error.raw_os_error() {
+            // A signal came; the time is over.
+            Some(libc::EINTR | libc::ETIME) => Ok(()),
+            // No memory for a request now; the completion queue has to be emptied first.
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+            // EBADR: completions were dropped, for the kernel had no memory to keep them.
+            // EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO, EOPNOTSUPP: the ring is broken, or was
+            // closed by others; see io_uring_enter(2).
+            _ => Err(error),
+        }
+    }
+
+    /// Counts what the kernel consumed of `before` entries.
+    #[inline]
+    fn account(&mut self, before: u32) {
+        let left = self.ring.unconsumed();
+        if left == before {
+            return;
+        }
+        let queued = if left == 0 { 0 } else { self.ring.count_unconsumed(Key::is_operation) };
+        self.in_kernel += self.queued - queued;
+        self.queued = queued;
+        if left == 0 {
+            self.cancels = 0;
+        }
+    }
+
+    /// Waits a little for something to change, without spinning.
+    #[cold]
+    fn back_off(&self) {
+        let mut fd = libc::pollfd { fd: self.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: (K1) the kernel reads and writes one `pollfd`.
+        unsafe { libc::poll(&raw mut fd, 1, BACK_OFF_MS) };
+    }
+
+    #[inline]
+    pub(crate) fn available(&self, core: &Core) -> usize {
+        core.local_len() + self.ring.completions() as usize
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, core: &mut Core) -> Option<Entry> {
+        loop {
+            let cqe = self.ring.pop()?;
+            let more = cqe.flags & k::IORING_CQE_F_MORE != 0;
+            match Key::decode(cqe.user_data) {
+                Some(Key::Raw { user_data, is_fd }) => {
+                    if !more {
+                        self.in_kernel -= 1;
+                        self.fd_makers -= u32::from(is_fd);
+                    }
+                    let has_buffer = cqe.flags & k::IORING_CQE_F_BUFFER != 0;
+                    let [_, _, low, high] = cqe.flags.to_le_bytes();
+                    let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
+                    return Some(Entry::shot(user_data, cqe.result, is_fd, more, buffer));
+                }
+                Some(Key::Internal(Internal::Doorbell)) => self.doorbell = more,
+                // Only a cancellation that found nothing it could stop posts one.
+                Some(Key::Internal(Internal::Cancel)) => {}
+                None => core.stats.unknown += 1,
+            }
+        }
+    }
+
+    pub(crate) fn attach(&mut self, _core: &mut Core, _fd: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn detach(&mut self, _core: &mut Core, _fd: RawFd) {}
+
+    pub(crate) fn register(
+        &mut self,
+        _core: &mut Core,
+        fds: &[RawFd],
+        first_id: u32,
+    ) -> io::Result<()> {
+        let count = self.check_range(first_id, fds.len())?;
+        let updated = self.update_table(first_id, fds.as_ptr(), count)?;
+        if updated < count {
+            for id in first_id..first_id + updated {
+                self.update_table(id, &raw const EMPTY, 1)?;
+            }
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unregister(&mut self, _core: &mut Core, id: u32) -> io::Result<()> {
+        self.check_range(id, 1)?;
+        self.update_table(id, &raw const EMPTY, 1).map(drop)
+    }
+
+    fn check_range(&self, first_id: u32, count: usize) -> io::Result<u32> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        match first_id.checked_add(count) {
+            Some(end) if end <= self.file_slots => Ok(count),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Replaces `count` places of the table.
+    fn update_table(&self, first_id: u32, fds: *const RawFd, count: u32) -> io::Result<u32> {
+        let data = fds.expose_provenance() as u64;
+        let mut update = k::io_uring_rsrc_update { offset: first_id, resv: 0, data };
+        let op = k::io_uring_register_op::IORING_REGISTER_FILES_UPDATE;
+        self.ring.register(op, (&raw mut update).cast(), count)
+    }
+
+    /// The kernel keeps the timers.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// An empty place of the table, as the kernel spells it.
+static EMPTY: RawFd = -1;
+
+impl Drop for Uring {
+    /// Closing a ring is no barrier: the kernel writes on. Only the last completion of the last
+    /// operation says that it is done.
+    fn drop(&mut self) {
+        if self.shared.is_child() {
+            return;
+        }
+        let discarded = self.ring.discard(Key::is_operation);
+        debug_assert_eq!(discarded, self.queued, "I1: a pushed operation was lost");
+        self.queued = 0;
+        self.cancels = 0;
+        while self.in_kernel > 0 {
+            self.push_internal(control::cancel_all());
+            self.ring.publish();
+            self.reap_some();
+        }
+    }
+}
+
+impl Uring {
+    /// Waits for completions of what is being cancelled, and takes them.
+    fn reap_some(&mut self) {
+        // An operation may have been where no cancellation finds it: ask again now and then.
+        const PATIENCE: Duration = Duration::from_millis(100);
+        match self.ring.enter(self.ring.unconsumed(), 1, Some(PATIENCE)) {
+            Ok(()) => {}
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {}
+                _ => {
+                    eprintln!(
+                        "completeio: the ring failed with {} operations in flight ({error}); \
+                         their memory cannot be freed safely: aborting",
+                        self.in_kernel
+                    );
+                    process::abort();
+                }
+            },
+        }
+        self.ring.discard(Key::is_operation);
+        while let Some(cqe) = self.ring.pop() {
+            let Some(Key::Raw { is_fd, .. }) = Key::decode(cqe.user_data) else { continue };
+            if is_fd && cqe.result >= 0 {
+                drop(adopt(cqe.result));
+            }
+            if cqe.flags & k::IORING_CQE_F_MORE == 0 {
+                self.in_kernel -= 1;
+            }
+        }
+    }
+}
+
+/// An operation as a submission entry.
+#[inline(always)]
+pub(crate) fn encode(call: &Call, key: u64) -> Result<Sqe, Refusal> {
+    let sqe = match *call {
+        Call::Nop => control::nop(),
+        Call::Timeout { spec, clock, absolute } => control::timeout(spec, clock, absolute),
+        Call::Read { target, ptr, len, offset } => file::read(target, ptr, len, offset),
+        Call::Write { target, ptr, len, offset } => file::write(target, ptr, len, offset),
+        Call::Recv { target, ptr, len, flags } => net::recv(target, ptr, len, flags),
+        Call::Send { target, ptr, len, flags } => net::send(target, ptr, len, flags),
+        Call::Accept { target, addr, addr_len } => net::accept(target, addr, addr_len),
+        Call::Connect { target, addr, addr_len } => net::connect(target, addr, addr_len),
+        Call::Open { dir, path, flags, mode } => file::open(dir, path, flags, mode)?,
+        Call::Close { target } => file::close(target),
+        Call::Raw { entry } => control::raw(entry),
+    };
+    Ok(Sqe { user_data: key, ..sqe })
+}
+
+/// An opcode as its byte.
+const fn opcode(op: k::io_uring_op) -> u8 {
+    #[expect(clippy::cast_possible_truncation, reason = "opcodes are bytes")]
+    let byte = op as u8;
+    byte
+}
+
+/// An entry of `op` that is directed at `target`.
+#[inline(always)]
+fn directed(op: k::io_uring_op, target: Target) -> Sqe {
+    const FIXED_FILE: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_FIXED_FILE_BIT as u8;
+    let (fd, flags) = match target {
+        Target::Plain(fd) => (fd, 0),
+        Target::Fixed(id) => (id.cast_signed(), FIXED_FILE),
+    };
+    Sqe { opcode: opcode(op), fd, flags, ..Sqe::default() }
+}
+
+/// An address as the kernel reads it. Its provenance is exposed: the kernel will use it.
+#[inline(always)]
+fn address<T>(ptr: *const T) -> u64 {
+    ptr.expose_provenance() as u64
+}

@@ -1,0 +1,1 @@
+pub use completeio_driver::{address, buf, clock, driver, op, sink};
