@@ -1,1 +1,16 @@
-pub use completeio_driver::{address, buf, clock, driver, op, sink};
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules
+//! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
+//! public API (feature `runtime`, on by default): [`task`], [`fs`].
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub use completeio_driver::{address, buf, clock, driver, guide, op, sink};
+
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod fs;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod task;

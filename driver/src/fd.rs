@@ -3,6 +3,8 @@
 
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// How an operation names its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +192,23 @@ unsafe impl Descriptor for Cwd {
 
 // SAFETY: (I11) a process always has a current directory.
 unsafe impl Holds for Cwd {}
+
+/// Shared ownership of a descriptor: an operation keeps its file open.
+macro_rules! shared {
+    ($($pointer:ident)*) => {$(
+        // SAFETY: (I11) the inner value is neither moved nor touched mutably while it is shared.
+        unsafe impl<F: Descriptor> Descriptor for $pointer<F> {
+            #[inline]
+            fn target(&self) -> Target {
+                (**self).target()
+            }
+        }
+
+        // SAFETY: (I11) the inner value lives as long as the last pointer to it.
+        unsafe impl<F: Holds> Holds for $pointer<F> {}
+    )*};
+}
+shared!(Rc Arc);
 
 /// Takes ownership of a descriptor that the kernel has just made for one of our operations.
 pub(crate) fn adopt(raw: RawFd) -> OwnedFd {

@@ -36,6 +36,8 @@ struct Timer {
     key: u32,
 }
 
+const _: () = assert!(size_of::<Timer>() <= 32);
+
 impl Timers {
     /// Room for `capacity` timers. The only place that allocates.
     pub(crate) fn with_capacity(capacity: u32) -> Self {

@@ -191,14 +191,18 @@ mod tests {
         }));
     }
 
-    /// MADV_WIPEONFORK is of Linux 4.14.
+    /// MADV_WIPEONFORK came with Linux 4.14.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
-    #[cfg_attr(miri, ignore = "Miri knows no madvise")]
-    fn the_kernel_wipes_the_page() {
-        if !matches!(ForkGuard::new().mark, Mark::Page(_)) {
-            eprintln!("skipped: this kernel has no MADV_WIPEONFORK");
-        }
+    #[cfg_attr(miri, ignore = "Miri cannot fork")]
+    fn by_page() {
+        let Some(page) = page::Page::new() else {
+            eprintln!("skipped: this kernel wipes no pages");
+            return;
+        };
+        assert!(!page.is_wiped());
+        assert!(ForkGuard::in_child(|| page.is_wiped()));
+        assert!(!page.is_wiped());
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn misused(error: &io::Error) -> ! {
     panic!("a driver's wake-up descriptor was closed by someone else: {error}")
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Waker {
     /// Waits until the descriptor is readable; `false` after so many milliseconds.
     pub(crate) fn is_readable_within(&self, milliseconds: i32) -> bool {
