@@ -31,53 +31,39 @@ impl<T: fmt::Debug> Error for Full<T> {}
 /// Why the driver refused an operation that it had accepted: an argument that no type excludes.
 ///
 /// The operation completes with one entry that says so; the kernel never sees it.
+// The discriminants are results below every errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(i32)]
 pub enum Refusal {
     /// The offset of a positioned operation lies above `i64::MAX`.
-    Offset,
+    Offset = i32::MIN,
     /// The user data needs more than 61 bits: the top three are the driver's.
     UserData,
     /// This operation takes no fixed descriptor here.
     FixedDescriptor,
-    /// The id of a fixed descriptor lies outside the table.
-    FixedId,
     /// The kernel, or this backend, has no such operation.
     Unsupported,
 }
 
-/// Results below every errno: the driver's own.
-const CODES: [(i32, Refusal); 5] = [
-    (i32::MIN, Refusal::Offset),
-    (i32::MIN + 1, Refusal::UserData),
-    (i32::MIN + 2, Refusal::FixedDescriptor),
-    (i32::MIN + 3, Refusal::FixedId),
-    (i32::MIN + 4, Refusal::Unsupported),
-];
-
 impl Refusal {
-    pub(crate) fn code(self) -> i32 {
-        match CODES.iter().find(|(_, refusal)| *refusal == self) {
-            Some((code, _)) => *code,
-            None => unreachable!("every refusal has its code"),
-        }
+    const ALL: [Self; 4] =
+        [Self::Offset, Self::UserData, Self::FixedDescriptor, Self::Unsupported];
+
+    pub(crate) const fn code(self) -> i32 {
+        self as i32
     }
 
     #[inline]
     pub(crate) fn from_code(code: i32) -> Option<Self> {
-        if code >= 0 {
-            return None;
-        }
-        CODES.iter().find(|(known, _)| *known == code).map(|(_, refusal)| *refusal)
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
     }
 
     /// The kind of [`io::Error`] that stands for it.
     pub fn kind(self) -> io::ErrorKind {
         match self {
             Self::Unsupported => io::ErrorKind::Unsupported,
-            Self::Offset | Self::UserData | Self::FixedDescriptor | Self::FixedId => {
-                io::ErrorKind::InvalidInput
-            }
+            Self::Offset | Self::UserData | Self::FixedDescriptor => io::ErrorKind::InvalidInput,
         }
     }
 }
@@ -88,7 +74,6 @@ impl fmt::Display for Refusal {
             Self::Offset => "offsets go up to i64::MAX",
             Self::UserData => "user data has 61 bits",
             Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
-            Self::FixedId => "the id lies outside the table of fixed descriptors",
             Self::Unsupported => "the kernel or this backend has no such operation",
         })
     }

@@ -103,6 +103,7 @@ impl fmt::Debug for OpHead {
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
     /// The operation in plain words.
+    #[cfg(readiness)]
     describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
@@ -113,6 +114,7 @@ pub(crate) struct OpTable {
 impl OpTable {
     const fn of<O: OpCode>() -> Self {
         Self {
+            #[cfg(readiness)]
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
@@ -123,6 +125,7 @@ impl OpTable {
 
 /// # Safety
 /// `head` points to an `O` that is not in flight.
+#[cfg(readiness)]
 unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     unsafe { O::describe(head.cast().as_ptr()) }
@@ -244,6 +247,7 @@ impl<'arena> OpObject<'arena> {
     }
 
     /// The operation in plain words.
+    #[cfg(readiness)]
     #[inline]
     pub(crate) fn describe(&self) -> Result<Call, Refusal> {
         // SAFETY: (D2) as above.

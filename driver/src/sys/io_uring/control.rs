@@ -3,7 +3,7 @@
 
 use super::key::{Internal, Key};
 use super::ring::Sqe;
-use super::{address, directed, opcode};
+use super::{address, directed, fixed_fd};
 use crate::clock::Clock;
 use crate::fd::Target;
 use crate::op::Timespec;
@@ -71,7 +71,7 @@ pub(super) fn cancel_target(target: Target) -> Sqe {
     // The fixed file is named by the flag of the cancellation, not by the entry's.
     let target = match target {
         Target::Plain(fd) => Target::Plain(fd),
-        Target::Fixed(id) => Target::Plain(id.cast_signed()),
+        Target::Fixed(id) => Target::Plain(fixed_fd(id)),
     };
     cancel(target, k::IORING_ASYNC_CANCEL_ALL | k::IORING_ASYNC_CANCEL_FD | fixed)
 }
@@ -83,7 +83,6 @@ pub(super) fn cancel_all() -> Sqe {
 
 fn cancel(target: Target, flags: u32) -> Sqe {
     Sqe {
-        opcode: opcode(op::IORING_OP_ASYNC_CANCEL),
         flags: SKIP_SUCCESS,
         op_flags: flags,
         user_data: Key::Internal(Internal::Cancel).word(),

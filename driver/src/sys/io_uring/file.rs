@@ -1,7 +1,7 @@
 //! Files.
 
 use super::ring::Sqe;
-use super::{address, directed};
+use super::{address, bits, directed};
 use crate::error::Refusal;
 use crate::fd::Target;
 use linux_raw_sys::io_uring::io_uring_op as op;
@@ -30,7 +30,7 @@ pub(super) fn open(
     Ok(Sqe {
         addr: address(path),
         len: mode,
-        op_flags: flags.cast_unsigned(),
+        op_flags: bits(flags),
         ..directed(op::IORING_OP_OPENAT, dir)
     })
 }

@@ -511,9 +511,7 @@ pub(crate) fn encode(call: &Call, key: u64) -> Result<Sqe, Refusal> {
 
 /// An opcode as its byte.
 const fn opcode(op: k::io_uring_op) -> u8 {
-    #[expect(clippy::cast_possible_truncation, reason = "opcodes are bytes")]
-    let byte = op as u8;
-    byte
+    op as u8
 }
 
 /// An entry of `op` that is directed at `target`.
@@ -522,9 +520,21 @@ fn directed(op: k::io_uring_op, target: Target) -> Sqe {
     const FIXED_FILE: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_FIXED_FILE_BIT as u8;
     let (fd, flags) = match target {
         Target::Plain(fd) => (fd, 0),
-        Target::Fixed(id) => (id.cast_signed(), FIXED_FILE),
+        Target::Fixed(id) => (fixed_fd(id), FIXED_FILE),
     };
     Sqe { opcode: opcode(op), fd, flags, ..Sqe::default() }
+}
+
+/// The id of a fixed descriptor where the kernel expects a descriptor; both are small numbers.
+#[inline(always)]
+const fn fixed_fd(id: u32) -> i32 {
+    i32::from_ne_bytes(id.to_ne_bytes())
+}
+
+/// Flags of the C library's type as the kernel's.
+#[inline(always)]
+const fn bits(flags: i32) -> u32 {
+    u32::from_ne_bytes(flags.to_ne_bytes())
 }
 
 /// An address as the kernel reads it. Its provenance is exposed: the kernel will use it.

@@ -1,20 +1,20 @@
 //! Sockets.
 
 use super::ring::Sqe;
-use super::{address, directed};
+use super::{address, bits, directed};
 use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
 #[inline(always)]
 pub(super) fn recv(target: Target, ptr: *mut u8, len: u32, flags: i32) -> Sqe {
-    let op_flags = flags.cast_unsigned();
+    let op_flags = bits(flags);
     Sqe { addr: address(ptr), len, op_flags, ..directed(op::IORING_OP_RECV, target) }
 }
 
 #[inline(always)]
 pub(super) fn send(target: Target, ptr: *const u8, len: u32, flags: i32) -> Sqe {
-    let op_flags = flags.cast_unsigned();
+    let op_flags = bits(flags);
     Sqe { addr: address(ptr), len, op_flags, ..directed(op::IORING_OP_SEND, target) }
 }
 
@@ -23,7 +23,7 @@ pub(super) fn accept(target: Target, addr: *mut RawAddress, addr_len: *mut RawAd
     Sqe {
         addr: address(addr),
         off: address(addr_len),
-        op_flags: libc::SOCK_CLOEXEC.cast_unsigned(),
+        op_flags: bits(libc::SOCK_CLOEXEC),
         ..directed(op::IORING_OP_ACCEPT, target)
     }
 }

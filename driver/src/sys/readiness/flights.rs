@@ -1,0 +1,401 @@
+//! The operations in flight: a preallocated slab of plain words, found again by user data.
+//!
+//! | state | where it is linked | who may touch the operation's memory | what comes next |
+//! |---|---|---|---|
+//! | `Free` | the free list | its owner | `Pushed` |
+//! | `Pushed` | the pushed queue | nobody | `Loose`: the turn starts it, or a cancel takes it |
+//! | `Loose` | nowhere: in the hands of one function | the driver's thread, in a turn | any below, or `Free` |
+//! | `Waiting` | the waiters of a descriptor, in one direction | the driver's thread, in a turn | `Loose` |
+//! | `Timer` | the heap of its clock | nobody: the deadline was copied | `Loose` |
+//! | `Job` | the workers' queues | a worker thread | `Loose` |
+//!
+//! So an operation completes from `Loose` only, by [`Flights::remove`], and that is the one door.
+
+use super::list::{Linked, Links, List};
+use crate::clock::Clock;
+use crate::fd::Target;
+use crate::op::call::Call;
+use std::ops::{Index, IndexMut};
+
+/// What a socket operation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Read,
+    Write,
+}
+
+/// See the table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Free,
+    Pushed,
+    Loose,
+    Waiting { slot: u32, direction: Direction },
+    Timer { clock: Clock },
+    Job { file: Option<u32> },
+}
+
+/// One operation in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) call: Call,
+    pub(super) user_data: usize,
+    /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
+    pub(super) moved: u32,
+    pub(super) makes_fd: bool,
+    pub(super) state: State,
+    /// The free list, the pushed queue, or waiters: the state says which.
+    queue: Links,
+    /// The others in its bucket.
+    chain: Links,
+}
+
+impl Flight {
+    /// What the operation is directed at, if that is a descriptor.
+    pub(super) fn target(&self) -> Option<Target> {
+        match self.call {
+            Call::Read { target, .. }
+            | Call::Write { target, .. }
+            | Call::Recv { target, .. }
+            | Call::Send { target, .. }
+            | Call::Accept { target, .. }
+            | Call::Connect { target, .. }
+            | Call::Close { target } => Some(target),
+            Call::Nop | Call::Timeout { .. } | Call::Open { .. } | Call::Raw { .. } => None,
+        }
+    }
+
+    /// The result of one that ends by `error`: what it has moved before is not lost.
+    pub(super) fn cut_short(&self, error: i32) -> i32 {
+        debug_assert!(error < 0, "an error number, negated");
+        match i32::try_from(self.moved) {
+            Ok(moved) if moved > 0 => moved,
+            _ => error,
+        }
+    }
+}
+
+/// The role of [`Flight::queue`].
+pub(super) struct Queued;
+/// The role of [`Flight::chain`].
+struct SameBucket;
+
+impl Linked<Queued> for Flight {
+    #[inline]
+    fn links(&self) -> &Links {
+        &self.queue
+    }
+
+    #[inline]
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.queue
+    }
+}
+
+impl Linked<SameBucket> for Flight {
+    #[inline]
+    fn links(&self) -> &Links {
+        &self.chain
+    }
+
+    #[inline]
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.chain
+    }
+}
+
+/// The slab. Indexes of it are checked at every use, and name a flight that is not free.
+pub(super) struct Flights {
+    flights: Box<[Flight]>,
+    free: List<Queued>,
+    pushed: List<Queued>,
+    pushed_len: u32,
+    waiting_len: u32,
+    buckets: Box<[List<SameBucket>]>,
+    /// What is left of a hash is the index of a bucket.
+    shift: u32,
+}
+
+impl Flights {
+    /// The only place that allocates.
+    pub(super) fn with_capacity(capacity: u32) -> Self {
+        let flight = |_| Flight {
+            call: Call::Nop,
+            user_data: 0,
+            moved: 0,
+            makes_fd: false,
+            state: State::Free,
+            queue: Links::UNLINKED,
+            chain: Links::UNLINKED,
+        };
+        let mut flights: Box<[Flight]> = (0..capacity).map(flight).collect();
+        let mut free = List::new();
+        for index in 0..capacity {
+            free.push_back(&mut flights, index);
+        }
+        // Two at least: a shift by all 64 bits is none.
+        let buckets = capacity.next_power_of_two().max(2);
+        Self {
+            flights,
+            free,
+            pushed: List::new(),
+            pushed_len: 0,
+            waiting_len: 0,
+            buckets: (0..buckets).map(|_| List::new()).collect(),
+            shift: u64::BITS - buckets.trailing_zeros(),
+        }
+    }
+
+    /// How many were pushed and not started.
+    #[inline]
+    pub(super) fn pushed_len(&self) -> u32 {
+        self.pushed_len
+    }
+
+    /// How many wait for a descriptor.
+    #[inline]
+    pub(super) fn waiting_len(&self) -> u32 {
+        self.waiting_len
+    }
+
+    /// The indexes there are, of free ones too.
+    pub(super) fn indexes(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.flights.len()).expect("a limit of 32 bits")
+    }
+
+    /// Whether nothing is under this index.
+    pub(super) fn is_free(&self, index: u32) -> bool {
+        self.flights[index as usize].state == State::Free
+    }
+
+    /// Keeps an operation that was pushed.
+    #[inline]
+    pub(super) fn insert(&mut self, call: Call, user_data: usize, makes_fd: bool) -> u32 {
+        let index = self.free.pop_front(&mut self.flights).expect("I2: a credit is a free place");
+        let bucket = self.bucket(user_data);
+        let flight = &mut self.flights[index as usize];
+        assert_eq!(flight.state, State::Free, "I1: flight {index} is taken");
+        flight.call = call;
+        flight.user_data = user_data;
+        flight.moved = 0;
+        flight.makes_fd = makes_fd;
+        flight.state = State::Pushed;
+        self.buckets[bucket].push_back(&mut self.flights, index);
+        self.pushed.push_back(&mut self.flights, index);
+        self.pushed_len += 1;
+        index
+    }
+
+    /// The one door to "complete": frees a loose flight, and says whose it was and whether its
+    /// result is a descriptor.
+    #[inline]
+    pub(super) fn remove(&mut self, index: u32) -> (usize, bool) {
+        let flight = &mut self[index];
+        assert_eq!(flight.state, State::Loose, "I1: flight {index} completes while it is linked");
+        flight.state = State::Free;
+        let (user_data, makes_fd) = (flight.user_data, flight.makes_fd);
+        let bucket = self.bucket(user_data);
+        self.buckets[bucket].remove(&mut self.flights, index);
+        self.free.push_back(&mut self.flights, index);
+        (user_data, makes_fd)
+    }
+
+    /// The next one to start, in the order of the pushes.
+    #[inline]
+    pub(super) fn start_next(&mut self) -> Option<u32> {
+        let index = self.pushed.front()?;
+        self.take_pushed(index);
+        Some(index)
+    }
+
+    /// Takes one out of the pushed queue.
+    #[inline]
+    pub(super) fn take_pushed(&mut self, index: u32) {
+        assert_eq!(self[index].state, State::Pushed, "flight {index} is not in the queue");
+        self.pushed.remove(&mut self.flights, index);
+        self.pushed_len -= 1;
+        self[index].state = State::Loose;
+    }
+
+    /// Notes where a loose one has gone: a timer or a job.
+    pub(super) fn hand_over(&mut self, index: u32, state: State) {
+        assert!(matches!(state, State::Timer { .. } | State::Job { .. }), "{state:?} has no door");
+        assert_eq!(self[index].state, State::Loose, "flight {index} is linked");
+        self[index].state = state;
+    }
+
+    /// Takes back one from where [`hand_over`](Self::hand_over) had noted it; returns that.
+    pub(super) fn take_back(&mut self, index: u32) -> State {
+        let state = std::mem::replace(&mut self[index].state, State::Loose);
+        assert!(
+            matches!(state, State::Timer { .. } | State::Job { .. }),
+            "flight {index} is {state:?}, and was not handed over"
+        );
+        state
+    }
+
+    /// Appends a loose one to the waiters of a descriptor.
+    pub(super) fn wait(
+        &mut self,
+        index: u32,
+        waiters: &mut List<Queued>,
+        slot: u32,
+        direction: Direction,
+    ) {
+        assert_eq!(self[index].state, State::Loose, "flight {index} is linked");
+        waiters.push_back(&mut self.flights, index);
+        self.waiting_len += 1;
+        self[index].state = State::Waiting { slot, direction };
+    }
+
+    /// Takes one out of the waiters that it was appended to.
+    pub(super) fn stop_waiting(&mut self, index: u32, waiters: &mut List<Queued>) {
+        let state = self[index].state;
+        assert!(matches!(state, State::Waiting { .. }), "flight {index} is {state:?}");
+        waiters.remove(&mut self.flights, index);
+        self.waiting_len -= 1;
+        self[index].state = State::Loose;
+    }
+
+    /// The oldest one with this user data.
+    pub(super) fn find(&self, user_data: usize) -> Option<u32> {
+        self.matching(self.buckets[self.bucket(user_data)].front(), user_data)
+    }
+
+    /// The one with the same user data that was pushed next after `index`.
+    pub(super) fn find_after(&self, index: u32) -> Option<u32> {
+        let user_data = self[index].user_data;
+        let bucket = &self.buckets[self.bucket(user_data)];
+        self.matching(bucket.after(&self.flights, index), user_data)
+    }
+
+    fn matching(&self, mut at: Option<u32>, user_data: usize) -> Option<u32> {
+        let bucket = &self.buckets[self.bucket(user_data)];
+        while let Some(index) = at {
+            if self[index].user_data == user_data {
+                return at;
+            }
+            at = bucket.after(&self.flights, index);
+        }
+        None
+    }
+
+    /// Multiplies by the golden ratio: neighbours, and multiples of powers of two, part well.
+    #[inline]
+    fn bucket(&self, user_data: usize) -> usize {
+        let hash = (user_data as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from(hash >> self.shift).expect("a shift leaves the bits of an index")
+    }
+}
+
+impl Index<u32> for Flights {
+    type Output = Flight;
+
+    #[inline]
+    fn index(&self, index: u32) -> &Flight {
+        let flight = &self.flights[index as usize];
+        assert!(flight.state != State::Free, "I37: flight {index} is free");
+        flight
+    }
+}
+
+impl IndexMut<u32> for Flights {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut Flight {
+        let flight = &mut self.flights[index as usize];
+        assert!(flight.state != State::Free, "I37: flight {index} is free");
+        flight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_user_data(flights: &Flights, user_data: usize) -> Vec<u32> {
+        std::iter::successors(flights.find(user_data), |i| flights.find_after(*i)).collect()
+    }
+
+    #[test]
+    fn started_in_the_order_of_the_pushes() {
+        let mut flights = Flights::with_capacity(3);
+        let [a, b, c] = [5, 6, 7].map(|user_data| flights.insert(Call::Nop, user_data, false));
+        assert_eq!(flights.pushed_len(), 3);
+        flights.take_pushed(b);
+        assert_eq!(flights.start_next(), Some(a));
+        assert_eq!(flights.start_next(), Some(c));
+        assert_eq!(flights.start_next(), None);
+        for index in [c, a, b] {
+            flights.remove(index);
+        }
+        assert!(flights.indexes().all(|index| flights.is_free(index)));
+    }
+
+    #[test]
+    fn found_by_user_data_in_the_order_of_the_pushes() {
+        for capacity in [1, 2, 3, 64] {
+            let mut flights = Flights::with_capacity(capacity);
+            for round in 0..3 {
+                let pushed: Vec<(u32, usize)> = (0..capacity)
+                    .map(|n| (n % 5) as usize * (usize::MAX >> 8) + round)
+                    .map(|user_data| (flights.insert(Call::Nop, user_data, false), user_data))
+                    .collect();
+                for (_, user_data) in &pushed {
+                    let same = pushed.iter().filter(|(_, other)| other == user_data);
+                    let same: Vec<u32> = same.map(|(index, _)| *index).collect();
+                    assert_eq!(with_user_data(&flights, *user_data), same);
+                }
+                assert_eq!(flights.find(usize::MAX), None);
+                // From the middle outwards: every place of a chain is taken from.
+                for n in 0..capacity {
+                    let (index, user_data) = pushed[((n + capacity / 2) % capacity) as usize];
+                    flights.take_pushed(index);
+                    assert_eq!(flights.remove(index), (user_data, false));
+                    assert!(!with_user_data(&flights, user_data).contains(&index));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn waiters_are_counted() {
+        let mut flights = Flights::with_capacity(2);
+        let mut waiters = List::new();
+        for user_data in 0..2 {
+            flights.insert(Call::Nop, user_data, true);
+            let index = flights.start_next().expect("it was pushed");
+            flights.wait(index, &mut waiters, 3, Direction::Write);
+        }
+        assert_eq!(flights.waiting_len(), 2);
+        let first = waiters.front().expect("two wait");
+        flights.stop_waiting(first, &mut waiters);
+        assert_eq!(flights.waiting_len(), 1);
+        assert_eq!(flights.remove(first), (0, true));
+    }
+
+    #[test]
+    #[should_panic(expected = "I2: a credit is a free place")]
+    fn a_full_slab_is_a_bug() {
+        let mut flights = Flights::with_capacity(1);
+        flights.insert(Call::Nop, 0, false);
+        flights.insert(Call::Nop, 0, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "completes while it is linked")]
+    fn none_completes_while_it_is_linked() {
+        let mut flights = Flights::with_capacity(1);
+        let index = flights.insert(Call::Nop, 0, false);
+        flights.remove(index);
+    }
+
+    #[test]
+    #[should_panic(expected = "is free")]
+    fn none_completes_twice() {
+        let mut flights = Flights::with_capacity(1);
+        let index = flights.insert(Call::Nop, 0, false);
+        flights.take_pushed(index);
+        flights.remove(index);
+        flights.remove(index);
+    }
+}
