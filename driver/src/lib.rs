@@ -20,6 +20,8 @@ pub mod address;
 pub mod buf;
 mod builder;
 pub mod clock;
+#[cfg(doctest)]
+mod compile_tests;
 pub mod driver;
 mod entry;
 mod error;

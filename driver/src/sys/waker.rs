@@ -46,6 +46,7 @@ mod eventfd {
         }
 
         /// Makes it unreadable, and tells how many calls of `wake` had made it readable.
+        #[cfg(any(readiness, test))]
         pub(crate) fn drain(&self) -> u64 {
             let mut count = [0; 8];
             match super::read(&self.eventfd, &mut count) {
@@ -103,6 +104,7 @@ mod pipe {
         }
 
         /// Makes it unreadable, and tells how many calls of `wake` had made it readable.
+        #[cfg(any(readiness, test))]
         pub(crate) fn drain(&self) -> u64 {
             let mut total = 0;
             let mut bytes = [0; 64];
@@ -194,6 +196,7 @@ fn write(mut file: &File, token: &[u8]) {
 }
 
 /// How many bytes were there to be read.
+#[cfg(any(readiness, test))]
 fn read(mut file: &File, bytes: &mut [u8]) -> usize {
     loop {
         match file.read(bytes) {

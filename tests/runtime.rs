@@ -1,0 +1,146 @@
+//! The small runtime: what its futures do when they are polled, dropped, or left behind.
+#![cfg(feature = "runtime")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use completeio::fs::File;
+use completeio::task::block_on;
+use std::fs;
+use std::future::{Future, poll_fn};
+use std::panic::catch_unwind;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::task::Poll;
+
+/// A file in the target's directory that is removed with its handle.
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn a_file_is_read_to_its_end_and_written_whole() {
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let temp = Temp::new("whole", b"");
+    block_on(async {
+        let file = File::create(&temp.0).unwrap();
+        let (written, back) = file.write_all_at(bytes.clone(), 3).await;
+        written.unwrap();
+        assert_eq!(back, bytes);
+        let file = File::open(&temp.0).unwrap();
+        let (read, text) = file.read_to_end_at(vec![9], 3).await;
+        assert_eq!(read.unwrap(), bytes.len());
+        assert_eq!(text[0], 9, "what was in the buffer stays");
+        assert_eq!(text[1..], bytes);
+        let (read, text) = file.read_to_end_at(Vec::new(), u64::MAX).await;
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        assert!(text.is_empty());
+    });
+}
+
+#[test]
+fn errors_give_the_buffer_back() {
+    let temp = Temp::new("error", b"");
+    block_on(async {
+        let file = File::open(&temp.0).unwrap();
+        let (written, back) = file.write_at(vec![1, 2, 3], 0).await;
+        assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(back, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn two_operations_run_at_once() {
+    let temp = Temp::new("two", b"abcdef");
+    let (one, two) = block_on(async {
+        let file = File::open(&temp.0).unwrap();
+        let mut first = pin!(file.read_at(Vec::with_capacity(3), 0));
+        let mut second = pin!(file.read_at(Vec::with_capacity(3), 3));
+        let (mut one, mut two) = (None, None);
+        poll_fn(|context| {
+            if one.is_none() {
+                if let Poll::Ready((read, text)) = first.as_mut().poll(context) {
+                    assert_eq!(read.unwrap(), 3);
+                    one = Some(text);
+                }
+            }
+            if two.is_none() {
+                if let Poll::Ready((read, text)) = second.as_mut().poll(context) {
+                    assert_eq!(read.unwrap(), 3);
+                    two = Some(text);
+                }
+            }
+            if one.is_some() && two.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        (one.unwrap(), two.unwrap())
+    });
+    assert_eq!((&one[..], &two[..]), (&b"abc"[..], &b"def"[..]));
+}
+
+/// I5, I16: futures that are dropped in flight leave their operations, buffers and files to the
+/// runtime until the kernel is done.
+#[test]
+fn futures_dropped_in_flight_leak_nothing() {
+    let temp = Temp::new("dropped", &vec![7; 1 << 20]);
+    let before = open_files();
+    for rounds in 0..20 {
+        block_on(async {
+            for _ in 0..30 {
+                let file = File::open(&temp.0).unwrap();
+                let mut read = Box::pin(file.read_at(Vec::with_capacity(1 << 20), 0));
+                let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+                assert!(polled.is_pending());
+                drop(read);
+                drop(file);
+            }
+            if rounds % 2 == 0 {
+                // Another operation makes the runtime turn, so that the orphans are submitted.
+                let file = File::open(&temp.0).unwrap();
+                let (read, _) = file.read_at(Vec::with_capacity(1), 0).await;
+                assert_eq!(read.unwrap(), 1);
+            }
+        });
+    }
+    assert_eq!(open_files(), before);
+}
+
+#[test]
+fn a_nested_block_on_is_refused() {
+    let panic = catch_unwind(|| block_on(async { block_on(async {}) })).unwrap_err();
+    let message = panic.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("`block_on` inside `block_on`"), "{message}");
+    // The outer one was unwound: the thread can run a future again.
+    assert_eq!(block_on(async { 1 }), 1);
+}
+
+#[test]
+fn another_thread_wakes_it() {
+    let mut thread = None;
+    let mut polls = 0;
+    block_on(poll_fn(|context| {
+        polls += 1;
+        if thread.is_none() {
+            let waker = context.waker().clone();
+            thread = Some(std::thread::spawn(move || waker.wake()));
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }));
+    assert_eq!(polls, 2);
+    thread.unwrap().join().unwrap();
+}
