@@ -42,7 +42,7 @@ use std::time::Duration;
 /// ```
 pub struct Driver<'arena> {
     // Dropped before `core`: the drain may still complete locally.
-    backend: sys::Backend,
+    pub(crate) backend: sys::Backend,
     core: Core,
     capabilities: Box<Capabilities>,
     _arena: PhantomData<Cell<&'arena ()>>,

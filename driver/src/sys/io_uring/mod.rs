@@ -151,7 +151,7 @@ impl Uring {
             ("completion entries", granted.cq_entries.to_string()),
             ("fixed descriptors", self.file_slots.to_string()),
             ("set-up flags", set.join(" ")),
-            ("registered ring", "yes".to_owned()),
+            ("registered ring", if self.ring.is_registered() { "yes" } else { "no" }.to_owned()),
             ("NO_IOWAIT", if no_iowait { "yes" } else { "no (Linux 6.15)" }.to_owned()),
             ("clock of waits", clock.to_owned()),
         ]

@@ -165,7 +165,8 @@ impl Ring {
         }
     }
 
-    /// Spares each `enter` the look-up of the descriptor.
+    /// Spares each `enter` the look-up of the descriptor. A thread has 16 places for that: the
+    /// rings after them go without.
     fn register_ring(&mut self) -> Result<(), SetupError> {
         let mut update = k::io_uring_rsrc_update {
             offset: u32::MAX,
@@ -173,11 +174,20 @@ impl Ring {
             data: u64::from(self.fd.as_raw_fd().unsigned_abs()),
         };
         let op = k::io_uring_register_op::IORING_REGISTER_RING_FDS;
-        self.register(op, (&raw mut update).cast(), 1)
-            .map_err(|e| refused("io_uring_register", e))?;
-        self.enter_fd = i32::try_from(update.offset).expect("U3: the index is a small number");
-        self.enter_flags |= k::IORING_ENTER_REGISTERED_RING;
-        Ok(())
+        match self.register(op, (&raw mut update).cast(), 1) {
+            Ok(_) => {
+                let index = i32::try_from(update.offset);
+                self.enter_fd = index.expect("U3: the index is a small number");
+                self.enter_flags |= k::IORING_ENTER_REGISTERED_RING;
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            Err(error) => Err(refused("io_uring_register", error)),
+        }
+    }
+
+    pub(super) fn is_registered(&self) -> bool {
+        self.enter_flags & k::IORING_ENTER_REGISTERED_RING != 0
     }
 
     /// Lets waits count the time of a suspend, where the kernel can (6.12).
@@ -342,6 +352,23 @@ impl Ring {
 
     pub(super) fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for Ring {
+    /// A registered ring keeps itself alive: the kernel holds its file until the place is given up.
+    fn drop(&mut self) {
+        if self.queues.shared.is_child() || !self.is_registered() {
+            return;
+        }
+        let mut update = k::io_uring_rsrc_update {
+            offset: self.enter_fd.unsigned_abs(),
+            resv: 0,
+            data: 0,
+        };
+        let op = k::io_uring_register_op::IORING_UNREGISTER_RING_FDS;
+        let unregistered = self.register(op, (&raw mut update).cast(), 1);
+        debug_assert!(unregistered.is_ok(), "U3: {unregistered:?}");
     }
 }
 
