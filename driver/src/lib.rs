@@ -14,6 +14,10 @@
 //! Three verbs are used in one sense throughout: **push** hands an operation to the driver,
 //! **submit** hands it to the kernel and collects, **complete** brings it back to the caller.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(any(io_uring, readiness)),
+    allow(dead_code, unused_imports, reason = "without a backend much is asked for by nobody")
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod address;

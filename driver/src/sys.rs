@@ -38,6 +38,8 @@ mod fork;
 pub(crate) mod io_uring;
 #[cfg(readiness)]
 pub(crate) mod readiness;
+#[cfg(not(any(io_uring, readiness)))]
+mod shell;
 mod waker;
 
 pub(crate) use self::fork::ForkGuard;
@@ -67,7 +69,11 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
+    #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
+    /// FreeBSD has no `ETIME`.
+    #[cfg(target_os = "freebsd")]
+    pub(crate) use libc::ETIMEDOUT as ETIME;
 }
 
 /// Flags of open(2) that this crate names.
@@ -115,6 +121,8 @@ pub(crate) enum Backend {
     Uring(io_uring::Uring),
     #[cfg(readiness)]
     Readiness(readiness::Readiness),
+    #[cfg(not(any(io_uring, readiness)))]
+    Shell(shell::Shell),
 }
 
 /// The same call on whichever backend it is.
@@ -126,7 +134,7 @@ macro_rules! each {
             #[cfg(readiness)]
             Backend::Readiness($backend) => $call,
             #[cfg(not(any(io_uring, readiness)))]
-            _ => unreachable!("a driver has a backend"),
+            Backend::Shell($backend) => $call,
         }
     };
 }
@@ -139,7 +147,7 @@ impl Backend {
         candidates: &[Kind],
         mut choice: Choice,
     ) -> Result<(Self, Capabilities), SetupError> {
-        let mut refused = SetupError::NotCompiled(candidates.first().copied());
+        let mut refused = SetupError::NotCompiled(None);
         for (i, kind) in candidates.iter().enumerate() {
             match Self::new(*kind, limits, core) {
                 Ok(backend) => {
@@ -162,11 +170,10 @@ impl Backend {
             Kind::IoUring => io_uring::Uring::new(limits, core).map(Self::Uring),
             #[cfg(readiness)]
             Kind::Readiness => readiness::Readiness::new(limits, core).map(Self::Readiness),
-            #[cfg(not(all(io_uring, readiness)))]
-            _ => {
-                let _ = (limits, core);
-                Err(SetupError::NotCompiled(Some(kind)))
-            }
+            #[cfg(not(any(io_uring, readiness)))]
+            _ => shell::Shell::new(limits, core).map(Self::Shell),
+            #[cfg(any(all(io_uring, not(readiness)), all(readiness, not(io_uring))))]
+            _ => Err(SetupError::NotCompiled(Some(kind))),
         }
     }
 
@@ -275,10 +282,7 @@ pub(crate) fn is_privileged() -> bool {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        // SAFETY: (K1) reads the process's credentials.
-        let real = unsafe { (libc::getuid(), libc::getgid()) };
-        // SAFETY: (K1) as above.
-        let effective = unsafe { (libc::geteuid(), libc::getegid()) };
-        real != effective
+        // SAFETY: (K1) reads a flag of the process.
+        unsafe { libc::issetugid() != 0 }
     }
 }
