@@ -33,7 +33,10 @@ pub struct Address {
 impl Address {
     /// No address: what an operation's out parameter holds before it completes.
     pub fn unspecified() -> Self {
-        Self { raw: sys::zeroed(), len: 0 }
+        Self {
+            raw: sys::zeroed(),
+            len: 0,
+        }
     }
 
     /// The address of a Unix socket in the file system.
@@ -112,7 +115,12 @@ mod tests {
 
     #[test]
     fn internet_addresses_survive_the_round_trip() {
-        for text in ["127.0.0.1:0", "255.1.2.3:65535", "[::1]:80", "[fe80::1%3]:9"] {
+        for text in [
+            "127.0.0.1:0",
+            "255.1.2.3:65535",
+            "[::1]:80",
+            "[fe80::1%3]:9",
+        ] {
             let addr: SocketAddr = text.parse().unwrap();
             assert_eq!(Address::from(addr).as_socket_addr(), Some(addr));
             assert_eq!(Address::from(addr).as_pathname(), None);

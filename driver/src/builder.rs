@@ -18,7 +18,9 @@ pub enum Backend {
 
 impl Backend {
     fn from_name(name: &OsStr) -> Option<Self> {
-        [Self::IoUring, Self::Readiness].into_iter().find(|backend| name == backend.name())
+        [Self::IoUring, Self::Readiness]
+            .into_iter()
+            .find(|backend| name == backend.name())
     }
 
     const fn name(self) -> &'static str {
@@ -138,9 +140,15 @@ pub(crate) struct Limits {
     pub(crate) in_flight: u32,
     pub(crate) cancels: u32,
     pub(crate) file_slots: u32,
-    #[cfg_attr(not(readiness), expect(dead_code, reason = "a limit of the readiness backend"))]
+    #[cfg_attr(
+        not(readiness),
+        expect(dead_code, reason = "a limit of the readiness backend")
+    )]
     pub(crate) descriptors: usize,
-    #[cfg_attr(not(readiness), expect(dead_code, reason = "a limit of the readiness backend"))]
+    #[cfg_attr(
+        not(readiness),
+        expect(dead_code, reason = "a limit of the readiness backend")
+    )]
     pub(crate) workers: usize,
 }
 
@@ -236,7 +244,12 @@ impl Builder {
         let entries = limit("entries", self.entries, 1, ENTRIES_MAX)?;
         let cancels = limit("cancels", self.cancels, 1, 4096)?;
         let completion_entries = match self.completion_entries {
-            Some(n) => limit("completion_entries", n, self.entries, COMPLETION_ENTRIES_MAX)?,
+            Some(n) => limit(
+                "completion_entries",
+                n,
+                self.entries,
+                COMPLETION_ENTRIES_MAX,
+            )?,
             None => (entries * 4).min(1 << 16),
         };
         let in_flight = match self.in_flight {
@@ -265,7 +278,12 @@ fn limit(option: &'static str, value: usize, min: usize, max: usize) -> Result<u
     let fits = (min..=max).contains(&value);
     match u32::try_from(value) {
         Ok(value) if fits => Ok(value),
-        _ => Err(SetupError::Limit { option, value, min, max }),
+        _ => Err(SetupError::Limit {
+            option,
+            value,
+            min,
+            max,
+        }),
     }
 }
 
@@ -277,7 +295,9 @@ fn backend_of_environment() -> Result<Option<Backend>, SetupError> {
     match env::var_os("COMPLETEIO_BACKEND") {
         None => Ok(None),
         Some(name) if name.is_empty() => Ok(None),
-        Some(name) => Backend::from_name(&name).map(Some).ok_or(SetupError::UnknownBackend),
+        Some(name) => Backend::from_name(&name)
+            .map(Some)
+            .ok_or(SetupError::UnknownBackend),
     }
 }
 
@@ -290,8 +310,14 @@ mod tests {
         let wrong: [(&str, Builder); 9] = [
             ("entries", Builder::new().entries(0)),
             ("entries", Builder::new().entries(ENTRIES_MAX + 1)),
-            ("completion_entries", Builder::new().entries(8).completion_entries(7)),
-            ("completion_entries", Builder::new().completion_entries(usize::MAX)),
+            (
+                "completion_entries",
+                Builder::new().entries(8).completion_entries(7),
+            ),
+            (
+                "completion_entries",
+                Builder::new().completion_entries(usize::MAX),
+            ),
             ("in_flight", Builder::new().in_flight(0)),
             ("cancels", Builder::new().cancels(0)),
             ("file_slots", Builder::new().file_slots(1 << 21)),
@@ -309,7 +335,10 @@ mod tests {
     #[test]
     fn names_are_those_of_the_environment() {
         for backend in [Backend::IoUring, Backend::Readiness] {
-            assert_eq!(Backend::from_name(OsStr::new(&backend.to_string())), Some(backend));
+            assert_eq!(
+                Backend::from_name(OsStr::new(&backend.to_string())),
+                Some(backend)
+            );
         }
         assert_eq!(Backend::from_name(OsStr::new("sim")), None);
     }

@@ -71,7 +71,10 @@ pub struct Wait {
 impl Wait {
     /// For one completion, without end.
     pub const fn new() -> Self {
-        Self { min: 1, deadline: None }
+        Self {
+            min: 1,
+            deadline: None,
+        }
     }
 
     /// For so many completions; never for more than are in flight or the sink has room for. 0 does
@@ -123,11 +126,19 @@ impl<'arena> Driver<'arena> {
         candidates: &[Backend],
         choice: Choice,
     ) -> Result<Self, SetupError> {
-        let core =
-            Core::new(limits.in_flight).map_err(|e| SetupError::os("making the notifier", e))?;
+        let core = Core::new(limits.in_flight).map_err(|e| match e.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => SetupError::OpenFiles(e),
+            _ => SetupError::os("making the notifier", e),
+        })?;
         let (backend, capabilities) = sys::Backend::choose(limits, &core, candidates, choice)?;
         let capabilities = Box::new(capabilities);
-        Ok(Self { backend, core, capabilities, _arena: PhantomData, _not_send: PhantomData })
+        Ok(Self {
+            backend,
+            core,
+            capabilities,
+            _arena: PhantomData,
+            _not_send: PhantomData,
+        })
     }
 
     /// The backend that was chosen.
@@ -270,10 +281,10 @@ impl<'arena> Driver<'arena> {
         Ok(())
     }
 
-    /// Counts an operation, and refuses it if its user data does not fit.
+    /// Refuses an operation if its user data does not fit; the caller counts it either way, once
+    /// it is pushed (I18: a buffer's method may panic at the encoding, then nothing was accepted).
     #[inline]
-    fn admit(&mut self, user_data: usize) -> bool {
-        self.core.accepted();
+    fn admits(&mut self, user_data: usize) -> bool {
         let fits = (user_data as u64) >> USER_DATA_BITS == 0;
         if !fits {
             self.core.refuse(user_data, Refusal::UserData);
@@ -417,11 +428,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     ///
     /// # Safety
     /// As [`submit`](Self::submit).
-    unsafe fn submit_until<S: Sink + ?Sized>(
-        &mut self,
-        wait: Wait,
-        sink: &mut S,
-    ) -> io::Result<()>;
+    unsafe fn submit_until<S: Sink + ?Sized>(&mut self, wait: Wait, sink: &mut S)
+    -> io::Result<()>;
 }
 
 mod sealed {
@@ -470,9 +478,11 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         if self.capacity_left() == 0 {
             return Err(Full::new(op));
         }
-        if self.admit(user_data) {
-            self.backend.push_typed(&mut self.core, NonNull::from(op), user_data);
+        if self.admits(user_data) {
+            self.backend
+                .push_typed(&mut self.core, NonNull::from(op), user_data);
         }
+        self.core.accepted();
         Ok(())
     }
 
@@ -481,19 +491,24 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         if self.capacity_left() == 0 {
             return Err(Full::new(op));
         }
-        if self.admit(op.user_data()) {
+        if self.admits(op.user_data()) {
             self.backend.push(&mut self.core, &op);
         }
+        self.core.accepted();
         Ok(())
     }
 
     #[inline]
     fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>) {
         let n = self.capacity_left().min(queue.len());
-        for op in queue.drain(..n) {
-            if self.admit(op.user_data()) {
-                self.backend.push(&mut self.core, &op);
+        for _ in 0..n {
+            // It leaves the queue when it is accepted: its buffer's method may panic (I18).
+            let Some(op) = queue.front() else { break };
+            if self.admits(op.user_data()) {
+                self.backend.push(&mut self.core, op);
             }
+            self.core.accepted();
+            queue.pop_front();
         }
     }
 
@@ -551,7 +566,9 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
             }
             turned?;
             while put < room {
-                let Some(entry) = self.backend.next(&mut self.core) else { break };
+                let Some(entry) = self.backend.next(&mut self.core) else {
+                    break;
+                };
                 put += 1;
                 self.core.completed(&entry);
                 sink.put(entry);
@@ -560,7 +577,10 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
                 self.core.stats.wake_ups += 1;
                 return Ok(());
             }
-            let expired = || wait.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let expired = || {
+                wait.deadline
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+            };
             if put >= min || expired() {
                 return Ok(());
             }

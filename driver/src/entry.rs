@@ -46,7 +46,12 @@ impl Entry {
     #[inline]
     pub(crate) fn last(user_data: usize, result: i32, is_fd: bool) -> Self {
         let flags = if is_fd { IS_FD } else { 0 };
-        Self { user_data, result, buffer: 0, flags }
+        Self {
+            user_data,
+            result,
+            buffer: 0,
+            flags,
+        }
     }
 
     /// An entry with what the kernel says beside the result.
@@ -153,4 +158,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-const _: () = assert!(size_of::<Entry>() <= 16, "entries are copied on the hot path");
+const _: () = assert!(
+    size_of::<Entry>() <= 16,
+    "entries are copied on the hot path"
+);

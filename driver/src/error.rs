@@ -47,8 +47,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 4] =
-        [Self::Offset, Self::UserData, Self::FixedDescriptor, Self::Unsupported];
+    const ALL: [Self; 4] = [
+        Self::Offset,
+        Self::UserData,
+        Self::FixedDescriptor,
+        Self::Unsupported,
+    ];
 
     pub(crate) const fn code(self) -> i32 {
         self as i32
@@ -136,12 +140,20 @@ impl SetupError {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Limit { option, value, min, max } => {
-                write!(f, "`{option}` is {value}; it must lie between {min} and {max}")
+            Self::Limit {
+                option,
+                value,
+                min,
+                max,
+            } => {
+                write!(
+                    f,
+                    "`{option}` is {value}; it must lie between {min} and {max}"
+                )
             }
-            Self::UnknownBackend => f.write_str(
-                "COMPLETEIO_BACKEND must be `io_uring`, `readiness`, or not set at all",
-            ),
+            Self::UnknownBackend => {
+                f.write_str("COMPLETEIO_BACKEND must be `io_uring`, `readiness`, or not set at all")
+            }
             Self::NotCompiled(Some(backend)) => write!(
                 f,
                 "the backend `{backend}` is not in this build: enable its cargo feature, \
@@ -152,7 +164,10 @@ impl fmt::Display for SetupError {
                  on a platform that has one",
             ),
             Self::KernelTooOld(e) => {
-                write!(f, "io_uring needs Linux 6.1 ({e}); the readiness backend runs without")
+                write!(
+                    f,
+                    "io_uring needs Linux 6.1 ({e}); the readiness backend runs without"
+                )
             }
             Self::DisabledBySysctl(e) => write!(
                 f,
@@ -171,7 +186,10 @@ impl fmt::Display for SetupError {
                  for fewer entries"
             ),
             Self::OpenFiles(e) => {
-                write!(f, "the limit of open files is reached ({e}): raise `ulimit -n`")
+                write!(
+                    f,
+                    "the limit of open files is reached ({e}): raise `ulimit -n`"
+                )
             }
             Self::Os { call, source } => write!(f, "{call} failed: {source}"),
         }

@@ -1,5 +1,8 @@
 //! Descriptors: what an operation is directed at, and who keeps it open.
-#![allow(unsafe_code, reason = "Descriptor and Holds are promises: see their Safety sections")]
+#![allow(
+    unsafe_code,
+    reason = "Descriptor and Holds are promises: see their Safety sections"
+)]
 
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -64,7 +67,10 @@ pub struct Fd {
 
 impl Fd {
     pub(crate) fn new(raw: RawFd) -> Self {
-        Self { raw, _not_send: PhantomData }
+        Self {
+            raw,
+            _not_send: PhantomData,
+        }
     }
 }
 
@@ -85,7 +91,10 @@ pub struct FixedFd {
 
 impl FixedFd {
     pub(crate) fn new(id: u32) -> Self {
-        Self { id, _not_send: PhantomData }
+        Self {
+            id,
+            _not_send: PhantomData,
+        }
     }
 
     /// Its place in the table.
@@ -103,7 +112,10 @@ pub struct Attached<'fd> {
 
 impl<'fd> Attached<'fd> {
     pub(crate) fn new(fd: BorrowedFd<'fd>) -> Self {
-        Self { fd, _not_send: PhantomData }
+        Self {
+            fd,
+            _not_send: PhantomData,
+        }
     }
 }
 

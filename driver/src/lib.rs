@@ -16,7 +16,11 @@
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(any(io_uring, readiness)),
-    allow(dead_code, unused_imports, reason = "without a backend much is asked for by nobody")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "without a backend much is asked for by nobody"
+    )
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -50,7 +50,11 @@ impl Core {
     /// How many operations may be accepted now.
     #[inline]
     pub(crate) fn credits(&self) -> u32 {
-        if self.closed || self.shared.is_child() { 0 } else { self.credits }
+        if self.closed || self.shared.is_child() {
+            0
+        } else {
+            self.credits
+        }
     }
 
     /// Counts an operation that was accepted.
@@ -73,7 +77,10 @@ impl Core {
 
     /// Queues an entry that the driver made itself.
     pub(crate) fn complete_locally(&mut self, entry: Entry) {
-        assert!(self.local.len() < self.in_flight_max as usize, "I1: more entries than credits");
+        assert!(
+            self.local.len() < self.in_flight_max as usize,
+            "I1: more entries than credits"
+        );
         self.stats.local += 1;
         self.local.push_back(entry);
     }

@@ -10,7 +10,10 @@
 //! | pushed | nobody (only its address is kept) | `submit`, or the driver's drop, which forgets it |
 //! | in flight | the kernel, or a worker thread | its last entry |
 //! | complete | the caller | `finish`, `dispose`, another push, or its drop |
-#![allow(unsafe_code, reason = "operations are reached through raw pointers while in flight")]
+#![allow(
+    unsafe_code,
+    reason = "operations are reached through raw pointers while in flight"
+)]
 
 pub(crate) mod call;
 mod control;
@@ -86,11 +89,16 @@ pub struct OpHead {
     table: &'static OpTable,
 }
 
-const _: () = assert!(size_of::<OpHead>() <= 48, "the head is part of every operation");
+const _: () = assert!(
+    size_of::<OpHead>() <= 48,
+    "the head is part of every operation"
+);
 
 impl OpHead {
     pub(crate) const fn new<O: OpCode>() -> Self {
-        Self { table: const { &OpTable::of::<O>() } }
+        Self {
+            table: const { &OpTable::of::<O>() },
+        }
     }
 }
 
@@ -230,7 +238,11 @@ impl<'arena> OpObject<'arena> {
     /// The operation is not in flight now, and stays where it is, untouched, from its push until
     /// its last entry came out, or until the driver is gone.
     pub unsafe fn from_ptr<O: OpCode + 'arena>(op: NonNull<O>, user_data: usize) -> Self {
-        Self { head: op.cast(), user_data, _lent: PhantomData }
+        Self {
+            head: op.cast(),
+            user_data,
+            _lent: PhantomData,
+        }
     }
 
     /// What its entries will carry.
@@ -273,7 +285,11 @@ impl<'arena> OpObject<'arena> {
 impl<'arena, O: OpCode + 'arena> From<(&'arena mut O, usize)> for OpObject<'arena> {
     #[inline]
     fn from((op, user_data): (&'arena mut O, usize)) -> Self {
-        Self { head: NonNull::from(op).cast(), user_data, _lent: PhantomData }
+        Self {
+            head: NonNull::from(op).cast(),
+            user_data,
+            _lent: PhantomData,
+        }
     }
 }
 

@@ -119,6 +119,8 @@ impl<F: FnMut(Entry)> Sink for Bounded<F> {
 
 impl<F> fmt::Debug for Bounded<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bounded").field("room", &self.room).finish_non_exhaustive()
+        f.debug_struct("Bounded")
+            .field("room", &self.room)
+            .finish_non_exhaustive()
     }
 }

@@ -86,11 +86,9 @@ pub(crate) mod open_flags {
 
 /// Flags of send(2) and recv(2) that this crate names.
 pub(crate) mod msg_flags {
-    pub(crate) use libc::{
-        MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_WAITALL as WAITALL,
-    };
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
+    pub(crate) use libc::{MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_WAITALL as WAITALL};
     /// `SO_NOSIGPIPE` stands in for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     pub(crate) const NOSIGNAL: i32 = 0;
@@ -179,7 +177,12 @@ impl Backend {
 
     fn capabilities(&self, backend: Kind, choice: Choice) -> Capabilities {
         let (granted, operations) = each!(self, b => (b.granted(), b.operations()));
-        Capabilities { backend, choice, granted, operations }
+        Capabilities {
+            backend,
+            choice,
+            granted,
+            operations,
+        }
     }
 
     #[inline]
@@ -266,10 +269,17 @@ pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
 
 /// The soft limit of open files.
 pub(crate) fn open_files_max() -> usize {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: (K1) the kernel writes one `rlimit` to a place that has room for it.
     let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0;
-    if failed { 1024 } else { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX).max(1) }
+    if failed {
+        1024
+    } else {
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX).max(1)
+    }
 }
 
 /// Whether the process has more rights than who started it (set-uid): it then trusts no

@@ -16,17 +16,58 @@ pub(crate) const LEN_MAX: u32 = 0x7fff_f000;
 #[derive(Debug, Clone, Copy)]
 pub enum Call {
     Nop,
-    Timeout { spec: *const Timespec, clock: Clock, absolute: bool },
-    Read { target: Target, ptr: *mut u8, len: u32, offset: u64 },
-    Write { target: Target, ptr: *const u8, len: u32, offset: u64 },
-    Recv { target: Target, ptr: *mut u8, len: u32, flags: i32 },
-    Send { target: Target, ptr: *const u8, len: u32, flags: i32 },
-    Accept { target: Target, addr: *mut RawAddress, addr_len: *mut RawAddressLen },
-    Connect { target: Target, addr: *const RawAddress, addr_len: RawAddressLen },
-    Open { dir: Target, path: *const c_char, flags: i32, mode: u32 },
-    Close { target: Target },
+    Timeout {
+        spec: *const Timespec,
+        clock: Clock,
+        absolute: bool,
+    },
+    Read {
+        target: Target,
+        ptr: *mut u8,
+        len: u32,
+        offset: u64,
+    },
+    Write {
+        target: Target,
+        ptr: *const u8,
+        len: u32,
+        offset: u64,
+    },
+    Recv {
+        target: Target,
+        ptr: *mut u8,
+        len: u32,
+        flags: i32,
+    },
+    Send {
+        target: Target,
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
+    Accept {
+        target: Target,
+        addr: *mut RawAddress,
+        addr_len: *mut RawAddressLen,
+    },
+    Connect {
+        target: Target,
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    Open {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+        mode: u32,
+    },
+    Close {
+        target: Target,
+    },
     /// A submission entry of the caller's.
-    Raw { entry: *const [u8; 64] },
+    Raw {
+        entry: *const [u8; 64],
+    },
 }
 
 /// A length that the kernel takes, with progress at least 1 when there is something to move.
@@ -41,7 +82,11 @@ pub(crate) fn clamp_len(len: usize) -> u32 {
 /// An offset that no kernel takes for "the current position".
 #[inline]
 pub(crate) fn check_offset(offset: u64) -> Result<u64, Refusal> {
-    if i64::try_from(offset).is_ok() { Ok(offset) } else { Err(Refusal::Offset) }
+    if i64::try_from(offset).is_ok() {
+        Ok(offset)
+    } else {
+        Err(Refusal::Offset)
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ pub struct Nop {
 impl Nop {
     /// A new one.
     pub const fn new() -> Self {
-        Self { head: OpHead::new::<Self>() }
+        Self {
+            head: OpHead::new::<Self>(),
+        }
     }
 }
 

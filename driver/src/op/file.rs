@@ -58,7 +58,11 @@ pub struct ReadAt<F, B> {
 impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
     /// Reads from `fd` at `offset` into `buf`.
     pub fn new(fd: F, offset: u64, buf: B) -> Self {
-        Self { head: OpHead::new::<Self>(), offset, transfer: Transfer::new(fd, buf) }
+        Self {
+            head: OpHead::new::<Self>(),
+            offset,
+            transfer: Transfer::new(fd, buf),
+        }
     }
 }
 
@@ -88,7 +92,11 @@ pub struct WriteAt<F, B> {
 impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
     /// Writes `buf` to `fd` at `offset`.
     pub fn new(fd: F, offset: u64, buf: B) -> Self {
-        Self { head: OpHead::new::<Self>(), offset, transfer: Transfer::new(fd, buf) }
+        Self {
+            head: OpHead::new::<Self>(),
+            offset,
+            transfer: Transfer::new(fd, buf),
+        }
     }
 }
 
@@ -122,7 +130,12 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Read { target, ptr, len, offset })
+        Ok(Call::Read {
+            target,
+            ptr,
+            len,
+            offset,
+        })
     }
 }
 
@@ -146,7 +159,12 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Write { target, ptr, len, offset })
+        Ok(Call::Write {
+            target,
+            ptr,
+            len,
+            offset,
+        })
     }
 }
 
@@ -308,7 +326,12 @@ pub struct OpenAt<F, P = CString> {
 impl<F: Descriptor, P: AsRef<CStr> + Unpin> OpenAt<F, P> {
     /// Opens `path`, relative to `dir`, as `options` say.
     pub fn new(dir: F, path: P, options: OpenOptions) -> Self {
-        Self { head: OpHead::new::<Self>(), dir, path, options }
+        Self {
+            head: OpHead::new::<Self>(),
+            dir,
+            path,
+            options,
+        }
     }
 
     /// Opens `path` for reading.
@@ -340,7 +363,12 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for OpenAt<F, P> {
             return Err(Refusal::FixedDescriptor);
         }
         let path = op.path.as_ref().as_ptr();
-        Ok(Call::Open { dir, path, flags: op.options.flags(), mode: op.options.mode })
+        Ok(Call::Open {
+            dir,
+            path,
+            flags: op.options.flags(),
+            mode: op.options.mode,
+        })
     }
 }
 
@@ -351,7 +379,9 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<OwnedFd> {
         let fd = entry.fd();
         entry.into_result()?;
-        Ok(adopt(fd.expect("I16: an open that succeeds names a descriptor")))
+        Ok(adopt(
+            fd.expect("I16: an open that succeeds names a descriptor"),
+        ))
     }
 }
 
@@ -395,7 +425,11 @@ pub struct Close<F: Owns> {
 impl<F: Owns> Close<F> {
     /// Closes `fd`.
     pub fn new(fd: F) -> Self {
-        Self { head: OpHead::new::<Self>(), fd: ManuallyDrop::new(fd), ours: true }
+        Self {
+            head: OpHead::new::<Self>(),
+            fd: ManuallyDrop::new(fd),
+            ours: true,
+        }
     }
 }
 
@@ -410,7 +444,9 @@ impl<F: Owns> Drop for Close<F> {
 
 impl<F: Owns + fmt::Debug> fmt::Debug for Close<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Close").field("fd", &self.fd).finish_non_exhaustive()
+        f.debug_struct("Close")
+            .field("fd", &self.fd)
+            .finish_non_exhaustive()
     }
 }
 
@@ -423,7 +459,9 @@ impl<F: Owns> Describe for Close<F> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         op.ours = false;
-        Ok(Call::Close { target: op.fd.target() })
+        Ok(Call::Close {
+            target: op.fd.target(),
+        })
     }
 }
 

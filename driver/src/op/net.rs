@@ -59,7 +59,11 @@ pub struct Recv<F, B> {
 impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
     /// Receives from `fd` into `buf`.
     pub fn new(fd: F, buf: B) -> Self {
-        Self { head: OpHead::new::<Self>(), flags: 0, transfer: Transfer::new(fd, buf) }
+        Self {
+            head: OpHead::new::<Self>(),
+            flags: 0,
+            transfer: Transfer::new(fd, buf),
+        }
     }
 }
 
@@ -91,7 +95,11 @@ pub struct Send<F, B> {
 impl<F: Descriptor, B: IoBuf> Send<F, B> {
     /// Sends `buf` on `fd`.
     pub fn new(fd: F, buf: B) -> Self {
-        Self { head: OpHead::new::<Self>(), flags: 0, transfer: Transfer::new(fd, buf) }
+        Self {
+            head: OpHead::new::<Self>(),
+            flags: 0,
+            transfer: Transfer::new(fd, buf),
+        }
     }
 }
 
@@ -152,7 +160,12 @@ impl<F: Descriptor, B: IoBufMut> Describe for Recv<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Recv { target, ptr, len, flags: op.flags })
+        Ok(Call::Recv {
+            target,
+            ptr,
+            len,
+            flags: op.flags,
+        })
     }
 }
 
@@ -175,7 +188,12 @@ impl<F: Descriptor, B: IoBuf> Describe for Send<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Send { target, ptr, len, flags: op.flags | sys::msg_flags::NOSIGNAL })
+        Ok(Call::Send {
+            target,
+            ptr,
+            len,
+            flags: op.flags | sys::msg_flags::NOSIGNAL,
+        })
     }
 }
 
@@ -241,7 +259,11 @@ pub struct Accept<F> {
 impl<F: Descriptor> Accept<F> {
     /// Accepts on `fd`.
     pub fn new(fd: F) -> Self {
-        Self { head: OpHead::new::<Self>(), fd, addr: Address::unspecified() }
+        Self {
+            head: OpHead::new::<Self>(),
+            fd,
+            addr: Address::unspecified(),
+        }
     }
 }
 
@@ -259,7 +281,11 @@ impl<F: Descriptor> Describe for Accept<F> {
         unsafe { (*this).addr.make_room() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let (addr, addr_len) = Address::parts(unsafe { &raw mut (*this).addr });
-        Ok(Call::Accept { target, addr, addr_len })
+        Ok(Call::Accept {
+            target,
+            addr,
+            addr_len,
+        })
     }
 }
 
@@ -271,7 +297,10 @@ impl<F: Descriptor> Op for Accept<F> {
         let fd = entry.fd();
         entry.into_result()?;
         let fd = adopt(fd.expect("I16: an accept that succeeds names a descriptor"));
-        Ok(Accepted { fd, addr: self.addr })
+        Ok(Accepted {
+            fd,
+            addr: self.addr,
+        })
     }
 }
 
@@ -302,7 +331,11 @@ pub struct Connect<F> {
 impl<F: Descriptor> Connect<F> {
     /// Connects `fd` to `addr`.
     pub fn new(fd: F, addr: impl Into<Address>) -> Self {
-        Self { head: OpHead::new::<Self>(), fd, addr: addr.into() }
+        Self {
+            head: OpHead::new::<Self>(),
+            fd,
+            addr: addr.into(),
+        }
     }
 }
 
@@ -318,7 +351,11 @@ impl<F: Descriptor> Describe for Connect<F> {
         let addr_len = unsafe { (*this).addr.len() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let (addr, _len) = Address::parts(unsafe { &raw mut (*this).addr });
-        Ok(Call::Connect { target, addr, addr_len })
+        Ok(Call::Connect {
+            target,
+            addr,
+            addr_len,
+        })
     }
 }
 
@@ -343,4 +380,3 @@ macro_rules! into_descriptor {
     )*};
 }
 into_descriptor!(Accept Connect);
-

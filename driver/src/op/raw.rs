@@ -33,7 +33,10 @@ impl Raw {
     /// completions as the kernel documents, exactly one of them without `IORING_CQE_F_MORE`: it
     /// sets no `IOSQE_CQE_SKIP_SUCCESS`. A descriptor that it makes is the caller's to close.
     pub const unsafe fn new(entry: [u8; 64]) -> Self {
-        Self { head: OpHead::new::<Self>(), entry }
+        Self {
+            head: OpHead::new::<Self>(),
+            entry,
+        }
     }
 }
 
@@ -44,7 +47,9 @@ impl Describe for Raw {
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        Ok(Call::Raw { entry: unsafe { &raw const (*this).entry } })
+        Ok(Call::Raw {
+            entry: unsafe { &raw const (*this).entry },
+        })
     }
 }
 

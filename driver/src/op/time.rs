@@ -102,7 +102,12 @@ impl Timeout {
     }
 
     fn on(clock: Clock, duration: Duration, absolute: bool) -> Self {
-        Self { head: OpHead::new::<Self>(), spec: duration.into(), clock, absolute }
+        Self {
+            head: OpHead::new::<Self>(),
+            spec: duration.into(),
+            clock,
+            absolute,
+        }
     }
 }
 
@@ -118,7 +123,11 @@ impl Describe for Timeout {
         let clock = unsafe { (*this).clock };
         // SAFETY: (D2) as above.
         let absolute = unsafe { (*this).absolute };
-        Ok(Call::Timeout { spec, clock, absolute })
+        Ok(Call::Timeout {
+            spec,
+            clock,
+            absolute,
+        })
     }
 }
 
@@ -143,7 +152,16 @@ mod tests {
         let spec = Timespec::from(Duration::MAX);
         assert_eq!(spec.seconds, i64::MAX / 1_000_000_000);
         assert!(spec.nanoseconds < 1_000_000_000);
-        assert_eq!(Timespec::from(Duration::ZERO), Timespec { seconds: 0, nanoseconds: 0 });
-        assert_eq!(Duration::from(Timespec::from(Duration::from_nanos(1))).as_nanos(), 1);
+        assert_eq!(
+            Timespec::from(Duration::ZERO),
+            Timespec {
+                seconds: 0,
+                nanoseconds: 0
+            }
+        );
+        assert_eq!(
+            Duration::from(Timespec::from(Duration::from_nanos(1))).as_nanos(),
+            1
+        );
     }
 }

@@ -44,7 +44,11 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
     pub(crate) fn room(&mut self) -> (Target, *mut u8, u32) {
         let (ptr, len) = self.buf.parts_mut();
         let done = self.done.min(len);
-        (self.fd.target(), ptr.wrapping_add(done), clamp_len(len - done))
+        (
+            self.fd.target(),
+            ptr.wrapping_add(done),
+            clamp_len(len - done),
+        )
     }
 
     /// # Safety
@@ -64,7 +68,11 @@ impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
     pub(crate) fn bytes(&mut self) -> (Target, *const u8, u32) {
         let (ptr, len) = self.buf.parts();
         let done = self.done.min(len);
-        (self.fd.target(), ptr.wrapping_add(done), clamp_len(len - done))
+        (
+            self.fd.target(),
+            ptr.wrapping_add(done),
+            clamp_len(len - done),
+        )
     }
 
     pub(crate) fn finish_write(&mut self, entry: Entry) -> io::Result<usize> {

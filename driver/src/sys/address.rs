@@ -14,7 +14,10 @@ pub(crate) type RawAddressLen = libc::socklen_t;
 
 pub(crate) const ROOM: RawAddressLen = len_of::<RawAddress>();
 
-#[expect(clippy::cast_possible_truncation, reason = "addresses have at most 128 bytes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses have at most 128 bytes"
+)]
 const fn len_of<T>() -> RawAddressLen {
     assert!(size_of::<T>() <= 128);
     size_of::<T>() as RawAddressLen
@@ -86,9 +89,14 @@ pub(crate) fn to_path(raw: &RawAddress, len: RawAddressLen) -> Option<PathBuf> {
         return None;
     }
     let unix: libc::sockaddr_un = view(raw);
-    let named = usize::try_from(len).ok()?.checked_sub(PATH_AT)?.min(PATH_ROOM);
-    let bytes: Vec<u8> =
-        unix.sun_path[..named].iter().map_while(|c| (*c != 0).then(|| c.to_ne_bytes()[0])).collect();
+    let named = usize::try_from(len)
+        .ok()?
+        .checked_sub(PATH_AT)?
+        .min(PATH_ROOM);
+    let bytes: Vec<u8> = unix.sun_path[..named]
+        .iter()
+        .map_while(|c| (*c != 0).then(|| c.to_ne_bytes()[0]))
+        .collect();
     (!bytes.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(&bytes)))
 }
 

@@ -54,12 +54,19 @@ pub(super) fn poll(fd: RawFd) -> Sqe {
 /// The kernel reads the mask of a poll with its halves swapped on big-endian machines.
 const POLLIN: u32 = {
     let mask = libc::POLLIN as u32;
-    if cfg!(target_endian = "big") { mask.rotate_left(16) } else { mask }
+    if cfg!(target_endian = "big") {
+        mask.rotate_left(16)
+    } else {
+        mask
+    }
 };
 
 /// Cancels every operation with this key; posts nothing when that works, nor when there is none.
 pub(super) fn cancel_key(key: Key) -> Sqe {
-    Sqe { addr: key.word(), ..cancel(NO_FD, k::IORING_ASYNC_CANCEL_ALL) }
+    Sqe {
+        addr: key.word(),
+        ..cancel(NO_FD, k::IORING_ASYNC_CANCEL_ALL)
+    }
 }
 
 /// Cancels every operation on this descriptor.
@@ -73,12 +80,18 @@ pub(super) fn cancel_target(target: Target) -> Sqe {
         Target::Plain(fd) => Target::Plain(fd),
         Target::Fixed(id) => Target::Plain(fixed_fd(id)),
     };
-    cancel(target, k::IORING_ASYNC_CANCEL_ALL | k::IORING_ASYNC_CANCEL_FD | fixed)
+    cancel(
+        target,
+        k::IORING_ASYNC_CANCEL_ALL | k::IORING_ASYNC_CANCEL_FD | fixed,
+    )
 }
 
 /// Cancels everything, the driver's own poll included.
 pub(super) fn cancel_all() -> Sqe {
-    cancel(NO_FD, k::IORING_ASYNC_CANCEL_ALL | k::IORING_ASYNC_CANCEL_ANY)
+    cancel(
+        NO_FD,
+        k::IORING_ASYNC_CANCEL_ALL | k::IORING_ASYNC_CANCEL_ANY,
+    )
 }
 
 fn cancel(target: Target, flags: u32) -> Sqe {

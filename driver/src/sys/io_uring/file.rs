@@ -9,12 +9,22 @@ use std::ffi::c_char;
 
 #[inline(always)]
 pub(super) fn read(target: Target, ptr: *mut u8, len: u32, offset: u64) -> Sqe {
-    Sqe { addr: address(ptr), len, off: offset, ..directed(op::IORING_OP_READ, target) }
+    Sqe {
+        addr: address(ptr),
+        len,
+        off: offset,
+        ..directed(op::IORING_OP_READ, target)
+    }
 }
 
 #[inline(always)]
 pub(super) fn write(target: Target, ptr: *const u8, len: u32, offset: u64) -> Sqe {
-    Sqe { addr: address(ptr), len, off: offset, ..directed(op::IORING_OP_WRITE, target) }
+    Sqe {
+        addr: address(ptr),
+        len,
+        off: offset,
+        ..directed(op::IORING_OP_WRITE, target)
+    }
 }
 
 #[inline(always)]
@@ -42,7 +52,10 @@ pub(super) fn close(target: Target) -> Sqe {
         // A place of the table is named by its number plus one, and the entry has no file.
         Target::Fixed(id) => {
             let file_index = id.saturating_add(1);
-            Sqe { file_index, ..directed(op::IORING_OP_CLOSE, Target::Plain(0)) }
+            Sqe {
+                file_index,
+                ..directed(op::IORING_OP_CLOSE, Target::Plain(0))
+            }
         }
     }
 }

@@ -57,7 +57,10 @@ impl Key {
         match word >> CLASS_SHIFT {
             RAW => {
                 let user_data = usize::try_from(word & VALUE).ok()?;
-                Some(Self::Raw { user_data, is_fd: word & FD_BIT != 0 })
+                Some(Self::Raw {
+                    user_data,
+                    is_fd: word & FD_BIT != 0,
+                })
             }
             INTERNAL if word == Self::Internal(Internal::Doorbell).word() => {
                 Some(Self::Internal(Internal::Doorbell))

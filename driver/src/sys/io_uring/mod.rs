@@ -72,7 +72,10 @@ impl Uring {
         // Cancellations post a completion only when they fail, the notifier one per ring.
         let cq_entries = (limits.completion_entries + reserved).next_power_of_two();
         let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
-        assert!(ring.granted.sq_entries >= limits.entries + reserved, "U1: too few entries");
+        assert!(
+            ring.granted.sq_entries >= limits.entries + reserved,
+            "U1: too few entries"
+        );
         let mut uring = Self {
             entries: limits.entries,
             queued: 0,
@@ -99,7 +102,10 @@ impl Uring {
             ops: [[u8; 8]; 256],
         }
         const SUPPORTED: u8 = 1;
-        let mut probe = Probe { head: [0; 4], ops: [[0; 8]; 256] };
+        let mut probe = Probe {
+            head: [0; 4],
+            ops: [[0; 8]; 256],
+        };
         let op = k::io_uring_register_op::IORING_REGISTER_PROBE;
         self.ring
             .register(op, (&raw mut probe).cast(), 256)
@@ -142,17 +148,37 @@ impl Uring {
             ("DEFER_TASKRUN", k::IORING_SETUP_DEFER_TASKRUN),
             ("NO_SQARRAY", k::IORING_SETUP_NO_SQARRAY),
         ];
-        let set = flags.iter().filter(|(_, bit)| granted.setup_flags & bit != 0);
+        let set = flags
+            .iter()
+            .filter(|(_, bit)| granted.setup_flags & bit != 0);
         let set: Vec<_> = set.map(|(name, _)| *name).collect();
         let no_iowait = granted.features & k::IORING_FEAT_NO_IOWAIT != 0;
-        let clock = if granted.boottime_waits { "BOOTTIME" } else { "MONOTONIC" };
+        let clock = if granted.boottime_waits {
+            "BOOTTIME"
+        } else {
+            "MONOTONIC"
+        };
         vec![
-            ("submission entries", format!("{} of {}", self.entries, granted.sq_entries)),
+            (
+                "submission entries",
+                format!("{} of {}", self.entries, granted.sq_entries),
+            ),
             ("completion entries", granted.cq_entries.to_string()),
             ("fixed descriptors", self.file_slots.to_string()),
             ("set-up flags", set.join(" ")),
-            ("registered ring", if self.ring.is_registered() { "yes" } else { "no" }.to_owned()),
-            ("NO_IOWAIT", if no_iowait { "yes" } else { "no (Linux 6.15)" }.to_owned()),
+            (
+                "registered ring",
+                if self.ring.is_registered() {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .to_owned(),
+            ),
+            (
+                "NO_IOWAIT",
+                if no_iowait { "yes" } else { "no (Linux 6.15)" }.to_owned(),
+            ),
             ("clock of waits", clock.to_owned()),
         ]
     }
@@ -171,9 +197,18 @@ impl Uring {
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Close", op::IORING_OP_CLOSE),
         ];
-        let support = |opcode| if self.has(opcode) { Support::Native } else { Support::Missing };
+        let support = |opcode| {
+            if self.has(opcode) {
+                Support::Native
+            } else {
+                Support::Missing
+            }
+        };
         let known = names.map(|(name, op)| (name, support(opcode(op))));
-        known.into_iter().chain([("Raw", Support::Native)]).collect()
+        known
+            .into_iter()
+            .chain([("Raw", Support::Native)])
+            .collect()
     }
 
     #[inline]
@@ -273,7 +308,9 @@ impl Uring {
         }
         self.ring.publish();
         let (want, deadline) = match block {
-            Block::Never if self.ring.unconsumed() == 0 && self.available(core) > 0 => {
+            // Not for local entries alone: a flood of them would starve what the kernel has ready,
+            // which it posts in a call only.
+            Block::Never if self.ring.unconsumed() == 0 && self.ring.completions() > 0 => {
                 return Ok(());
             }
             Block::Never => (0, None),
@@ -285,8 +322,8 @@ impl Uring {
             let remaining = deadline.map(|d| d.duration_since(Instant::now()));
             let result = self.enter(core, missing, if missing > 0 { remaining } else { None });
             result?;
-            let expired = remaining == Some(Duration::ZERO);
-            let satisfied = want == 0 || expired || self.available(core) > 0;
+            let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let satisfied = want == 0 || self.available(core) > 0 || expired();
             if self.ring.unconsumed() == 0 && satisfied {
                 break;
             }
@@ -337,7 +374,11 @@ impl Uring {
         if left == before {
             return;
         }
-        let queued = if left == 0 { 0 } else { self.ring.count_unconsumed(Key::is_operation) };
+        let queued = if left == 0 {
+            0
+        } else {
+            self.ring.count_unconsumed(Key::is_operation)
+        };
         self.in_kernel += self.queued - queued;
         self.queued = queued;
         if left == 0 {
@@ -348,7 +389,11 @@ impl Uring {
     /// Waits a little for something to change, without spinning.
     #[cold]
     fn back_off(&self) {
-        let mut fd = libc::pollfd { fd: self.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut fd = libc::pollfd {
+            fd: self.ring.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: (K1) the kernel reads and writes one `pollfd`.
         unsafe { libc::poll(&raw mut fd, 1, BACK_OFF_MS) };
     }
@@ -395,6 +440,9 @@ impl Uring {
         first_id: u32,
     ) -> io::Result<()> {
         let count = self.check_range(first_id, fds.len())?;
+        if count == 0 {
+            return Ok(()); // The kernel calls that EINVAL.
+        }
         let updated = self.update_table(first_id, fds.as_ptr(), count)?;
         if updated < count {
             for id in first_id..first_id + updated {
@@ -421,7 +469,11 @@ impl Uring {
     /// Replaces `count` places of the table.
     fn update_table(&self, first_id: u32, fds: *const RawFd, count: u32) -> io::Result<u32> {
         let data = fds.expose_provenance() as u64;
-        let mut update = k::io_uring_rsrc_update { offset: first_id, resv: 0, data };
+        let mut update = k::io_uring_rsrc_update {
+            offset: first_id,
+            resv: 0,
+            data,
+        };
         let op = k::io_uring_register_op::IORING_REGISTER_FILES_UPDATE;
         self.ring.register(op, (&raw mut update).cast(), count)
     }
@@ -479,7 +531,9 @@ impl Uring {
         }
         self.ring.discard(Key::is_operation);
         while let Some(cqe) = self.ring.pop() {
-            let Some(Key::Raw { is_fd, .. }) = Key::decode(cqe.user_data) else { continue };
+            let Some(Key::Raw { is_fd, .. }) = Key::decode(cqe.user_data) else {
+                continue;
+            };
             if is_fd && cqe.result >= 0 {
                 drop(adopt(cqe.result));
             }
@@ -495,18 +549,58 @@ impl Uring {
 pub(crate) fn encode(call: &Call, key: u64) -> Result<Sqe, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
-        Call::Timeout { spec, clock, absolute } => control::timeout(spec, clock, absolute),
-        Call::Read { target, ptr, len, offset } => file::read(target, ptr, len, offset),
-        Call::Write { target, ptr, len, offset } => file::write(target, ptr, len, offset),
-        Call::Recv { target, ptr, len, flags } => net::recv(target, ptr, len, flags),
-        Call::Send { target, ptr, len, flags } => net::send(target, ptr, len, flags),
-        Call::Accept { target, addr, addr_len } => net::accept(target, addr, addr_len),
-        Call::Connect { target, addr, addr_len } => net::connect(target, addr, addr_len),
-        Call::Open { dir, path, flags, mode } => file::open(dir, path, flags, mode)?,
+        Call::Timeout {
+            spec,
+            clock,
+            absolute,
+        } => control::timeout(spec, clock, absolute),
+        Call::Read {
+            target,
+            ptr,
+            len,
+            offset,
+        } => file::read(target, ptr, len, offset),
+        Call::Write {
+            target,
+            ptr,
+            len,
+            offset,
+        } => file::write(target, ptr, len, offset),
+        Call::Recv {
+            target,
+            ptr,
+            len,
+            flags,
+        } => net::recv(target, ptr, len, flags),
+        Call::Send {
+            target,
+            ptr,
+            len,
+            flags,
+        } => net::send(target, ptr, len, flags),
+        Call::Accept {
+            target,
+            addr,
+            addr_len,
+        } => net::accept(target, addr, addr_len),
+        Call::Connect {
+            target,
+            addr,
+            addr_len,
+        } => net::connect(target, addr, addr_len),
+        Call::Open {
+            dir,
+            path,
+            flags,
+            mode,
+        } => file::open(dir, path, flags, mode)?,
         Call::Close { target } => file::close(target),
         Call::Raw { entry } => control::raw(entry),
     };
-    Ok(Sqe { user_data: key, ..sqe })
+    Ok(Sqe {
+        user_data: key,
+        ..sqe
+    })
 }
 
 /// An opcode as its byte.
@@ -522,7 +616,12 @@ fn directed(op: k::io_uring_op, target: Target) -> Sqe {
         Target::Plain(fd) => (fd, 0),
         Target::Fixed(id) => (fixed_fd(id), FIXED_FILE),
     };
-    Sqe { opcode: opcode(op), fd, flags, ..Sqe::default() }
+    Sqe {
+        opcode: opcode(op),
+        fd,
+        flags,
+        ..Sqe::default()
+    }
 }
 
 /// The id of a fixed descriptor where the kernel expects a descriptor; both are small numbers.

@@ -9,13 +9,23 @@ use linux_raw_sys::io_uring::io_uring_op as op;
 #[inline(always)]
 pub(super) fn recv(target: Target, ptr: *mut u8, len: u32, flags: i32) -> Sqe {
     let op_flags = bits(flags);
-    Sqe { addr: address(ptr), len, op_flags, ..directed(op::IORING_OP_RECV, target) }
+    Sqe {
+        addr: address(ptr),
+        len,
+        op_flags,
+        ..directed(op::IORING_OP_RECV, target)
+    }
 }
 
 #[inline(always)]
 pub(super) fn send(target: Target, ptr: *const u8, len: u32, flags: i32) -> Sqe {
     let op_flags = bits(flags);
-    Sqe { addr: address(ptr), len, op_flags, ..directed(op::IORING_OP_SEND, target) }
+    Sqe {
+        addr: address(ptr),
+        len,
+        op_flags,
+        ..directed(op::IORING_OP_SEND, target)
+    }
 }
 
 #[inline(always)]

@@ -7,7 +7,10 @@
 //! [io_uring_setup(2)](https://man7.org/linux/man-pages/man2/io_uring_setup.2.html),
 //! [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html),
 //! [io_uring_register(2)](https://man7.org/linux/man-pages/man2/io_uring_register.2.html)
-#![allow(unsafe_code, reason = "memory shared with the kernel, and system calls")]
+#![allow(
+    unsafe_code,
+    reason = "memory shared with the kernel, and system calls"
+)]
 
 use crate::error::SetupError;
 use crate::notify::Shared;
@@ -150,7 +153,8 @@ impl Ring {
         ring.register_ring()?;
         ring.granted.boottime_waits = ring.register_clock();
         // A filter may allow the set-up and forbid this call.
-        ring.enter(0, 0, None).map_err(|e| refused("io_uring_enter", e))?;
+        ring.enter(0, 0, None)
+            .map_err(|e| refused("io_uring_enter", e))?;
         Ok(ring)
     }
 
@@ -193,7 +197,10 @@ impl Ring {
     /// Lets waits count the time of a suspend, where the kernel can (6.12).
     fn register_clock(&self) -> bool {
         let clock = libc::CLOCK_BOOTTIME.unsigned_abs();
-        let mut clock = k::io_uring_clock_register { clockid: clock, __resv: [0; 3] };
+        let mut clock = k::io_uring_clock_register {
+            clockid: clock,
+            __resv: [0; 3],
+        };
         let op = k::io_uring_register_op::IORING_REGISTER_CLOCK;
         self.register(op, (&raw mut clock).cast(), 0).is_ok()
     }
@@ -239,7 +246,11 @@ impl Ring {
                     ts: (&raw const spec).expose_provenance() as u64,
                 };
                 let flags = self.enter_flags | k::IORING_ENTER_EXT_ARG;
-                (flags, &raw const argument, size_of::<k::io_uring_getevents_arg>())
+                (
+                    flags,
+                    &raw const argument,
+                    size_of::<k::io_uring_getevents_arg>(),
+                )
             }
         };
         // SAFETY: (U4) the rings are mapped, the argument lives on this stack; what the published
@@ -255,13 +266,20 @@ impl Ring {
                 argument_size,
             )
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// The free entry that `advance` will add.
     #[inline]
     pub(super) fn slot(&mut self) -> *mut Sqe {
-        debug_assert!(self.unconsumed() < self.granted.sq_entries, "U1: the queue is full");
+        debug_assert!(
+            self.unconsumed() < self.granted.sq_entries,
+            "U1: the queue is full"
+        );
         let index = self.tail & self.sq_mask;
         // SAFETY: (U1) the index is masked to the size of the array.
         unsafe { self.sqes.add(index as usize) }.as_ptr()
@@ -330,7 +348,9 @@ impl Ring {
     #[inline]
     pub(super) fn completions(&self) -> u32 {
         // SAFETY: (U2) a word of the mapped rings.
-        unsafe { self.cq_tail.as_ref() }.load(Ordering::Acquire).wrapping_sub(self.head)
+        unsafe { self.cq_tail.as_ref() }
+            .load(Ordering::Acquire)
+            .wrapping_sub(self.head)
     }
 
     /// Takes one completion out of the queue: its place is free when this returns.
@@ -442,17 +462,27 @@ impl Mapping {
             return Err(refused("mmap of the rings", io::Error::last_os_error()));
         }
         let start = NonNull::new(start).expect("U2: the kernel maps nothing at zero");
-        let mapping = Self { start, bytes, shared: shared.clone() };
+        let mapping = Self {
+            start,
+            bytes,
+            shared: shared.clone(),
+        };
         // SAFETY: (U2) the mapping is ours.
         if unsafe { libc::madvise(start.as_ptr(), bytes, libc::MADV_DONTFORK) } != 0 {
-            return Err(SetupError::os("madvise of the rings", io::Error::last_os_error()));
+            return Err(SetupError::os(
+                "madvise of the rings",
+                io::Error::last_os_error(),
+            ));
         }
         Ok(mapping)
     }
 
     fn at<T>(&self, offset: u32) -> NonNull<T> {
         let offset = offset as usize;
-        assert!(offset + size_of::<T>() <= self.bytes, "U2: beyond the mapping");
+        assert!(
+            offset + size_of::<T>() <= self.bytes,
+            "U2: beyond the mapping"
+        );
         // SAFETY: (U2) within the mapping, as asserted.
         let at = unsafe { self.start.byte_add(offset) }.cast::<T>();
         assert!(at.is_aligned(), "U2: the kernel aligns what it lays out");

@@ -7,7 +7,11 @@ use crate::sys::Backend as Sys;
 
 /// A driver on io_uring, or none where it is forbidden; the suite's other tests say so.
 fn driver<'arena>() -> Option<Driver<'arena>> {
-    match Driver::builder().entries(8).backend(Backend::IoUring).build() {
+    match Driver::builder()
+        .entries(8)
+        .backend(Backend::IoUring)
+        .build()
+    {
         Ok(driver) => Some(driver),
         Err(error) => {
             eprintln!("skipped: {error}");
@@ -41,20 +45,30 @@ fn a_thread_may_have_many_drivers_and_make_them_again_and_again() {
 fn a_missing_opcode_is_unsupported() {
     let Some(mut driver) = driver() else { return };
     let nop = linux_raw_sys::io_uring::io_uring_op::IORING_OP_NOP as usize;
-    let Sys::Uring(uring) = &mut driver.backend else { unreachable!("asked for io_uring") };
+    let Sys::Uring(uring) = &mut driver.backend else {
+        unreachable!("asked for io_uring")
+    };
     uring.opcodes[nop / 64] &= !(1 << (nop % 64));
     assert!(uring.operations().contains(&("Nop", Support::Missing)));
     let entry = complete_a_nop(&mut driver);
     assert_eq!(entry.refusal(), Some(Refusal::Unsupported));
-    assert_eq!(entry.into_result().unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(
+        entry.into_result().unwrap_err().kind(),
+        std::io::ErrorKind::Unsupported
+    );
 }
 
 /// I37: a completion whose key the driver never made is counted, and names nothing.
 #[test]
 fn a_completion_with_an_unknown_key_is_dropped() {
     let Some(mut driver) = driver() else { return };
-    let Sys::Uring(uring) = &mut driver.backend else { unreachable!("asked for io_uring") };
-    uring.push_internal(super::Sqe { user_data: 1 << 62, ..super::control::nop() });
+    let Sys::Uring(uring) = &mut driver.backend else {
+        unreachable!("asked for io_uring")
+    };
+    uring.push_internal(super::Sqe {
+        user_data: 1 << 62,
+        ..super::control::nop()
+    });
     assert_eq!(complete_a_nop(&mut driver).user_data(), 7);
     assert_eq!(driver.stats().unknown, 1);
     assert_eq!(driver.in_flight(), 0);

@@ -171,7 +171,10 @@ impl Flights {
     /// Keeps an operation that was pushed.
     #[inline]
     pub(super) fn insert(&mut self, call: Call, user_data: usize, makes_fd: bool) -> u32 {
-        let index = self.free.pop_front(&mut self.flights).expect("I2: a credit is a free place");
+        let index = self
+            .free
+            .pop_front(&mut self.flights)
+            .expect("I2: a credit is a free place");
         let bucket = self.bucket(user_data);
         let flight = &mut self.flights[index as usize];
         assert_eq!(flight.state, State::Free, "I1: flight {index} is taken");
@@ -191,12 +194,17 @@ impl Flights {
     #[inline]
     pub(super) fn remove(&mut self, index: u32) -> (usize, bool) {
         let flight = &mut self[index];
-        assert_eq!(flight.state, State::Loose, "I1: flight {index} completes while it is linked");
+        assert_eq!(
+            flight.state,
+            State::Loose,
+            "I1: flight {index} completes while it is linked"
+        );
         flight.state = State::Free;
         let (user_data, makes_fd) = (flight.user_data, flight.makes_fd);
         let bucket = self.bucket(user_data);
         self.buckets[bucket].remove(&mut self.flights, index);
-        self.free.push_back(&mut self.flights, index);
+        // Last in, first out: what is touched next is still in the cache.
+        self.free.push_front(&mut self.flights, index);
         (user_data, makes_fd)
     }
 
@@ -211,7 +219,11 @@ impl Flights {
     /// Takes one out of the pushed queue.
     #[inline]
     pub(super) fn take_pushed(&mut self, index: u32) {
-        assert_eq!(self[index].state, State::Pushed, "flight {index} is not in the queue");
+        assert_eq!(
+            self[index].state,
+            State::Pushed,
+            "flight {index} is not in the queue"
+        );
         self.pushed.remove(&mut self.flights, index);
         self.pushed_len -= 1;
         self[index].state = State::Loose;
@@ -219,7 +231,10 @@ impl Flights {
 
     /// Notes where a loose one has gone: a timer or a job.
     pub(super) fn hand_over(&mut self, index: u32, state: State) {
-        assert!(matches!(state, State::Timer { .. } | State::Job { .. }), "{state:?} has no door");
+        assert!(
+            matches!(state, State::Timer { .. } | State::Job { .. }),
+            "{state:?} has no door"
+        );
         assert_eq!(self[index].state, State::Loose, "flight {index} is linked");
         self[index].state = state;
     }
@@ -251,7 +266,10 @@ impl Flights {
     /// Takes one out of the waiters that it was appended to.
     pub(super) fn stop_waiting(&mut self, index: u32, waiters: &mut List<Queued>) {
         let state = self[index].state;
-        assert!(matches!(state, State::Waiting { .. }), "flight {index} is {state:?}");
+        assert!(
+            matches!(state, State::Waiting { .. }),
+            "flight {index} is {state:?}"
+        );
         waiters.remove(&mut self.flights, index);
         self.waiting_len -= 1;
         self[index].state = State::Loose;

@@ -17,7 +17,10 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) const UNLINKED: Self = Self { prev: NONE, next: NONE };
+    pub(super) const UNLINKED: Self = Self {
+        prev: NONE,
+        next: NONE,
+    };
 }
 
 /// An item that lists of one role can hold.
@@ -35,7 +38,11 @@ pub(super) struct List<Role> {
 
 impl<Role> List<Role> {
     pub(super) const fn new() -> Self {
-        Self { head: NONE, tail: NONE, _role: PhantomData }
+        Self {
+            head: NONE,
+            tail: NONE,
+            _role: PhantomData,
+        }
     }
 
     #[inline]
@@ -57,13 +64,39 @@ impl<Role> List<Role> {
     #[inline]
     pub(super) fn push_back<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
         let links = items[index as usize].links_mut();
-        debug_assert_eq!(*links, Links::UNLINKED, "item {index} is in a list of this role");
-        *links = Links { prev: self.tail, next: NONE };
+        debug_assert_eq!(
+            *links,
+            Links::UNLINKED,
+            "item {index} is in a list of this role"
+        );
+        *links = Links {
+            prev: self.tail,
+            next: NONE,
+        };
         match some(self.tail) {
             Some(tail) => items[tail as usize].links_mut().next = index,
             None => self.head = index,
         }
         self.tail = index;
+    }
+
+    #[inline]
+    pub(super) fn push_front<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
+        let links = items[index as usize].links_mut();
+        debug_assert_eq!(
+            *links,
+            Links::UNLINKED,
+            "item {index} is in a list of this role"
+        );
+        *links = Links {
+            prev: NONE,
+            next: self.head,
+        };
+        match some(self.head) {
+            Some(head) => items[head as usize].links_mut().prev = index,
+            None => self.tail = index,
+        }
+        self.head = index;
     }
 
     #[inline]
@@ -80,14 +113,20 @@ impl<Role> List<Role> {
         match some(links.prev) {
             Some(prev) => items[prev as usize].links_mut().next = links.next,
             None => {
-                assert_eq!(self.head, index, "item {index} is in another list, or in none");
+                assert_eq!(
+                    self.head, index,
+                    "item {index} is in another list, or in none"
+                );
                 self.head = links.next;
             }
         }
         match some(links.next) {
             Some(next) => items[next as usize].links_mut().prev = links.prev,
             None => {
-                assert_eq!(self.tail, index, "item {index} is in another list, or in none");
+                assert_eq!(
+                    self.tail, index,
+                    "item {index} is in another list, or in none"
+                );
                 self.tail = links.prev;
             }
         }
@@ -96,7 +135,10 @@ impl<Role> List<Role> {
 
 impl<Role> fmt::Debug for List<Role> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("head", &self.head).field("tail", &self.tail).finish()
+        f.debug_struct("List")
+            .field("head", &self.head)
+            .field("tail", &self.tail)
+            .finish()
     }
 }
 
@@ -136,7 +178,8 @@ mod tests {
         assert_eq!(indexes(&list, &items), [2, 0, 3]);
         assert_eq!(list.pop_front(&mut items), Some(2));
         list.push_back(&mut items, 2);
-        assert_eq!(indexes(&list, &items), [0, 3, 2]);
+        list.push_front(&mut items, 1);
+        assert_eq!(indexes(&list, &items), [1, 0, 3, 2]);
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! Attaching and registering descriptors, and taking them out again.
+//!
+//! Regular files, directories and block devices are *held*: the driver keeps a duplicate, and jobs
+//! use that, so that a number that is closed and reused while a job waits for a worker leads it to
+//! no other file. Sockets become non-blocking, and stay so when they are detached.
+//!
+//! A duplicate is closed like any descriptor: that gives up the process's record locks on the file
+//! ([fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl_locking.2.html)).
+#![allow(unsafe_code, reason = "asks the kernel about descriptors")]
+
+use super::Readiness;
+use super::flights::Direction;
+use super::list::List;
+use super::table::{Kind, Unused};
+use crate::local::Core;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+impl Readiness {
+    pub(crate) fn attach(&mut self, core: &mut Core, fd: RawFd) -> io::Result<()> {
+        let slot = self.table.plain(fd).ok_or(io::ErrorKind::InvalidInput)?;
+        let kind = kind_of(fd)?;
+        let file = match kind {
+            Kind::Socket => {
+                set_non_blocking(fd)?;
+                None
+            }
+            Kind::File => Some(self.table.files.hold(duplicate(fd)?, kind)),
+            Kind::Stream | Kind::Other => None,
+        };
+        self.retire(core, slot);
+        self.table[slot].occupy(fd, kind, file);
+        Ok(())
+    }
+
+    pub(crate) fn detach(&mut self, core: &mut Core, fd: RawFd) {
+        if let Some(slot) = self.table.plain(fd) {
+            self.retire(core, slot);
+        }
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        core: &mut Core,
+        fds: &[RawFd],
+        first_id: u32,
+    ) -> io::Result<()> {
+        let count = u32::try_from(fds.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let end = first_id
+            .checked_add(count)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        if end > self.table.file_slots() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut staged = List::new();
+        for fd in fds {
+            if let Err(e) = self.stage(&mut staged, *fd) {
+                while let Some(file) = self.table.files.unstage(&mut staged) {
+                    self.table.files.release(file);
+                }
+                return Err(e);
+            }
+        }
+        for id in first_id..end {
+            let slot = self.table.fixed(id).expect("the range was checked");
+            let file = self
+                .table
+                .files
+                .unstage(&mut staged)
+                .expect("one for each id");
+            self.retire(core, slot);
+            let (fd, kind) = (self.table.files.fd(file), self.table.files.kind(file));
+            self.table[slot].occupy(fd, kind, Some(file));
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, staged: &mut List<Unused>, fd: RawFd) -> io::Result<()> {
+        let fd = duplicate(fd)?;
+        let kind = kind_of(fd.as_raw_fd())?;
+        if kind == Kind::Socket {
+            set_non_blocking(fd.as_raw_fd())?;
+        }
+        let file = self.table.files.hold(fd, kind);
+        self.table.files.stage(staged, file);
+        Ok(())
+    }
+
+    pub(crate) fn unregister(&mut self, core: &mut Core, id: u32) -> io::Result<()> {
+        let slot = self.table.fixed(id).ok_or(io::ErrorKind::InvalidInput)?;
+        if !self.table[slot].is_occupied() {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        self.retire(core, slot);
+        Ok(())
+    }
+
+    /// Empties a slot: what waits completes with EBADF, the selector forgets it, and its held file
+    /// is closed unless a job still uses it.
+    pub(super) fn retire(&mut self, core: &mut Core, slot: u32) {
+        for direction in [Direction::Read, Direction::Write] {
+            while let Some(index) = self.table[slot].waiters(direction).front() {
+                let waiters = self.table[slot].waiters_mut(direction);
+                self.flights.stop_waiting(index, waiters);
+                self.complete_short(core, index, -libc::EBADF);
+            }
+        }
+        let retired = &mut self.table[slot];
+        if retired.is_watched() {
+            self.selector.deregister(retired.fd());
+            retired.set_watched(false);
+        }
+        if let Some(file) = retired.vacate() {
+            self.table.files.release(file);
+        }
+    }
+}
+
+fn kind_of(fd: RawFd) -> io::Result<Kind> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: (K1) the kernel writes one `stat` to a local.
+    if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: (K1) the call succeeded: it has written all of it.
+    let stat = unsafe { stat.assume_init() };
+    Ok(match stat.st_mode & libc::S_IFMT {
+        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFIFO | 0 => Kind::Stream,
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => Kind::File,
+        // Devices, and what O_PATH opens.
+        _ => Kind::Other,
+    })
+}
+
+/// Another descriptor of the same file; close-on-exec.
+fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: (K1) integers in, one out.
+    let fd = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: (R1) the call has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(super) fn set_non_blocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: (K1) integers in, one out.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::O_NONBLOCK != 0 {
+        return Ok(());
+    }
+    // SAFETY: (K1) integers in, one out.
+    if unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Positioned reads and writes, open, close: plain calls on a worker thread, or in place.
+#![allow(unsafe_code, reason = "makes the calls")]
+
+use super::Readiness;
+use super::flights::State;
+use super::table::Kind;
+use crate::fd::Target;
+use crate::local::Core;
+use crate::op::call::Call;
+use std::ffi::c_char;
+use std::io;
+use std::os::fd::RawFd;
+
+/// One call in plain words, as a worker thread gets it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Read {
+        fd: RawFd,
+        ptr: *mut u8,
+        len: u32,
+        offset: u64,
+    },
+    Write {
+        fd: RawFd,
+        ptr: *const u8,
+        len: u32,
+        offset: u64,
+    },
+    Open {
+        dir: RawFd,
+        path: *const c_char,
+        flags: i32,
+        mode: u32,
+    },
+    Close {
+        fd: RawFd,
+    },
+}
+
+// SAFETY: (W1) what it points to is lent until the job is done, belongs to no thread, and is
+// touched by the one that performs it only.
+unsafe impl Send for Work {}
+
+impl Work {
+    /// Makes the call; a negative result is an error number. Interrupted calls are made again,
+    /// but for a close: the descriptor is gone whatever that returns.
+    ///
+    /// # Safety
+    /// (W1) What it points to is lent to whoever calls this, until it returns.
+    pub(super) unsafe fn perform(&self) -> i32 {
+        match *self {
+            Self::Read {
+                fd,
+                ptr,
+                len,
+                offset,
+            } => positioned(offset, |offset| {
+                // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
+                unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) }
+            }),
+            Self::Write {
+                fd,
+                ptr,
+                len,
+                offset,
+            } => positioned(offset, |offset| {
+                // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
+                unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
+            }),
+            Self::Open {
+                dir,
+                path,
+                flags,
+                mode,
+            } => uninterrupted(|| {
+                // SAFETY: (W1) the kernel reads the path, which ends with a zero, and was lent.
+                unsafe { libc::openat(dir, path, flags, mode) as isize }
+            }),
+            Self::Close { fd } => {
+                // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
+                result(unsafe { libc::close(fd) } as isize)
+            }
+        }
+    }
+}
+
+/// A positioned call. No offset is above `i64::MAX` (I30); some systems have smaller ones.
+fn positioned(offset: u64, call: impl Fn(libc::off_t) -> isize) -> i32 {
+    match libc::off_t::try_from(offset) {
+        Ok(offset) => uninterrupted(|| call(offset)),
+        Err(_) => -libc::EOVERFLOW,
+    }
+}
+
+/// Makes a call until no signal interrupts it.
+pub(super) fn uninterrupted(call: impl Fn() -> isize) -> i32 {
+    loop {
+        match result(call()) {
+            error if error == -libc::EINTR => {}
+            result => return result,
+        }
+    }
+}
+
+/// What a call returned, or its error number, negated.
+pub(super) fn result(returned: isize) -> i32 {
+    if returned < 0 {
+        -io::Error::last_os_error()
+            .raw_os_error()
+            .expect("the error of a call has a number")
+    } else {
+        i32::try_from(returned).expect("I28: lengths are clamped to 31 bits")
+    }
+}
+
+/// Where a positioned call goes.
+struct Place {
+    fd: RawFd,
+    /// The held file to keep open until the call is done.
+    file: Option<u32>,
+    /// Whether the call does not block: it fails (ESPIPE).
+    in_place: bool,
+}
+
+impl Readiness {
+    /// Starts a read, a write or an open.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Readiness::turn).
+    pub(super) unsafe fn start_file(&mut self, core: &mut Core, index: u32) {
+        let call = self.flights[index].call;
+        let place = match call {
+            Call::Read { target, .. } | Call::Write { target, .. } => self.place(target),
+            // The path may lead anywhere, whatever the directory is.
+            Call::Open { dir, .. } => self.place(dir).map(|dir| Place {
+                in_place: false,
+                ..dir
+            }),
+            _ => unreachable!("{call:?} is no operation on files"),
+        };
+        let Some(Place { fd, file, in_place }) = place else {
+            return self.complete(core, index, -libc::EBADF);
+        };
+        let work = match call {
+            Call::Read {
+                ptr, len, offset, ..
+            } => Work::Read {
+                fd,
+                ptr,
+                len,
+                offset,
+            },
+            Call::Write {
+                ptr, len, offset, ..
+            } => Work::Write {
+                fd,
+                ptr,
+                len,
+                offset,
+            },
+            Call::Open {
+                path, flags, mode, ..
+            } => Work::Open {
+                dir: fd,
+                path,
+                flags,
+                mode,
+            },
+            _ => unreachable!("{call:?} is no operation on files"),
+        };
+        // SAFETY: (D1) the caller's contract; the words are the operation's own.
+        unsafe { self.perform(core, index, work, file, in_place) };
+    }
+
+    /// Starts a close. The number is taken out of the tables first, so that nothing of ours is
+    /// directed at whatever bears it next.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Readiness::turn).
+    pub(super) unsafe fn start_close(&mut self, core: &mut Core, index: u32, target: Target) {
+        let fd = match target {
+            Target::Plain(fd) => fd,
+            Target::Fixed(id) => {
+                let result = match self.unregister(core, id) {
+                    Ok(()) => 0,
+                    // As io_uring has it: EINVAL outside the table, EBADF for an empty place.
+                    Err(e) => -e.raw_os_error().unwrap_or(libc::EINVAL),
+                };
+                return self.complete(core, index, result);
+            }
+        };
+        let mut in_place = false;
+        if let Some(slot) = self.table.plain(fd) {
+            in_place = self.table[slot].kind().never_blocks();
+            self.retire(core, slot);
+        }
+        // SAFETY: (D1) a close points to nothing.
+        unsafe { self.perform(core, index, Work::Close { fd }, None, in_place) };
+    }
+
+    /// # Safety
+    /// (D1) `work` are the words of the operation `index`.
+    unsafe fn perform(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        work: Work,
+        file: Option<u32>,
+        in_place: bool,
+    ) {
+        match &mut self.workers {
+            Some(workers) if !in_place => {
+                if let Some(file) = file {
+                    self.table.files.share(file);
+                }
+                self.flights.hand_over(index, State::Job { file });
+                workers.queue(index, work);
+            }
+            _ => {
+                // SAFETY: (W1) by (D1): lent until the operation completes, below.
+                let result = unsafe { work.perform() };
+                self.complete(core, index, result);
+            }
+        }
+    }
+
+    /// Takes what the workers have finished.
+    pub(super) fn finish_jobs(&mut self, core: &mut Core) {
+        while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
+            self.release_job(index);
+            self.complete(core, index, result);
+        }
+    }
+
+    /// Takes a job back that no worker has begun. `false`: one has.
+    pub(super) fn cancel_job(&mut self, index: u32) -> bool {
+        let cancelled = self.workers.as_mut().is_some_and(|w| w.cancel(index));
+        if cancelled {
+            self.release_job(index);
+        }
+        cancelled
+    }
+
+    fn release_job(&mut self, index: u32) {
+        match self.flights.take_back(index) {
+            State::Job { file: Some(file) } => self.table.files.release(file),
+            State::Job { file: None } => {}
+            state => unreachable!("flight {index} is {state:?}, and was with the workers"),
+        }
+    }
+
+    fn place(&self, target: Target) -> Option<Place> {
+        let (fd, slot) = self.table.resolve(target)?;
+        let (kind, file) = match slot {
+            Some(slot) => (self.table[slot].kind(), self.table[slot].file()),
+            None => (Kind::Other, None),
+        };
+        let fd = file.map_or(fd, |file| self.table.files.fd(file));
+        Some(Place {
+            fd,
+            file,
+            in_place: kind.never_blocks(),
+        })
+    }
+}

@@ -1,0 +1,458 @@
+//! The readiness backend: a selector for sockets, worker threads for files, timers of its own.
+//!
+//! A push keeps the operation in plain words. [`Readiness::turn`] starts what was pushed: it tries
+//! calls on sockets at once, and puts those that would block among the waiters of their descriptor;
+//! it hands calls on files to the workers, and timeouts to the heaps. Then it waits, if it is told
+//! to, and completes what has become ready, due or done. Everything completes locally: there is no
+//! queue of the kernel's.
+//!
+//! One turn asks the selector at most once when there is nothing to wait for, and never if nothing
+//! waits. What it does is bounded by what was pushed and what waits, since only its beginning
+//! starts anything: no busy descriptor keeps it from timers, wake-ups and the others.
+//!
+//! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
+//! * `table`, `attach`: the descriptors, and which file a number means.
+//! * `net`, `file`, `time`: one family of operations each.
+//! * `workers`: the threads. `epoll`: the selector, the only file that knows which one it is.
+//!
+//! Invariants that its SAFETY comments name beside the general ones:
+//! * (W1) What a job's words point to is lent until its operation completes, and the operation of
+//!   a job that runs does not complete before the worker has put the result down.
+//! * (R1) A descriptor that a call has just made is known to its caller only.
+//! * (R2) A `Close` has given its descriptor up at its push, and is performed once.
+//! * (R3) The workers' pool and their handles go in the destructor of [`Workers`], once; in a
+//!   forked child they do not go at all.
+#![allow(
+    unsafe_code,
+    reason = "makes calls with the addresses that it was lent"
+)]
+
+mod attach;
+mod epoll;
+mod file;
+mod flights;
+mod list;
+mod net;
+mod table;
+#[cfg(test)]
+mod tests;
+mod time;
+mod workers;
+
+use self::epoll::{Event, Selector, Watch};
+use self::flights::{Direction, Flights, State};
+use self::table::Table;
+use self::time::{CLOCKS, Deadlines};
+use self::workers::Workers;
+use super::{Block, Which};
+use crate::builder::{Limits, Support};
+use crate::clock::Instant;
+use crate::driver::{Entry, Full};
+use crate::error::{Refusal, SetupError};
+use crate::local::Core;
+use crate::op::call::Call;
+use crate::op::{OpCode, OpObject};
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// The state of one driver.
+///
+/// In a forked child its drop closes descriptors and does no more: only the workers have one that
+/// would do otherwise, and they ask.
+pub(crate) struct Readiness {
+    // Dropped before `table`: a job that runs uses a held file's number.
+    workers: Option<Workers>,
+    /// The limit of operations pushed before a turn.
+    entries: u32,
+    flights: Flights,
+    table: Table,
+    deadlines: Deadlines,
+    selector: Selector,
+    /// Whether a foreign loop sleeps on the selector: what has woken it is to be drained.
+    watched: Cell<bool>,
+}
+
+/// The selector's key for the notifier's descriptor. Keys of slots are smaller: see `new`.
+const NOTIFIER: u64 = u64::MAX;
+/// The one for the workers' descriptor.
+const WORKERS: u64 = u64::MAX - 1;
+
+impl Readiness {
+    pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
+        let descriptors = u32::try_from(limits.descriptors).expect("a limit of 20 bits");
+        assert!(
+            descriptors + limits.file_slots < u32::MAX - 1,
+            "a key of a slot is no key of ours"
+        );
+        let selector = Selector::new().map_err(|e| refused("epoll_create1", e))?;
+        let watch = |fd: RawFd, key: u64| {
+            selector
+                .register(fd, key, Watch::Readable)
+                .map_err(|e| refused("epoll_ctl", e))
+        };
+        watch(core.shared.waker().as_raw_fd(), NOTIFIER)?;
+        let workers = match limits.workers {
+            0 => None,
+            threads => {
+                let workers = Workers::start(threads, limits.in_flight, core.shared.clone())
+                    .map_err(|e| refused("pthread_create", e))?;
+                watch(workers.bell(), WORKERS)?;
+                Some(workers)
+            }
+        };
+        Ok(Self {
+            workers,
+            entries: limits.entries,
+            flights: Flights::with_capacity(limits.in_flight),
+            table: Table::new(descriptors, limits.file_slots, limits.in_flight),
+            deadlines: Deadlines::with_capacity(limits.in_flight),
+            selector,
+            watched: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn granted(&self) -> Vec<(&'static str, String)> {
+        let wait = if self.selector.is_precise() {
+            "nanoseconds"
+        } else {
+            "milliseconds"
+        };
+        vec![
+            ("selector", epoll::NAME.to_owned()),
+            ("precision of waits", wait.to_owned()),
+            ("submission entries", self.entries.to_string()),
+            (
+                "operations in flight",
+                self.flights.indexes().len().to_string(),
+            ),
+            ("descriptors", self.table.descriptors().to_string()),
+            ("file slots", self.table.file_slots().to_string()),
+            (
+                "workers",
+                self.workers
+                    .as_ref()
+                    .map_or(0, Workers::threads)
+                    .to_string(),
+            ),
+        ]
+    }
+
+    pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
+        let file = if self.workers.is_some() {
+            Support::Worker
+        } else {
+            Support::Inline
+        };
+        vec![
+            ("Nop", Support::Inline),
+            ("Timeout", Support::Inline),
+            ("ReadAt", file),
+            ("WriteAt", file),
+            ("Recv", Support::Ready),
+            ("Send", Support::Ready),
+            ("Accept", Support::Ready),
+            ("Connect", Support::Ready),
+            ("OpenAt", file),
+            ("Close", file),
+            ("Raw", Support::Missing),
+        ]
+    }
+
+    #[inline]
+    pub(crate) fn capacity_left(&self) -> u32 {
+        self.entries - self.flights.pushed_len()
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
+        self.keep(core, op.describe(), op.user_data(), op.makes_fd());
+    }
+
+    #[inline]
+    pub(crate) fn push_typed<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        user_data: usize,
+    ) {
+        // SAFETY: (D2) it was lent just now, so it is not in flight.
+        let described = unsafe { O::describe(op.as_ptr()) };
+        self.keep(core, described, user_data, O::MAKES_FD);
+    }
+
+    #[inline]
+    fn keep(
+        &mut self,
+        core: &mut Core,
+        described: Result<Call, Refusal>,
+        user_data: usize,
+        makes_fd: bool,
+    ) {
+        debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
+        match described {
+            Ok(Call::Raw { .. }) => core.refuse(user_data, Refusal::Unsupported),
+            Ok(call) => {
+                self.flights.insert(call, user_data, makes_fd);
+            }
+            Err(refusal) => core.refuse(user_data, refusal),
+        }
+    }
+
+    /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
+    /// place is ever used up.
+    ///
+    /// What runs on a worker completes late, with its own result. A close is not cancelled, pushed
+    /// or queued: its descriptor was given up.
+    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
+        match which {
+            Which::UserData(user_data) => {
+                let mut at = self.flights.find(user_data);
+                while let Some(index) = at {
+                    at = self.flights.find_after(index);
+                    self.cancel_one(core, index);
+                }
+            }
+            Which::Target(target) => {
+                self.cancel_where(core, |flights, index| {
+                    flights[index].target() == Some(target)
+                });
+            }
+            Which::All => self.cancel_where(core, |_, _| true),
+        }
+        Ok(())
+    }
+
+    fn cancel_where(&mut self, core: &mut Core, matches: impl Fn(&Flights, u32) -> bool) {
+        for index in self.flights.indexes() {
+            if !self.flights.is_free(index) && matches(&self.flights, index) {
+                self.cancel_one(core, index);
+            }
+        }
+    }
+
+    fn cancel_one(&mut self, core: &mut Core, index: u32) {
+        if matches!(self.flights[index].call, Call::Close { .. }) {
+            return;
+        }
+        let state = self.flights[index].state;
+        match state {
+            State::Pushed => self.flights.take_pushed(index),
+            State::Waiting { slot, direction } => self.leave(index, slot, direction),
+            State::Timer { clock } => {
+                self.deadlines.cancel(index, clock);
+                self.flights.take_back(index);
+            }
+            State::Job { .. } if self.cancel_job(index) => {}
+            State::Job { .. } => return,
+            State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
+        }
+        self.complete_short(core, index, -libc::ECANCELED);
+    }
+
+    /// Starts what was pushed, in order, and collects what has completed; waits if told to.
+    ///
+    /// # Safety
+    /// (D1) Operations and buffers that were pushed are where they were, and stay there until
+    /// their last entry came out, or until this value is dropped.
+    pub(crate) unsafe fn turn(&mut self, core: &mut Core, mut block: Block) -> io::Result<()> {
+        while let Some(index) = self.flights.start_next() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.start(core, index) };
+        }
+        let mut asked = false;
+        loop {
+            if self.workers.as_ref().is_some_and(Workers::awake) {
+                self.finish_jobs(core);
+            }
+            self.fire(core);
+            let patience = self.patience(core, block);
+            if patience == Some(Duration::ZERO) {
+                if asked || !self.has_news() {
+                    return Ok(());
+                }
+            } else if !self.workers.as_ref().is_none_or(Workers::rest) {
+                continue;
+            }
+            // SAFETY: (D1) the caller's contract.
+            if unsafe { self.ask(core, patience) }? {
+                // A wake-up ends the wait, whatever came with it.
+                block = Block::Never;
+            }
+            asked = true;
+        }
+    }
+
+    /// How long the turn may still wait: no longer than until the next timer. Zero: it is over.
+    fn patience(&self, core: &Core, block: Block) -> Option<Duration> {
+        let (enough, left) = match block {
+            Block::Never => return Some(Duration::ZERO),
+            Block::Until(enough, deadline) => {
+                (enough, Some(deadline.duration_since(Instant::now())))
+            }
+            Block::Forever(enough) => (enough, None),
+        };
+        if core.local_len() >= enough || left == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
+        }
+        // A timer that is due by now fires in the next round: that is not the end of the wait.
+        let timer = self
+            .deadlines
+            .remaining()
+            .map(|left| left.max(Duration::from_nanos(1)));
+        left.into_iter().chain(timer).min()
+    }
+
+    /// Whether the selector may have something to say that matters now.
+    fn has_news(&self) -> bool {
+        self.flights.waiting_len() > 0 || self.watched.get()
+    }
+
+    /// Asks the selector, and acts on what it reports. Returns whether a notifier rang.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
+        self.watched.set(false);
+        core.stats.enters += 1;
+        let mut rang = false;
+        for i in 0..self.selector.wait(patience)? {
+            match self.selector.event(i) {
+                Event { key: NOTIFIER, .. } => {
+                    core.shared.waker().drain();
+                    rang = true;
+                }
+                Event { key: WORKERS, .. } => {
+                    self.workers.as_ref().expect("they have rung").drain_bell();
+                }
+                // SAFETY: (D1) the caller's contract.
+                event => unsafe { self.dispatch(core, event) },
+            }
+        }
+        Ok(rang)
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn dispatch(&mut self, core: &mut Core, event: Event) {
+        let slot = match self.table.reported(event.key) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => return,
+            Err(()) => {
+                core.stats.unknown += 1;
+                return;
+            }
+        };
+        if event.readable {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.retry(core, slot, Direction::Read) };
+        }
+        if event.writable {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.retry(core, slot, Direction::Write) };
+        }
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn start(&mut self, core: &mut Core, index: u32) {
+        match self.flights[index].call {
+            Call::Nop => self.complete(core, index, 0),
+            Call::Timeout {
+                spec,
+                clock,
+                absolute,
+            } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                self.deadlines.set(index, spec, clock, absolute);
+                self.flights.hand_over(index, State::Timer { clock });
+            }
+            Call::Read { .. } | Call::Write { .. } | Call::Open { .. } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_file(core, index) };
+            }
+            Call::Recv { .. } | Call::Send { .. } | Call::Accept { .. } | Call::Connect { .. } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index) };
+            }
+            Call::Close { target } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_close(core, index, target) };
+            }
+            Call::Raw { .. } => unreachable!("it was refused when it was pushed"),
+        }
+    }
+
+    /// Completes the timeouts that are due.
+    fn fire(&mut self, core: &mut Core) {
+        for clock in CLOCKS {
+            let Some(now) = self.deadlines.now(clock) else {
+                continue;
+            };
+            while let Some(index) = self.deadlines.pop_expired(clock, now) {
+                let state = self.flights.take_back(index);
+                debug_assert_eq!(state, State::Timer { clock }, "I12: it is its own timer");
+                self.complete(core, index, -libc::ETIME);
+            }
+        }
+    }
+
+    /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
+    #[inline]
+    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        let (user_data, makes_fd) = self.flights.remove(index);
+        core.complete_locally(Entry::last(user_data, result, makes_fd));
+    }
+
+    /// Completes one that ends by `error`, or with what it has moved before.
+    fn complete_short(&mut self, core: &mut Core, index: u32, error: i32) {
+        let result = self.flights[index].cut_short(error);
+        self.complete(core, index, result);
+    }
+
+    #[inline]
+    pub(crate) fn available(&self, core: &Core) -> usize {
+        core.local_len()
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Entry> {
+        None
+    }
+
+    /// Until when a foreign loop may sleep on the descriptor, which is going to be readable when a
+    /// worker has a result. One that has come already means now.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.watched.set(true);
+        if !self.workers.as_ref().is_none_or(Workers::rest) {
+            return Some(Instant::now());
+        }
+        self.deadlines
+            .remaining()
+            .map(|left| Instant::now().saturating_add(left))
+    }
+
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.selector.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("pushed", &self.flights.pushed_len())
+            .field("waiting", &self.flights.waiting_len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn refused(call: &'static str, error: io::Error) -> SetupError {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => SetupError::OpenFiles(error),
+        _ => SetupError::os(call, error),
+    }
+}

@@ -1,0 +1,304 @@
+//! Sockets: the call is tried first, and waits for its descriptor only if it would block.
+//!
+//! Waiters of one descriptor and direction are served first in, first out. A call joins them
+//! untried if there are some already, so that it overtakes none; connects excepted, which are
+//! begun at once.
+//!
+//! A descriptor that was not attached is registered with the selector while something waits for
+//! it, and accepts and connects make it non-blocking each time. One above the limit of
+//! [`descriptors`](crate::driver::Builder::descriptors) cannot be waited for: what would block
+//! completes with `EMFILE`.
+#![allow(unsafe_code, reason = "makes the calls")]
+
+use super::Readiness;
+use super::attach::set_non_blocking;
+use super::epoll::Watch;
+use super::file::{result, uninterrupted};
+use super::flights::{Direction, Flight, State};
+use crate::address::{RawAddress, RawAddressLen};
+use crate::local::Core;
+use crate::op::call::Call;
+use std::os::fd::RawFd;
+
+/// What came of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Done(i32),
+    WouldBlock,
+}
+
+use Attempt::{Done, WouldBlock};
+
+impl Readiness {
+    /// Starts an operation on a socket.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Readiness::turn).
+    pub(super) unsafe fn start_socket(&mut self, core: &mut Core, index: u32) {
+        let flight = &mut self.flights[index];
+        let target = flight.target().expect("sockets have descriptors");
+        let Some((fd, slot)) = self.table.resolve(target) else {
+            return self.complete(core, index, -libc::EBADF);
+        };
+        let direction = direction(&flight.call);
+        let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
+        let connects = matches!(flight.call, Call::Connect { .. });
+        if !attached && (connects || matches!(flight.call, Call::Accept { .. })) {
+            if let Err(e) = set_non_blocking(fd) {
+                return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
+            }
+        }
+        let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
+        if connects || !queued {
+            // SAFETY: (D1) the caller's contract.
+            let attempt = unsafe { first_attempt(flight, fd) };
+            if let Done(result) = attempt {
+                return self.complete(core, index, result);
+            }
+        }
+        let Some(slot) = slot else {
+            return self.complete_short(core, index, -libc::EMFILE);
+        };
+        if let Err(error) = self.watch(slot, fd) {
+            return self.complete_short(core, index, error);
+        }
+        let waiters = self.table[slot].waiters_mut(direction);
+        self.flights.wait(index, waiters, slot, direction);
+    }
+
+    /// Has the selector report about a descriptor. An error is its number, negated.
+    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
+        if self.table[slot].is_watched() {
+            return Ok(());
+        }
+        let key = self.table.key(slot);
+        match self.selector.register(fd, key, Watch::Edges) {
+            Ok(true) => {
+                self.table[slot].set_watched(true);
+                Ok(())
+            }
+            // Nothing ever reports about this file: the call's own answer stands.
+            Ok(false) => Err(-libc::EAGAIN),
+            Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
+        }
+    }
+
+    /// Retries what waits for a descriptor, in order, until a call would block again.
+    ///
+    /// This ends: nothing is started here, so each round completes an operation for good.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Readiness::turn).
+    pub(super) unsafe fn retry(&mut self, core: &mut Core, slot: u32, direction: Direction) {
+        while let Some(index) = self.table[slot].waiters(direction).front() {
+            let state = State::Waiting { slot, direction };
+            assert_eq!(
+                self.flights[index].state, state,
+                "a waiter is in its own list"
+            );
+            let fd = self.table[slot].fd();
+            // SAFETY: (D1) the caller's contract.
+            let Done(result) = (unsafe { next_attempt(&mut self.flights[index], fd) }) else {
+                break;
+            };
+            let waiters = self.table[slot].waiters_mut(direction);
+            self.flights.stop_waiting(index, waiters);
+            self.complete(core, index, result);
+        }
+        self.forsake(slot);
+    }
+
+    /// Takes a waiter out of its list; it is loose then.
+    pub(super) fn leave(&mut self, index: u32, slot: u32, direction: Direction) {
+        let waiters = self.table[slot].waiters_mut(direction);
+        self.flights.stop_waiting(index, waiters);
+        self.forsake(slot);
+    }
+
+    /// Stops watching a descriptor that nothing waits for and that nobody has attached: the
+    /// number may be closed and reused without a word.
+    fn forsake(&mut self, slot: u32) {
+        let slot = &mut self.table[slot];
+        if slot.is_watched() && !slot.is_occupied() && !slot.has_waiters() {
+            self.selector.deregister(slot.fd());
+            slot.set_watched(false);
+            slot.grow_older();
+        }
+    }
+}
+
+/// What a call waits for when it would block.
+fn direction(call: &Call) -> Direction {
+    match call {
+        Call::Recv { .. } | Call::Accept { .. } => Direction::Read,
+        Call::Send { .. } | Call::Connect { .. } => Direction::Write,
+        Call::Nop
+        | Call::Timeout { .. }
+        | Call::Read { .. }
+        | Call::Write { .. }
+        | Call::Open { .. }
+        | Call::Close { .. }
+        | Call::Raw { .. } => unreachable!("{call:?} waits for no socket"),
+    }
+}
+
+/// Makes the call for the first time.
+///
+/// # Safety
+/// (D1) What the call points to is lent, and nobody else touches it now.
+unsafe fn first_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
+    match flight.call {
+        Call::Connect { addr, addr_len, .. } => {
+            // SAFETY: (D1) the kernel reads an address that was lent.
+            let mut result = unsafe { connect(fd, addr, addr_len) };
+            if result == -libc::ECONNABORTED {
+                // On Linux what is left of a connect that failed earlier; it is gone now.
+                // SAFETY: (D1) as above.
+                result = unsafe { connect(fd, addr, addr_len) };
+            }
+            if result == -libc::EINPROGRESS {
+                WouldBlock
+            } else {
+                Done(result)
+            }
+        }
+        // SAFETY: (D1) the caller's contract.
+        _ => unsafe { next_attempt(flight, fd) },
+    }
+}
+
+/// A connect that a signal interrupts goes on by itself: it counts as in progress.
+///
+/// # Safety
+/// The address is readable, as long as its length says.
+unsafe fn connect(fd: RawFd, addr: *const RawAddress, addr_len: RawAddressLen) -> i32 {
+    // SAFETY: (K1) the caller's contract.
+    let returned = unsafe { libc::connect(fd, addr.cast(), addr_len) };
+    match result(returned as isize) {
+        error if error == -libc::EINTR => -libc::EINPROGRESS,
+        result => result,
+    }
+}
+
+/// Makes the call again; for a connect, looks what became of it.
+///
+/// # Safety
+/// (D1) What the call points to is lent, and nobody else touches it now.
+unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
+    match flight.call {
+        Call::Recv {
+            ptr, len, flags, ..
+        } => transfer(flight, fd, len, flags, |done, flags| {
+            let room = (len - done) as usize;
+            let ptr = ptr.wrapping_add(done as usize);
+            // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
+            unsafe { libc::recv(fd, ptr.cast(), room, flags) }
+        }),
+        Call::Send {
+            ptr, len, flags, ..
+        } => transfer(flight, fd, len, flags, |done, flags| {
+            let rest = (len - done) as usize;
+            let ptr = ptr.wrapping_add(done as usize);
+            // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
+            unsafe { libc::send(fd, ptr.cast(), rest, flags) }
+        }),
+        Call::Accept { addr, addr_len, .. } => {
+            let result = uninterrupted(|| {
+                // SAFETY: (D1) the kernel writes an address and its length into fields of the
+                // operation; the length says how much room there is.
+                let fd = unsafe { libc::accept4(fd, addr.cast(), addr_len, libc::SOCK_CLOEXEC) };
+                fd as isize
+            });
+            if would_block(result) {
+                WouldBlock
+            } else {
+                Done(result)
+            }
+        }
+        Call::Connect { addr, addr_len, .. } => match pending_error(fd) {
+            // Asked again, so that the socket itself learns that it is connected: otherwise the
+            // next connect on it, which is to fail, would (`a_connect_is_settled`).
+            // SAFETY: (D1) the kernel reads an address that was lent.
+            0 => match unsafe { connect(fd, addr, addr_len) } {
+                // Woken for something else, an ICMP report in the error queue for instance.
+                error if error == -libc::EALREADY || error == -libc::EINPROGRESS => WouldBlock,
+                // Some protocols know already, and say so; Bluetooth in its own words.
+                error if error == -libc::EISCONN || error == -libc::EBADFD => Done(0),
+                result => Done(result),
+            },
+            error => Done(error),
+        },
+        call => unreachable!("{call:?} waits for no socket"),
+    }
+}
+
+/// Sends or receives without blocking, whatever the socket's own mode is.
+///
+/// With `MSG_WAITALL` a stream goes on until the buffer is done with: the kernel cannot do that
+/// for a call that must not block. An error after that is left to the next call.
+fn transfer(
+    flight: &mut Flight,
+    fd: RawFd,
+    len: u32,
+    flags: i32,
+    call: impl Fn(u32, i32) -> isize,
+) -> Attempt {
+    loop {
+        let done = flight.moved;
+        let result = uninterrupted(|| call(done, flags | libc::MSG_DONTWAIT));
+        let Ok(moved) = u32::try_from(result) else {
+            // Whoever sets the flag himself wants to hear of it.
+            if would_block(result) && flags & libc::MSG_DONTWAIT == 0 {
+                return WouldBlock;
+            }
+            return Done(flight.cut_short(result));
+        };
+        let total = done + moved;
+        assert!(
+            total <= len || flags & libc::MSG_TRUNC != 0,
+            "I9: more was moved than there is"
+        );
+        let goes_on = flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL;
+        if !goes_on || moved == 0 || total >= len || !is_stream(fd) {
+            return Done(i32::try_from(total).expect("I28: lengths are clamped to 31 bits"));
+        }
+        flight.moved = total;
+    }
+}
+
+fn would_block(result: i32) -> bool {
+    result == -libc::EAGAIN || result == -libc::EWOULDBLOCK
+}
+
+/// The error that waits on a socket, negated and taken; 0 if there is none. If there is no way to
+/// ask, that error.
+fn pending_error(fd: RawFd) -> i32 {
+    match option(fd, libc::SO_ERROR) {
+        Ok(error) => -error,
+        Err(error) => error,
+    }
+}
+
+fn is_stream(fd: RawFd) -> bool {
+    option(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+}
+
+fn option(fd: RawFd, name: i32) -> Result<i32, i32> {
+    const LEN: libc::socklen_t = 4;
+    const { assert!(size_of::<i32>() == LEN as usize) };
+    let (mut value, mut len) = (0_i32, LEN);
+    let result = result({
+        // SAFETY: (K1) the kernel writes one integer and its length to locals.
+        let result = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                name,
+                (&raw mut value).cast(),
+                &raw mut len,
+            )
+        };
+        result as isize
+    });
+    if result < 0 { Err(result) } else { Ok(value) }
+}

@@ -1,0 +1,80 @@
+//! Timeouts: a heap for each clock. The kernel knows of the nearest deadline only.
+
+use crate::clock::Clock;
+use crate::op::Timespec;
+use crate::sys::clock;
+use crate::timers::Timers;
+use std::time::Duration;
+
+/// The timers of a driver, named by the indexes of their flights.
+pub(super) struct Deadlines {
+    boottime: Timers,
+    monotonic: Timers,
+    realtime: Timers,
+}
+
+pub(super) const CLOCKS: [Clock; 3] = [Clock::Boottime, Clock::Monotonic, Clock::Realtime];
+
+impl Deadlines {
+    /// The only place that allocates.
+    pub(super) fn with_capacity(capacity: u32) -> Self {
+        Self {
+            boottime: Timers::with_capacity(capacity),
+            monotonic: Timers::with_capacity(capacity),
+            realtime: Timers::with_capacity(capacity),
+        }
+    }
+
+    /// Sets a timer. A relative one counts from now.
+    pub(super) fn set(&mut self, index: u32, spec: Timespec, clock: Clock, absolute: bool) {
+        let given = Duration::from(spec);
+        let zero = if absolute {
+            Duration::ZERO
+        } else {
+            clock::now(clock)
+        };
+        self.on(clock).insert(zero.saturating_add(given), index);
+    }
+
+    /// Takes a timer back, which is set.
+    pub(super) fn cancel(&mut self, index: u32, clock: Clock) {
+        let was_set = self.on(clock).remove(index);
+        assert!(was_set, "I12: flight {index} has a timer");
+    }
+
+    /// What the clock shows, if there are timers on it.
+    pub(super) fn now(&mut self, clock: Clock) -> Option<Duration> {
+        (!self.on(clock).is_empty()).then(|| clock::now(clock))
+    }
+
+    /// The earliest timer of a clock that shows `now`, if it is due.
+    pub(super) fn pop_expired(&mut self, clock: Clock, now: Duration) -> Option<u32> {
+        self.on(clock).pop_expired(now)
+    }
+
+    /// The time until the nearest deadline of any clock.
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        let left = |clock: Clock, timers: &Timers| {
+            timers
+                .next_deadline()
+                .map(|deadline| deadline.saturating_sub(clock::now(clock)))
+        };
+        let [boottime, monotonic, realtime] = CLOCKS;
+        [
+            left(boottime, &self.boottime),
+            left(monotonic, &self.monotonic),
+            left(realtime, &self.realtime),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn on(&mut self, clock: Clock) -> &mut Timers {
+        match clock {
+            Clock::Boottime => &mut self.boottime,
+            Clock::Monotonic => &mut self.monotonic,
+            Clock::Realtime => &mut self.realtime,
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! The threads that make the calls which may wait for a disk.
+//!
+//! A job is plain words in a place that was preallocated for its operation: no memory is taken
+//! here after the start, and a worker knows neither operations nor buffers.
+//!
+//! | state of a place | linked in | who may touch what the words point to | what comes next |
+//! |---|---|---|---|
+//! | `Idle` | nothing | the owner of that memory | `Queued`, by the driver |
+//! | `Queued` | the queue | nobody | `Running`, by a worker; or `Idle`, by a cancel |
+//! | `Running` | nothing | that worker | `Done`, by the same; nothing else ends it |
+//! | `Done` | the results | the driver, which owns the result | `Idle`, by the driver |
+//!
+//! # The way back
+//! A worker that has put a result down rings the [`Flag`] of the workers, which is the notifier's
+//! kind (its table and its model tests are there), and writes to the workers' descriptor only if
+//! the driver sleeps. So the driver's side is
+//!
+//! ```text
+//! loop {
+//!     if awake() { take the results }   // 1. a swap: were there any since the last time?
+//!     if rest() { wait }                // 2. a result since 1 is seen here, and there is no wait
+//! }
+//! ```
+//!
+//! It is another flag than the notifier's: a result is no wake-up of the user's.
+//!
+//! # Signals
+//! All of them are blocked in the workers, so that the process's handlers run elsewhere, and so
+//! that a write beyond the limit of a file's size is EFBIG and no SIGXFSZ.
+#![allow(
+    unsafe_code,
+    reason = "threads are lent memory, and started with blocked signals"
+)]
+
+use super::file::Work;
+use super::list::{Linked, Links, List};
+use crate::fd::adopt;
+use crate::notify::{Flag, Shared};
+use crate::sys;
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// A worker calls libc and no more; debuggers and sanitizers want some room.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, and
+/// closes what was opened for nobody. Closes are performed even then: their descriptors were
+/// given away. In a forked child, where there are no workers, it closes its descriptor.
+pub(super) struct Workers {
+    pool: ManuallyDrop<Arc<Pool>>,
+    threads: ManuallyDrop<Vec<JoinHandle<()>>>,
+    /// Jobs that were queued and not taken out.
+    outstanding: u32,
+    shared: Arc<Shared>,
+}
+
+/// What the threads share.
+struct Pool {
+    places: Mutex<Places>,
+    /// There is work, or it is over.
+    work: Condvar,
+    /// A worker has reached its loop.
+    started: Condvar,
+    flag: Flag,
+    bell: sys::Waker,
+}
+
+struct Places {
+    places: Box<[Place]>,
+    queue: List<Job>,
+    results: List<Job>,
+    /// Workers that wait for work and were not called.
+    idle: usize,
+    started: usize,
+    over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    state: State,
+    work: Work,
+    result: i32,
+    links: Links,
+}
+
+/// See the first table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Queued,
+    Running,
+    Done,
+}
+
+/// The role of a place's links.
+struct Job;
+
+impl Linked<Job> for Place {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl Workers {
+    /// Starts so many threads, with a place for each of `in_flight` operations. They are all in
+    /// their loops when this returns: what a thread allocates, it has allocated.
+    pub(super) fn start(threads: usize, in_flight: u32, shared: Arc<Shared>) -> io::Result<Self> {
+        let pool = Arc::new(Pool {
+            places: Mutex::new(Places::with_capacity(in_flight)),
+            work: Condvar::new(),
+            started: Condvar::new(),
+            flag: Flag::new(),
+            bell: sys::Waker::new()?,
+        });
+        let mut workers = Self {
+            pool: ManuallyDrop::new(pool.clone()),
+            threads: ManuallyDrop::new(Vec::with_capacity(threads)),
+            outstanding: 0,
+            shared,
+        };
+        let signals = BlockedSignals::new();
+        for n in 0..threads {
+            let pool = pool.clone();
+            let builder = Builder::new()
+                .name(format!("completeio-{n}"))
+                .stack_size(STACK_BYTES);
+            workers.threads.push(builder.spawn(move || pool.run())?);
+        }
+        drop(signals);
+        let mut places = pool.lock();
+        while places.started < threads {
+            places = pool
+                .started
+                .wait(places)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(places);
+        Ok(workers)
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Queues a job in the place of its operation.
+    pub(super) fn queue(&mut self, index: u32, work: Work) {
+        let mut places = self.pool.lock();
+        let calls = places.queue(index, work);
+        drop(places);
+        self.outstanding += 1;
+        if calls {
+            self.pool.work.notify_one();
+        }
+    }
+
+    /// Takes a job back. `false`: it runs, or has run.
+    pub(super) fn cancel(&mut self, index: u32) -> bool {
+        let cancelled = self.pool.lock().cancel(index);
+        self.outstanding -= u32::from(cancelled);
+        cancelled
+    }
+
+    /// Whether results may have come since the last call.
+    #[inline]
+    pub(super) fn awake(&self) -> bool {
+        self.outstanding > 0 && self.pool.flag.awake()
+    }
+
+    /// The driver is about to block. `false`: it must not, there are results.
+    #[inline]
+    pub(super) fn rest(&self) -> bool {
+        self.outstanding == 0 || self.pool.flag.prepare_sleep()
+    }
+
+    /// One job that is done, and its result.
+    pub(super) fn finished(&mut self) -> Option<(u32, i32)> {
+        let (index, place) = self.pool.lock().finished()?;
+        self.outstanding -= 1;
+        Some((index, place.result))
+    }
+
+    /// Readable when a result has come while the driver slept.
+    pub(super) fn bell(&self) -> RawFd {
+        self.pool.bell.as_raw_fd()
+    }
+
+    pub(super) fn drain_bell(&self) {
+        self.pool.bell.drain();
+    }
+
+    /// Whether a worker has begun the job.
+    #[cfg(test)]
+    pub(super) fn is_running(&self, index: u32) -> bool {
+        self.pool.lock().places[index as usize].state == State::Running
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.shared.is_child() {
+            // SAFETY: (R3) the pool is never dropped in this process, for the counts of threads
+            // that it does not have keep it alive: nobody else closes this number.
+            drop(unsafe { OwnedFd::from_raw_fd(self.bell()) });
+            return;
+        }
+        self.pool.lock().wind_up();
+        self.pool.work.notify_all();
+        // SAFETY: (R3) taken here and once, in the destructor.
+        for thread in unsafe { ManuallyDrop::take(&mut self.threads) } {
+            let result = thread.join();
+            debug_assert!(result.is_ok(), "a worker has panicked");
+        }
+        while let Some((_, place)) = self.pool.lock().finished() {
+            if matches!(place.work, Work::Open { .. }) && place.result >= 0 {
+                drop(adopt(place.result));
+            }
+        }
+        // SAFETY: (R3) dropped here and once, in the destructor.
+        unsafe { ManuallyDrop::drop(&mut self.pool) };
+    }
+}
+
+impl Pool {
+    /// Every critical section leaves the places whole, so a panic in one is no reason to stop.
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker's life.
+    fn run(&self) {
+        let mut places = self.lock();
+        places.started += 1;
+        self.started.notify_one();
+        loop {
+            if let Some((index, work)) = places.begin() {
+                drop(places);
+                // SAFETY: (W1) what the words point to is lent from the push of the operation to
+                // its completion, which follows the result that is put down below.
+                let result = unsafe { work.perform() };
+                places = self.lock();
+                places.finish(index, result);
+                if self.flag.wake() {
+                    drop(places);
+                    self.bell.wake();
+                    places = self.lock();
+                }
+            } else if places.over {
+                return;
+            } else {
+                places.idle += 1;
+                places = self
+                    .work
+                    .wait(places)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl Places {
+    fn with_capacity(capacity: u32) -> Self {
+        let place = Place {
+            state: State::Idle,
+            work: Work::Close { fd: -1 },
+            result: 0,
+            links: Links::UNLINKED,
+        };
+        Self {
+            places: vec![place; capacity as usize].into_boxed_slice(),
+            queue: List::new(),
+            results: List::new(),
+            idle: 0,
+            started: 0,
+            over: false,
+        }
+    }
+
+    /// Whether a worker must be called. One that was called counts as idle no more, so that a
+    /// batch of jobs makes no more calls than there are idle workers.
+    fn queue(&mut self, index: u32, work: Work) -> bool {
+        let place = &mut self.places[index as usize];
+        assert_eq!(place.state, State::Idle, "I1: place {index} has a job");
+        place.work = work;
+        place.state = State::Queued;
+        self.queue.push_back(&mut self.places, index);
+        let calls = self.idle > 0;
+        self.idle -= usize::from(calls);
+        calls
+    }
+
+    fn cancel(&mut self, index: u32) -> bool {
+        let place = &mut self.places[index as usize];
+        assert_ne!(place.state, State::Idle, "place {index} has no job");
+        let queued = place.state == State::Queued;
+        if queued {
+            place.state = State::Idle;
+            self.queue.remove(&mut self.places, index);
+        }
+        queued
+    }
+
+    fn begin(&mut self) -> Option<(u32, Work)> {
+        let index = self.queue.pop_front(&mut self.places)?;
+        let place = &mut self.places[index as usize];
+        assert_eq!(
+            place.state,
+            State::Queued,
+            "I1: place {index} is in the queue"
+        );
+        place.state = State::Running;
+        Some((index, place.work))
+    }
+
+    fn finish(&mut self, index: u32, result: i32) {
+        let place = &mut self.places[index as usize];
+        assert_eq!(
+            place.state,
+            State::Running,
+            "I1: place {index} is a worker's"
+        );
+        place.state = State::Done;
+        place.result = result;
+        self.results.push_back(&mut self.places, index);
+    }
+
+    fn finished(&mut self) -> Option<(u32, Place)> {
+        let index = self.results.pop_front(&mut self.places)?;
+        let place = &mut self.places[index as usize];
+        assert_eq!(
+            place.state,
+            State::Done,
+            "I1: place {index} is among the results"
+        );
+        place.state = State::Idle;
+        Some((index, *place))
+    }
+
+    /// No more work after this but the closes that are queued.
+    fn wind_up(&mut self) {
+        self.over = true;
+        let mut at = self.queue.front();
+        while let Some(index) = at {
+            at = self.queue.after(&self.places, index);
+            if !matches!(self.places[index as usize].work, Work::Close { .. }) {
+                self.cancel(index);
+            }
+        }
+    }
+}
+
+/// Blocks every signal in this thread, and in those that it starts, until it is dropped.
+struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    fn new() -> Self {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: (K1) fills a local.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: (K1) reads one local, which was filled, and fills another.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+        assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
+        // SAFETY: (K1) the call succeeded: it has written all of it.
+        let before = unsafe { before.assume_init() };
+        Self { before }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        let nowhere = std::ptr::null_mut();
+        // SAFETY: (K1) reads one mask of our own.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, nowhere) };
+        debug_assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(fd: RawFd) -> Work {
+        Work::Close { fd }
+    }
+
+    fn open() -> Work {
+        Work::Open {
+            dir: libc::AT_FDCWD,
+            path: c"/".as_ptr(),
+            flags: libc::O_CLOEXEC,
+            mode: 0,
+        }
+    }
+
+    fn fd_of(work: Work) -> RawFd {
+        match work {
+            Work::Close { fd } => fd,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn first_in_first_out() {
+        let mut places = Places::with_capacity(3);
+        for index in [2, 0, 1] {
+            assert!(!places.queue(index, close(-1)), "nobody is idle");
+        }
+        let begun = [(); 3].map(|()| places.begin().map(|(index, _)| index));
+        assert_eq!(begun, [Some(2), Some(0), Some(1)]);
+        assert!(places.begin().is_none() && places.finished().is_none());
+        for index in [0, 1, 2] {
+            assert!(!places.cancel(index), "it runs");
+            places.finish(index, -5);
+            assert!(!places.cancel(index), "it has run");
+        }
+        let done = [(); 3].map(|()| places.finished().map(|(index, p)| (index, p.result)));
+        assert_eq!(done, [Some((0, -5)), Some((1, -5)), Some((2, -5))]);
+        assert!(places.places.iter().all(|place| place.state == State::Idle));
+    }
+
+    #[test]
+    fn no_more_calls_than_idle_workers() {
+        let mut places = Places::with_capacity(3);
+        places.idle = 2;
+        assert_eq!(
+            [0, 1, 2].map(|index| places.queue(index, close(-1))),
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn closes_outlive_the_end() {
+        let mut places = Places::with_capacity(3);
+        places.queue(0, open());
+        places.queue(1, close(7));
+        places.queue(2, open());
+        places.wind_up();
+        let (index, work) = places.begin().expect("the close is still there");
+        assert_eq!((index, fd_of(work)), (1, 7));
+        assert!(places.begin().is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "I1: place 0 has a job")]
+    fn a_place_has_one_job() {
+        let mut places = Places::with_capacity(1);
+        places.queue(0, close(-1));
+        places.queue(0, close(-1));
+    }
+}
