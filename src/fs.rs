@@ -117,7 +117,9 @@ impl File {
 
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {
-        Self { fd: Rc::new(file.into()) }
+        Self {
+            fd: Rc::new(file.into()),
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 //! A small runtime: one future, one driver, one thread. It shows how an executor stands on the
 //! driver's public API. An operation's future owns the operation in a box; a future that is dropped
 //! cancels it, and the runtime keeps the box until the kernel is done with it.
-#![allow(unsafe_code, reason = "submits operations that it owns: see `Turn` and `Pending`")]
+#![allow(
+    unsafe_code,
+    reason = "submits operations that it owns: see `Turn` and `Pending`"
+)]
 
 use crate::driver::{CompleteIo, Driver, Entry};
 use crate::op::{Op, OpObject};
@@ -46,7 +49,9 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        runtime.turn().unwrap_or_else(|error| panic!("the driver failed: {error}"));
+        runtime
+            .turn()
+            .unwrap_or_else(|error| panic!("the driver failed: {error}"));
     }
 }
 
@@ -54,7 +59,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// A future of it that is dropped cancels the operation and disposes of its result.
 pub(crate) async fn submit<O: Op + 'static>(op: O) -> (io::Result<O::Output>, O) {
-    Pending { op: Some(Lent::new(op)), key: None, runtime: Runtime::current() }.await
+    Pending {
+        op: Some(Lent::new(op)),
+        key: None,
+        runtime: Runtime::current(),
+    }
+    .await
 }
 
 /// A driver, the operations that it has, and who waits for them.
@@ -80,7 +90,10 @@ enum Slot {
     Free,
     Waiting(Waker),
     Done(Entry),
-    Orphan { op: Lent<dyn Orphaned>, cancelled: bool },
+    Orphan {
+        op: Lent<dyn Orphaned>,
+        cancelled: bool,
+    },
 }
 
 /// A boxed operation that may be in flight: moving this touches nothing but a pointer, as moving a
@@ -174,7 +187,13 @@ impl Runtime {
             return;
         }
         for (key, slot) in self.slots.borrow_mut().iter_mut().enumerate() {
-            let Slot::Orphan { cancelled: cancelled @ false, .. } = slot else { continue };
+            let Slot::Orphan {
+                cancelled: cancelled @ false,
+                ..
+            } = slot
+            else {
+                continue;
+            };
             if driver.try_cancel(key).is_err() {
                 self.cancels.set(true);
                 return;
@@ -222,7 +241,9 @@ impl Runtime {
                 None
             }
             Slot::Done(_) => {
-                let Slot::Done(entry) = mem::replace(slot, Slot::Free) else { unreachable!() };
+                let Slot::Done(entry) = mem::replace(slot, Slot::Free) else {
+                    unreachable!()
+                };
                 self.free.borrow_mut().push(key);
                 Some(entry)
             }
@@ -235,7 +256,10 @@ impl Runtime {
         let mut slots = self.slots.borrow_mut();
         match mem::replace(&mut slots[key], Slot::Free) {
             Slot::Waiting(_) => {
-                slots[key] = Slot::Orphan { op, cancelled: false };
+                slots[key] = Slot::Orphan {
+                    op,
+                    cancelled: false,
+                };
                 self.cancels.set(true);
             }
             Slot::Done(entry) => {
@@ -258,7 +282,10 @@ impl Entered {
     fn new(runtime: Runtime) -> Self {
         let runtime = Rc::new(runtime);
         CURRENT.with_borrow_mut(|current| {
-            assert!(current.is_none(), "`block_on` inside `block_on`: await the future instead");
+            assert!(
+                current.is_none(),
+                "`block_on` inside `block_on`: await the future instead"
+            );
             *current = Some(runtime.clone());
         });
         Self { runtime }
@@ -284,7 +311,11 @@ impl<O: Op + 'static> Future for Pending<O> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(key) = self.key else {
-            let op = self.op.as_ref().expect("a future is polled until it is ready").0;
+            let op = self
+                .op
+                .as_ref()
+                .expect("a future is polled until it is ready")
+                .0;
             self.key = Some(self.runtime.push(op, context.waker().clone()));
             return Poll::Pending;
         };
@@ -292,7 +323,10 @@ impl<O: Op + 'static> Future for Pending<O> {
             return Poll::Pending;
         };
         self.key = None;
-        let op = self.op.take().expect("a future is polled until it is ready");
+        let op = self
+            .op
+            .take()
+            .expect("a future is polled until it is ready");
         // SAFETY: (D1) its last entry came.
         let mut op = unsafe { op.into_box() };
         // SAFETY: (D3) the last entry of this operation's slot.

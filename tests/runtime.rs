@@ -31,7 +31,8 @@ impl Drop for Temp {
 /// How many descriptors of this process are open on `temp`; other tests open others meanwhile.
 fn open_on(temp: &Temp) -> usize {
     let fds = fs::read_dir("/proc/self/fd").unwrap();
-    fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0)).count()
+    fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0))
+        .count()
 }
 
 #[test]
@@ -86,7 +87,11 @@ fn two_operations_run_at_once() {
                     two = Some(text);
                 }
             }
-            if one.is_some() && two.is_some() { Poll::Ready(()) } else { Poll::Pending }
+            if one.is_some() && two.is_some() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         (one.unwrap(), two.unwrap())
@@ -124,7 +129,10 @@ fn futures_dropped_in_flight_leak_nothing() {
 fn a_nested_block_on_is_refused() {
     let panic = catch_unwind(|| block_on(async { block_on(async {}) })).unwrap_err();
     let message = panic.downcast_ref::<&str>().unwrap();
-    assert!(message.contains("`block_on` inside `block_on`"), "{message}");
+    assert!(
+        message.contains("`block_on` inside `block_on`"),
+        "{message}"
+    );
     // The outer one was unwound: the thread can run a future again.
     assert_eq!(block_on(async { 1 }), 1);
 }

@@ -110,6 +110,7 @@ impl fmt::Debug for Address {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -3,8 +3,8 @@
 use crate::driver::Driver;
 use crate::error::SetupError;
 use std::env;
-use std::ffi::OsStr;
 use std::fmt;
+use std::str::FromStr;
 
 /// The backends a driver can stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,17 +17,22 @@ pub enum Backend {
 }
 
 impl Backend {
-    fn from_name(name: &OsStr) -> Option<Self> {
-        [Self::IoUring, Self::Readiness]
-            .into_iter()
-            .find(|backend| name == backend.name())
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::IoUring => "io_uring",
             Self::Readiness => "readiness",
         }
+    }
+}
+
+impl FromStr for Backend {
+    type Err = SetupError;
+
+    fn from_str(name: &str) -> Result<Self, SetupError> {
+        let known = [Self::IoUring, Self::Readiness]
+            .into_iter()
+            .find(|known| name == known.name());
+        known.ok_or_else(|| SetupError::UnknownBackend(name.to_owned()))
     }
 }
 
@@ -126,7 +131,7 @@ pub struct Builder {
     completion_entries: Option<usize>,
     in_flight: Option<usize>,
     cancels: usize,
-    file_slots: usize,
+    file_slots: Option<usize>,
     descriptors: Option<usize>,
     workers: usize,
     backend: Option<Backend>,
@@ -163,7 +168,7 @@ impl Builder {
             completion_entries: None,
             in_flight: None,
             cancels: 64,
-            file_slots: 64,
+            file_slots: None,
             descriptors: None,
             workers: 2,
             backend: None,
@@ -198,9 +203,10 @@ impl Builder {
         self
     }
 
-    /// Size of the table of registered descriptors: 0 to 1,048,576; 64 unless said otherwise.
+    /// Size of the table of registered descriptors: 0 to 1,048,576; 64 unless said otherwise. The
+    /// kernel grants no more than the process's limit of open files.
     pub fn file_slots(mut self, slots: usize) -> Self {
-        self.file_slots = slots;
+        self.file_slots = Some(slots);
         self
     }
 
@@ -233,10 +239,12 @@ impl Builder {
     /// resource limit; each says what to do.
     pub fn build<'arena>(self) -> Result<Driver<'arena>, SetupError> {
         let limits = self.limits()?;
-        match (self.backend, backend_of_environment()?) {
-            (Some(backend), _) => Driver::with(&limits, &[backend], Choice::Builder),
-            (None, Some(backend)) => Driver::with(&limits, &[backend], Choice::Environment),
-            (None, None) => Driver::with(&limits, crate::sys::BACKENDS, Choice::Default),
+        if let Some(backend) = self.backend {
+            return Driver::with(&limits, &[backend], Choice::Builder);
+        }
+        match backend_of_environment()? {
+            Some(backend) => Driver::with(&limits, &[backend], Choice::Environment),
+            None => Driver::with(&limits, crate::sys::BACKENDS, Choice::Default),
         }
     }
 
@@ -256,7 +264,10 @@ impl Builder {
             Some(n) => limit("in_flight", n, 1, IN_FLIGHT_MAX)?,
             None => completion_entries,
         };
-        let file_slots = limit("file_slots", self.file_slots, 0, 1 << 20)?;
+        let file_slots = self
+            .file_slots
+            .unwrap_or_else(|| crate::sys::open_files_max().min(64));
+        let file_slots = limit("file_slots", file_slots, 0, 1 << 20)?;
         let descriptors = match self.descriptors {
             Some(n) => limit("descriptors", n, 1, 1 << 20)? as usize,
             None => crate::sys::open_files_max().min(1 << 16),
@@ -295,13 +306,12 @@ fn backend_of_environment() -> Result<Option<Backend>, SetupError> {
     match env::var_os("COMPLETEIO_BACKEND") {
         None => Ok(None),
         Some(name) if name.is_empty() => Ok(None),
-        Some(name) => Backend::from_name(&name)
-            .map(Some)
-            .ok_or(SetupError::UnknownBackend),
+        Some(name) => name.to_string_lossy().parse().map(Some),
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -335,11 +345,9 @@ mod tests {
     #[test]
     fn names_are_those_of_the_environment() {
         for backend in [Backend::IoUring, Backend::Readiness] {
-            assert_eq!(
-                Backend::from_name(OsStr::new(&backend.to_string())),
-                Some(backend)
-            );
+            assert_eq!(backend.to_string().parse::<Backend>().unwrap(), backend);
         }
-        assert_eq!(Backend::from_name(OsStr::new("sim")), None);
+        let error = "sim".parse::<Backend>().unwrap_err().to_string();
+        assert!(error.contains("`sim`"), "{error}");
     }
 }

@@ -126,10 +126,8 @@ impl<'arena> Driver<'arena> {
         candidates: &[Backend],
         choice: Choice,
     ) -> Result<Self, SetupError> {
-        let core = Core::new(limits.in_flight).map_err(|e| match e.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => SetupError::OpenFiles(e),
-            _ => SetupError::os("making the notifier", e),
-        })?;
+        let core =
+            Core::new(limits.in_flight).map_err(|e| SetupError::os("making the notifier", e))?;
         let (backend, capabilities) = sys::Backend::choose(limits, &core, candidates, choice)?;
         let capabilities = Box::new(capabilities);
         Ok(Self {
@@ -315,7 +313,10 @@ impl fmt::Debug for Driver<'_> {
 ///
 /// Sealed: it names what [`Driver`] does, so that code can be generic over it.
 pub trait CompleteIo<'arena>: sealed::Sealed {
-    /// Attaches a descriptor, so that operations can be directed at it.
+    /// Attaches a descriptor, so that operations can be directed at its number.
+    ///
+    /// Owned and borrowed descriptors need not be attached: operations take them as they are.
+    /// readiness then registers a socket for each wait, instead of once.
     ///
     /// A number that was attached before means a new file: what still waits on the old one
     /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
@@ -352,7 +353,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// `InvalidInput` when `id` lies outside the table, `EBADF` when the place is empty.
     fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()>;
 
-    /// Pushes one operation.
+    /// Pushes one operation, which is lent for as long as the driver is used. One that goes round
+    /// many times is pushed by [`OpObject::from_ptr`] instead.
     ///
     /// # Errors
     /// [`Full`] hands it back; nothing else was done.
@@ -402,8 +404,9 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// `Some(d)` waits at most `d`, rounded up. Interruptions of the wait are dealt with here.
     ///
     /// # Errors
-    /// `InvalidInput` for a sink without room; `Unsupported` in a forked child; else the ring or
-    /// the selector is broken. An operation's own error is in its entry.
+    /// `InvalidInput` for a sink without room; `Deadlock` for a wait without end when nothing is in
+    /// flight and there is no [`notifier`](Driver::notifier); `Unsupported` in a forked child; else
+    /// the ring or the selector is broken. An operation's own error is in its entry.
     ///
     /// # Safety
     /// This is where the kernel gets the addresses of operations and buffers:
@@ -430,6 +433,24 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// As [`submit`](Self::submit).
     unsafe fn submit_until<S: Sink + ?Sized>(&mut self, wait: Wait, sink: &mut S)
     -> io::Result<()>;
+
+    /// Pushes and hands over as much of `queue` as there are credits for, however few submission
+    /// entries there are, then waits as [`submit_until`](Self::submit_until) does.
+    ///
+    /// With [`push_queue`](Self::push_queue) and [`submit`](Self::submit) alone a wait may begin
+    /// while the very operation that would end it is still in the queue.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit).
+    unsafe fn submit_queue<S: Sink + ?Sized>(
+        &mut self,
+        queue: &mut VecDeque<OpObject<'arena>>,
+        wait: Wait,
+        sink: &mut S,
+    ) -> io::Result<()>;
 }
 
 mod sealed {
@@ -553,6 +574,9 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         if room == 0 {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
+        if self.would_wait_for_ever(wait) {
+            return Err(io::Error::from(io::ErrorKind::Deadlock));
+        }
         // A wait for more than can come would never end; one for nothing ends at once.
         let min = wait.min.min(room).min(self.in_flight().max(1));
         let mut put = 0;
@@ -586,9 +610,36 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
             }
         }
     }
+
+    unsafe fn submit_queue<S: Sink + ?Sized>(
+        &mut self,
+        queue: &mut VecDeque<OpObject<'arena>>,
+        wait: Wait,
+        sink: &mut S,
+    ) -> io::Result<()> {
+        self.check_process()?;
+        self.push_queue(queue);
+        while !queue.is_empty() && self.core.credits() > 0 {
+            let before = queue.len();
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
+            self.push_queue(queue);
+            if queue.len() == before {
+                break; // The kernel takes nothing now; the next call tries again.
+            }
+        }
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.submit_until(wait, sink) }
+    }
 }
 
 impl Driver<'_> {
+    /// Whether nothing can end a wait: nothing is in flight, nobody can ring, no time is set.
+    fn would_wait_for_ever(&self, wait: Wait) -> bool {
+        let endless = wait.min > 0 && wait.deadline.is_none();
+        endless && self.core.in_flight() == 0 && !self.core.notified
+    }
+
     /// How a turn waits for `want` entries, and whether a wake-up is already there instead.
     #[inline]
     fn block(&mut self, want: usize, deadline: Option<Instant>) -> (Block, bool) {

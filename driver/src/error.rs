@@ -100,8 +100,8 @@ pub enum SetupError {
         /// The largest value allowed.
         max: usize,
     },
-    /// `COMPLETEIO_BACKEND` names no backend of this build.
-    UnknownBackend,
+    /// `COMPLETEIO_BACKEND`, or a name that was parsed, names no backend.
+    UnknownBackend(String),
     /// This build has no backend for this platform, or not the one that was asked for.
     NotCompiled(Option<Backend>),
     /// The kernel has no io_uring (ENOSYS), or one older than Linux 6.1.
@@ -124,8 +124,12 @@ pub enum SetupError {
 }
 
 impl SetupError {
+    /// A call of the set-up failed, for a reason that any call may have.
     pub(crate) fn os(call: &'static str, source: io::Error) -> Self {
-        Self::Os { call, source }
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::OpenFiles(source),
+            _ => Self::Os { call, source },
+        }
     }
 
     /// Whether the environment forbids this backend, so that another one may work.
@@ -151,9 +155,11 @@ impl fmt::Display for SetupError {
                     "`{option}` is {value}; it must lie between {min} and {max}"
                 )
             }
-            Self::UnknownBackend => {
-                f.write_str("COMPLETEIO_BACKEND must be `io_uring`, `readiness`, or not set at all")
-            }
+            Self::UnknownBackend(name) => write!(
+                f,
+                "there is no backend `{name}`: COMPLETEIO_BACKEND must be `io_uring`, \
+                 `readiness`, or not set at all"
+            ),
             Self::NotCompiled(Some(backend)) => write!(
                 f,
                 "the backend `{backend}` is not in this build: enable its cargo feature, \
@@ -188,7 +194,7 @@ impl fmt::Display for SetupError {
             Self::OpenFiles(e) => {
                 write!(
                     f,
-                    "the limit of open files is reached ({e}): raise `ulimit -n`"
+                    "the limit of open files is reached ({e}): raise `ulimit -n`, or ask for fewer `file_slots`"
                 )
             }
             Self::Os { call, source } => write!(f, "{call} failed: {source}"),
@@ -205,7 +211,7 @@ impl Error for SetupError {
             | Self::LockedMemory(e)
             | Self::OpenFiles(e)
             | Self::Os { source: e, .. } => Some(e),
-            Self::Limit { .. } | Self::UnknownBackend | Self::NotCompiled(_) => None,
+            Self::Limit { .. } | Self::UnknownBackend(_) | Self::NotCompiled(_) => None,
         }
     }
 }
@@ -213,7 +219,7 @@ impl Error for SetupError {
 impl From<SetupError> for io::Error {
     fn from(error: SetupError) -> Self {
         let kind = match &error {
-            SetupError::Limit { .. } | SetupError::UnknownBackend => io::ErrorKind::InvalidInput,
+            SetupError::Limit { .. } | SetupError::UnknownBackend(_) => io::ErrorKind::InvalidInput,
             SetupError::NotCompiled(_) | SetupError::KernelTooOld(_) => io::ErrorKind::Unsupported,
             SetupError::DisabledBySysctl(_) | SetupError::DeniedBySeccomp(_) => {
                 io::ErrorKind::PermissionDenied

@@ -32,8 +32,10 @@ macro_rules! transfer_accessors {
                 &self.transfer.buf
             }
 
-            /// The buffer, to be filled or replaced between two flights.
+            /// The buffer, to be filled or replaced between two flights. The next one begins with
+            /// the whole of it.
             pub fn buf_mut(&mut self) -> &mut B {
+                self.transfer.start_over();
                 &mut self.transfer.buf
             }
 
@@ -42,12 +44,9 @@ macro_rules! transfer_accessors {
                 &self.transfer.fd
             }
 
-            /// Makes the rest pushable again after a flight that moved only `n` bytes.
-            ///
-            /// Instead of `finish`, for all flights but the last: that one's `finish` then counts
-            /// every byte.
-            pub fn advance(&mut self, n: usize) {
-                self.transfer.advance(n);
+            /// The bytes that `advance` has counted since the last `finish` that succeeded.
+            pub fn advanced(&self) -> usize {
+                self.transfer.done()
             }
 
             /// Descriptor and buffer.

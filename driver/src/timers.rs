@@ -55,6 +55,7 @@ impl Timers {
     }
 
     /// How many timers are set.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }

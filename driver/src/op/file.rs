@@ -102,6 +102,31 @@ impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
 
 super::transfer_accessors!(ReadAt, WriteAt);
 
+impl<F, B> ReadAt<F, B> {
+    /// Makes the rest pushable again after a flight that moved only `n` bytes.
+    ///
+    /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
+    /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced). With a
+    /// `Vec` it is simpler to call `finish` each time: the next flight goes on in what is spare.
+    ///
+    /// # Safety
+    /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
+    /// called with it.
+    pub unsafe fn advance(&mut self, n: usize) {
+        self.transfer.advance(n);
+    }
+}
+
+impl<F, B> WriteAt<F, B> {
+    /// Makes the rest pushable again after a flight that moved only `n` bytes.
+    ///
+    /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
+    /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced).
+    pub fn advance(&mut self, n: usize) {
+        self.transfer.advance(n);
+    }
+}
+
 /// The positioned operations know where they are.
 macro_rules! positioned {
     ($($op:ident)*) => {$(
@@ -111,8 +136,9 @@ macro_rules! positioned {
                 self.offset
             }
 
-            /// Starts elsewhere at the next push.
+            /// Starts elsewhere at the next push, with the whole buffer.
             pub fn set_offset(&mut self, offset: u64) {
+                self.transfer.start_over();
                 self.offset = offset;
             }
         }
@@ -128,7 +154,7 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
         let (target, ptr, len) = op.transfer.room();
         Ok(Call::Read {
             target,
@@ -157,7 +183,7 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done()))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
         let (target, ptr, len) = op.transfer.bytes();
         Ok(Call::Write {
             target,

@@ -105,6 +105,31 @@ impl<F: Descriptor, B: IoBuf> Send<F, B> {
 
 super::transfer_accessors!(Recv, Send);
 
+impl<F, B> Recv<F, B> {
+    /// Makes the rest pushable again after a flight that moved only `n` bytes.
+    ///
+    /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
+    /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced). With a
+    /// `Vec` it is simpler to call `finish` each time: the next flight goes on in what is spare.
+    ///
+    /// # Safety
+    /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
+    /// called with it.
+    pub unsafe fn advance(&mut self, n: usize) {
+        self.transfer.advance(n);
+    }
+}
+
+impl<F, B> Send<F, B> {
+    /// Makes the rest pushable again after a flight that moved only `n` bytes.
+    ///
+    /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
+    /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced).
+    pub fn advance(&mut self, n: usize) {
+        self.transfer.advance(n);
+    }
+}
+
 /// Flags of a send or a receive.
 ///
 /// ```

@@ -47,9 +47,8 @@ impl Describe for Raw {
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        Ok(Call::Raw {
-            entry: unsafe { &raw const (*this).entry },
-        })
+        let entry = unsafe { &raw const (*this).entry };
+        Ok(Call::Raw { entry })
     }
 }
 

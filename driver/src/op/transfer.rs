@@ -22,13 +22,18 @@ impl<F, B> Transfer<F, B> {
 
     /// Skips `n` more bytes of the buffer.
     pub(crate) fn advance(&mut self, n: usize) {
-        self.done += n;
+        self.done = self.done.saturating_add(n);
     }
 
-    /// The bytes moved by earlier flights, as an offset in the file.
+    /// Begins anew with the whole buffer.
+    pub(crate) fn start_over(&mut self) {
+        self.done = 0;
+    }
+
+    /// The bytes moved by earlier flights.
     #[inline]
-    pub(crate) fn done(&self) -> u64 {
-        self.done as u64
+    pub(crate) fn done(&self) -> usize {
+        self.done
     }
 
     /// All bytes moved, this flight's included.

@@ -135,7 +135,6 @@ impl Uring {
         let size = u32::try_from(size_of_val(&table)).expect("U3: a small struct");
         match self.ring.register(op, (&raw mut table).cast(), size) {
             Ok(_) => Ok(()),
-            Err(e) if e.raw_os_error() == Some(libc::EMFILE) => Err(SetupError::OpenFiles(e)),
             Err(e) => Err(SetupError::os("io_uring_register(FILES2)", e)),
         }
     }

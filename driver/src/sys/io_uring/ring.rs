@@ -421,7 +421,6 @@ fn refused(call: &'static str, error: io::Error) -> SetupError {
         Some(libc::EPERM | libc::EACCES) if is_disabled() => SetupError::DisabledBySysctl(error),
         Some(libc::EPERM | libc::EACCES) => SetupError::DeniedBySeccomp(error),
         Some(libc::ENOMEM) => SetupError::LockedMemory(error),
-        Some(libc::EMFILE | libc::ENFILE) => SetupError::OpenFiles(error),
         _ => SetupError::os(call, error),
     }
 }

@@ -88,18 +88,18 @@ impl Readiness {
             descriptors + limits.file_slots < u32::MAX - 1,
             "a key of a slot is no key of ours"
         );
-        let selector = Selector::new().map_err(|e| refused("epoll_create1", e))?;
+        let selector = Selector::new().map_err(|e| SetupError::os("epoll_create1", e))?;
         let watch = |fd: RawFd, key: u64| {
             selector
                 .register(fd, key, Watch::Readable)
-                .map_err(|e| refused("epoll_ctl", e))
+                .map_err(|e| SetupError::os("epoll_ctl", e))
         };
         watch(core.shared.waker().as_raw_fd(), NOTIFIER)?;
         let workers = match limits.workers {
             0 => None,
             threads => {
                 let workers = Workers::start(threads, limits.in_flight, core.shared.clone())
-                    .map_err(|e| refused("pthread_create", e))?;
+                    .map_err(|e| SetupError::os("pthread_create", e))?;
                 watch(workers.bell(), WORKERS)?;
                 Some(workers)
             }
@@ -447,12 +447,5 @@ impl fmt::Debug for Readiness {
             .field("pushed", &self.flights.pushed_len())
             .field("waiting", &self.flights.waiting_len())
             .finish_non_exhaustive()
-    }
-}
-
-fn refused(call: &'static str, error: io::Error) -> SetupError {
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => SetupError::OpenFiles(error),
-        _ => SetupError::os(call, error),
     }
 }

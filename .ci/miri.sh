@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Miri over what is pure, under both of its models (Stacked Borrows, Tree Borrows). It has neither
+# io_uring nor epoll_pwait2, so what makes system calls on either is left out, by the names below.
+# Ends with `N passed, N failed, N skipped`; fails only if something did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+dir="${CARGO_TARGET_DIR:-target}/miri"
+
+# Parts of the paths of the tests that are run.
+pure=(
+  address::                      # sockets' addresses, to and from the kernel's form
+  buf::                          # every buffer: what is lent, what was filled
+  builder::tests::names          # the names of the backends
+  clock::                        # arithmetic of instants; reading the clocks
+  entry:: error:: local:: sink:: # entries and their queue
+  fd::
+  notify::                       # the flag between threads; what polls is ignored under Miri
+  op::                           # calls in plain words, timespecs
+  sys::address::
+  sys::fork::                    # by process ids; what forks is ignored under Miri
+  sys::io_uring::key::           # the words that the kernel carries
+  sys::readiness::flights::      # the operations in flight, and their lists
+  sys::readiness::list::
+  sys::readiness::table::tests   # the descriptors' slots
+  sys::waker::                   # what polls is ignored under Miri
+  timers::                       # the heap against its model
+)
+passed=0 failed=0 skipped=0
+
+finish() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" -eq 0 ]
+  exit
+}
+skip() {
+  echo "skipped: $1"
+  skipped=$((skipped + 1))
+  finish
+}
+
+command -v rustup >/dev/null || skip "rustup is not installed: no Miri"
+rustup run nightly cargo miri --version 2>/dev/null ||
+  { timeout 300 rustup toolchain install nightly --profile minimal --component miri,rust-src &&
+    rustup run nightly cargo miri --version; } >/dev/null 2>&1 ||
+  skip "Miri cannot be installed here"
+cargo +nightly miri setup >/dev/null 2>&1 || skip "Miri cannot build its standard library here"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The clocks and the environment are the host's.
+for model in stacked tree; do
+  flags=-Zmiri-disable-isolation
+  [ "$model" = tree ] && flags="$flags -Zmiri-tree-borrows"
+  echo "== $model borrows"
+  MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test -p completeio-driver --all-features \
+    --lib --target-dir "$dir" -- "${pure[@]}" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  ok=$(grep -c '^test .* \.\.\. ok$' "$log")
+  bad=$(grep -c '^test .* \.\.\. FAILED$' "$log")
+  ignored=$(grep -c '^test .* \.\.\. ignored' "$log")
+  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+    # Undefined behaviour ends the whole run.
+    echo "FAILED: $model borrows, at the test named last"
+    bad=1
+  fi
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
+done
+finish

@@ -1,0 +1,652 @@
+//! The examples do what they say, on every backend that works here.
+//!
+//! They are run as programs. `cargo test` builds them; `cargo test --test examples` alone does not
+//! build them anew. What needs a tool that is not installed is skipped, and says so.
+#![cfg(unix)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+/// After which a program that does not end is killed.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+// Running programs.
+
+/// Where an example was built: beside this test.
+fn example(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let path = profile.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build --examples",
+        path.display()
+    );
+    path
+}
+
+/// An example on a backend.
+fn command(name: &str, backend: &str) -> Command {
+    let mut command = Command::new(example(name));
+    command
+        .env("COMPLETEIO_BACKEND", backend)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a program to its end.
+fn run(command: &mut Command) -> Output {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _watchdog = Watchdog::new(&child);
+    child.wait_with_output().unwrap()
+}
+
+/// Runs an example, which is to succeed.
+fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{out}\n{err}",
+        output.status
+    );
+    out
+}
+
+/// Runs an example, which is to fail with this status; returns what it said.
+fn fail(command: &mut Command, status: i32) -> String {
+    let output = run(command);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{command:?}:\n{out}\n{err}"
+    );
+    err
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Kills a child that outlives its time.
+struct Watchdog {
+    _done: Sender<()>,
+}
+
+impl Watchdog {
+    fn new(child: &Child) -> Self {
+        let (_done, receiver) = mpsc::channel();
+        let pid = libc::pid_t::try_from(child.id()).unwrap();
+        thread::spawn(move || {
+            if receiver.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
+                println!("the watchdog kills {pid}");
+                // SAFETY: kill(2) touches no memory. The child was not waited for: it has its pid.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+        });
+        Self { _done }
+    }
+}
+
+/// What `doctor` says.
+fn doctor() -> &'static str {
+    static REPORT: OnceLock<String> = OnceLock::new();
+    REPORT.get_or_init(|| succeed(Command::new(example("doctor")).env_remove("COMPLETEIO_BACKEND")))
+}
+
+/// The backends that work here. Says once which do not.
+fn backends() -> &'static [&'static str] {
+    static BACKENDS: OnceLock<Vec<&str>> = OnceLock::new();
+    BACKENDS.get_or_init(|| {
+        let works = |backend: &&str| {
+            let report = doctor()
+                .lines()
+                .find(|line| line.starts_with(backend))
+                .unwrap();
+            let works = report.ends_with(": works");
+            if !works {
+                println!("skipped: {report}");
+            }
+            works
+        };
+        ["io_uring", "readiness"]
+            .into_iter()
+            .filter(works)
+            .collect()
+    })
+}
+
+// Files.
+
+/// An empty directory for one test.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("examples")
+        .join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// So many bytes that repeat in no way that blocks do.
+fn bytes(len: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_le_bytes()[7]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+#[test]
+fn every_example_explains_itself() {
+    for name in ["cat", "cp", "echo", "timer", "doctor"] {
+        let help = succeed(Command::new(example(name)).arg("--help"));
+        assert!(help.starts_with(&format!("usage: {name}")), "{help}");
+        let error = fail(Command::new(example(name)).arg("--no-such-option"), 2);
+        assert!(error.contains("--no-such-option"), "{error}");
+    }
+}
+
+#[test]
+fn doctor_reports() {
+    let report = doctor();
+    for key in [
+        "kernel: ",
+        "sysctl kernel.io_uring_disabled: ",
+        "open files (ulimit -n): ",
+        "locked memory (ulimit -l): ",
+        "\nio_uring: ",
+        "\nreadiness: ",
+        "the default choice:\nbackend: ",
+        "operations:\n",
+        "ReadAt: ",
+    ] {
+        assert!(report.contains(key), "{key:?} is missing in:\n{report}");
+    }
+    for &backend in backends() {
+        let report = succeed(&mut command("doctor", backend));
+        let choice = format!("backend: {backend} (asked for by COMPLETEIO_BACKEND)");
+        assert!(report.contains(&choice), "{report}");
+    }
+}
+
+#[test]
+fn timer_is_never_early() {
+    for &backend in backends() {
+        let report = succeed(&mut command("timer", backend));
+        for key in [
+            "no entry, after 1",
+            "a timeout of an hour, cancelled: Err(Os { code: 125",
+            "\nrelative         16",
+            "\nabsolute         16",
+            "\nrealtime         16",
+            "\n0 early\n",
+        ] {
+            assert!(
+                report.contains(key),
+                "{backend}: {key:?} is missing in:\n{report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn cat_copies_files() {
+    let dir = directory("cat");
+    for &backend in backends() {
+        let mut all = Vec::new();
+        let mut names = Vec::new();
+        for len in [0, 1, 5 << 20] {
+            let (name, bytes) = (dir.join(len.to_string()), bytes(len));
+            fs::write(&name, &bytes).unwrap();
+            let output = run(command("cat", backend).arg(&name));
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            assert!(output.stdout == bytes, "{backend}: {len} bytes differ");
+            all.extend(bytes);
+            names.push(name);
+        }
+        let output = run(command("cat", backend).args(&names));
+        assert!(
+            output.status.success() && output.stdout == all,
+            "{backend}: several differ"
+        );
+    }
+}
+
+#[test]
+fn cat_says_what_is_wrong_and_goes_on() {
+    let dir = directory("cat-errors");
+    let (good, missing) = (dir.join("good"), dir.join("missing"));
+    fs::write(&good, "good").unwrap();
+    for &backend in backends() {
+        let output = run(command("cat", backend).args([&missing, &dir, &good]));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert_eq!(output.stdout, b"good");
+        let missing = format!("cat: {}: No such file or directory", missing.display());
+        let directory = format!("cat: {}: Is a directory", dir.display());
+        assert!(
+            error.contains(&missing) && error.contains(&directory),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn cat_reads_pipes() {
+    for &backend in backends() {
+        let mut child = command("cat", backend)
+            .arg("/dev/stdin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _watchdog = Watchdog::new(&child);
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(b"through a pipe")
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stdout == b"through a pipe");
+    }
+}
+
+const SIZES: [usize; 6] = [0, 1, 4095, 4096, (1 << 20) + 17, 20 << 20];
+
+/// Copies files of all sizes; `false` where the file system has no direct IO.
+fn copies_are_identical(dir: &Path, options: &[&str]) -> bool {
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    for size in SIZES {
+        let bytes = bytes(size);
+        fs::write(&from, &bytes).unwrap();
+        for &backend in backends() {
+            for depth in ["1", "32"] {
+                // What was there is longer, and goes.
+                fs::write(&to, &[7; 8000][..]).unwrap();
+                let mut cp = command("cp", backend);
+                let cp = cp.args(options).args(["--depth", depth]).args([&from, &to]);
+                let output = run(cp);
+                let error = text(&output.stderr);
+                if error.contains("O_DIRECT: Invalid argument") {
+                    println!("skipped: {error}");
+                    return false;
+                }
+                assert!(output.status.success(), "{cp:?}: {error}");
+                assert!(
+                    fs::read(&to).unwrap() == bytes,
+                    "{cp:?}: {size} bytes differ"
+                );
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn cp_makes_identical_files() {
+    copies_are_identical(&directory("cp"), &[]);
+    // Blocks that divide nothing, and a file in which they all are short.
+    copies_are_identical(&directory("cp"), &["--block", "50021"]);
+}
+
+#[test]
+fn cp_direct_makes_identical_files() {
+    let dir = directory("cp-direct");
+    if copies_are_identical(&dir, &["--direct"]) {
+        copies_are_identical(&dir, &["--direct", "--block", "4096"]);
+    }
+}
+
+#[test]
+fn cp_copies_holes_modes_and_files_without_a_size() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = directory("cp-special");
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    let sparse = fs::File::create(&from).unwrap();
+    sparse.set_len((3 << 20) + 5).unwrap();
+    fs::set_permissions(&from, fs::Permissions::from_mode(0o640)).unwrap();
+    for &backend in backends() {
+        let _ = fs::remove_file(&to);
+        succeed(command("cp", backend).args([&from, &to]));
+        assert!(fs::read(&to).unwrap() == fs::read(&from).unwrap());
+        assert_eq!(
+            fs::metadata(&to).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        let version = Path::new("/proc/version");
+        if version.exists() {
+            succeed(command("cp", backend).args([version, &to]));
+            assert_eq!(fs::read(&to).unwrap(), fs::read(version).unwrap());
+        }
+    }
+}
+
+#[test]
+fn cp_says_what_is_wrong() {
+    let dir = directory("cp-errors");
+    let [file, link, missing] = ["file", "link", "missing"].map(|name| dir.join(name));
+    fs::write(&file, "content").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let nowhere = missing.join("file");
+    for &backend in backends() {
+        for (from, to, wrong, what) in [
+            (&file, &file, &file, "is the source itself"),
+            (&file, &link, &link, "is the source itself"),
+            (
+                &missing,
+                &file,
+                &missing,
+                "opening: No such file or directory",
+            ),
+            (
+                &file,
+                &nowhere,
+                &nowhere,
+                "opening: No such file or directory",
+            ),
+            (&dir, &file, &dir, "is no regular file"),
+            (&file, &dir, &dir, "opening: Is a directory"),
+        ] {
+            let error = fail(command("cp", backend).args([from, to]), 1);
+            let expected = format!("cp: {}: {what}", wrong.display());
+            assert!(error.starts_with(&expected), "{error} is not {expected}");
+            assert_eq!(fs::read(&file).unwrap(), b"content", "{what}");
+        }
+    }
+}
+
+#[test]
+fn echo_measures_without_allocating() {
+    for &backend in backends() {
+        for options in [
+            "--connections 8",
+            "--connections 1 --size 65536",
+            "--connections 300 --size 1",
+            "--connections 5 --size 20011",
+        ] {
+            let mut echo = command("echo", backend);
+            let report = succeed(echo.args(["--seconds", "0.3"]).args(options.split(' ')));
+            for key in [
+                format!("backend: {backend}\n"),
+                "\n0 mismatches, 0 failed".to_owned(),
+                "\n0 allocations".to_owned(),
+                "operations a turn".to_owned(),
+                "per second".to_owned(),
+            ] {
+                assert!(
+                    report.contains(&key),
+                    "{options}: {key:?} is missing in:\n{report}"
+                );
+            }
+        }
+        // The option, against the environment.
+        let mut echo = Command::new(example("echo"));
+        let report = succeed(echo.args(["--backend", backend, "--seconds", "0.1"]));
+        assert!(
+            report.contains(&format!("backend: {backend}\n")),
+            "{report}"
+        );
+    }
+}
+
+// A server for clients that are not ours.
+
+/// `echo --listen`, running.
+struct EchoServer {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+    _watchdog: Watchdog,
+}
+
+impl EchoServer {
+    /// Starts one that ends when so many connections were closed.
+    fn start(command: &mut Command, exit_after: usize) -> Self {
+        let mut child = command
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--exit-after",
+                &exit_after.to_string(),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _watchdog = Watchdog::new(&child);
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .expect(&line)
+            .parse()
+            .unwrap();
+        Self {
+            child,
+            stdout,
+            address,
+            _watchdog,
+        }
+    }
+
+    /// Waits for its end; returns what it said.
+    fn end(mut self) -> String {
+        let mut report = String::new();
+        self.stdout.read_to_string(&mut report).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{report}");
+        report
+    }
+}
+
+/// Sends bytes, ends that side, and returns what comes back until the other side ends.
+fn round_trip(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
+    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let mut back = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            writer.write_all(bytes).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        stream.read_to_end(&mut back).unwrap();
+    });
+    back
+}
+
+#[test]
+fn echo_serves_sockets_of_std() {
+    let message = bytes(3 << 20);
+    for &backend in backends() {
+        let server = EchoServer::start(&mut command("echo", backend), 3);
+        for len in [0, 1, message.len()] {
+            let stream = TcpStream::connect(server.address).unwrap();
+            assert!(
+                round_trip(stream, &message[..len]) == message[..len],
+                "{backend}: {len}"
+            );
+        }
+        let report = server.end();
+        assert!(
+            report.contains(&format!("backend: {backend}\n")),
+            "{report}"
+        );
+        assert!(
+            report.contains("\n3 connections closed, 0 failed\n"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn echo_closes_connections_that_fail_and_serves_the_others() {
+    for &backend in backends() {
+        let server = EchoServer::start(&mut command("echo", backend), 2);
+        let mut other = TcpStream::connect(server.address).unwrap();
+        other.write_all(b"before").unwrap();
+        let mut failing = TcpStream::connect(server.address).unwrap();
+        failing.write_all(b"reset").unwrap();
+        // There is something to read: the close is a reset.
+        failing.read_exact(&mut [0; 1]).unwrap();
+        drop(failing);
+        assert_eq!(
+            round_trip(other, b" and after"),
+            b"before and after",
+            "{backend}"
+        );
+        let report = server.end();
+        assert!(
+            report.contains("\n2 connections closed, 1 failed\n"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn echo_waits_for_descriptors_without_spinning() {
+    const CONNECTIONS: usize = 100;
+    for &backend in backends() {
+        // The hard limit too, so that the server cannot raise it.
+        let mut shell = Command::new("sh");
+        shell.env("COMPLETEIO_BACKEND", backend);
+        shell.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\" --connections 200"]);
+        let server = EchoServer::start(shell.arg(example("echo")), CONNECTIONS);
+        let connect = |_| TcpStream::connect(server.address).unwrap();
+        let streams: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+        for (i, stream) in streams.into_iter().enumerate() {
+            let message = format!("message {i}");
+            assert_eq!(round_trip(stream, message.as_bytes()), message.as_bytes());
+        }
+        let report = server.end();
+        assert!(
+            report.contains("\n100 connections closed, 0 failed\n"),
+            "{report}"
+        );
+        let pauses = report
+            .lines()
+            .find_map(|line| line.strip_suffix(" times out of descriptors"));
+        let pauses: usize = pauses.expect(&report).parse().unwrap();
+        // At most one after each close, and not one after the other.
+        assert!((1..=CONNECTIONS + 1).contains(&pauses), "{report}");
+    }
+}
+
+/// Whether a tool can be started; says so if not.
+fn is_installed(tool: &str, version: &str) -> bool {
+    let started = Command::new(tool)
+        .arg(version)
+        .stdin(Stdio::null())
+        .output();
+    let installed = started.as_ref().is_ok_and(|output| output.status.success());
+    if !installed {
+        println!("skipped: {tool} is not installed");
+    }
+    installed
+}
+
+/// Lets a program send its input to the server, and returns what it printed.
+fn pipe_through(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap();
+    let _watchdog = Watchdog::new(&child);
+    let mut stdin = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{command:?}");
+        output.stdout
+    })
+}
+
+#[test]
+fn echo_serves_python() {
+    const CLIENT: &str = "
+import socket, sys, threading
+data = sys.stdin.buffer.read()
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def send():
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+threading.Thread(target=send).start()
+while chunk := s.recv(65536):
+    sys.stdout.buffer.write(chunk)
+";
+    if is_installed("python3", "--version") {
+        serves("python3", |address| {
+            vec!["-c".into(), CLIENT.into(), ip(address), port(address)]
+        });
+    }
+}
+
+#[test]
+fn echo_serves_socat() {
+    if is_installed("socat", "-V") {
+        // It waits so long for the echo after the end of its input.
+        serves("socat", |address| {
+            vec!["-t60".into(), "-".into(), format!("TCP:{address}")]
+        });
+    }
+}
+
+#[test]
+fn echo_serves_nc() {
+    // Of the many programs of this name, the one that can end its side.
+    let help = Command::new("nc").arg("-h").stdin(Stdio::null()).output();
+    let can = help.is_ok_and(|help| (text(&help.stdout) + &text(&help.stderr)).contains("-N"));
+    if can {
+        serves("nc", |address| {
+            vec!["-N".into(), ip(address), port(address)]
+        });
+    } else {
+        println!("skipped: nc is not installed, or has no -N");
+    }
+}
+
+fn ip(address: SocketAddr) -> String {
+    address.ip().to_string()
+}
+
+fn port(address: SocketAddr) -> String {
+    address.port().to_string()
+}
+
+/// Echoes to a foreign client on every backend.
+fn serves(tool: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
+    let message = bytes(1 << 20);
+    for &backend in backends() {
+        let server = EchoServer::start(&mut command("echo", backend), 2);
+        for message in [&b"hello"[..], &message] {
+            let mut client = Command::new(tool);
+            let back = pipe_through(client.args(arguments(server.address)), message);
+            assert!(
+                back == message,
+                "{tool} on {backend}: {} bytes differ",
+                message.len()
+            );
+        }
+        let report = server.end();
+        assert!(
+            report.contains("\n2 connections closed, 0 failed\n"),
+            "{report}"
+        );
+    }
+}
