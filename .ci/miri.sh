@@ -56,9 +56,11 @@ for model in stacked tree; do
   MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test -p completeio-driver --all-features \
     --lib --target-dir "$dir" -- "${pure[@]}" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
-  ok=$(grep -c '^test .* \.\.\. ok$' "$log")
-  bad=$(grep -c '^test .* \.\.\. FAILED$' "$log")
-  ignored=$(grep -c '^test .* \.\.\. ignored' "$log")
+  # The last line of all that ran: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
+  read -r ok bad ignored < <(
+    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.*/\1 \2 \3/p' "$log"
+    echo 0 0 0
+  )
   if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
     # Undefined behaviour ends the whole run.
     echo "FAILED: $model borrows, at the test named last"

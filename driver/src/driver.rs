@@ -49,9 +49,6 @@ pub struct Driver<'arena> {
     _not_send: PhantomData<*const ()>,
 }
 
-/// The largest user data: the kernel's top three bits are the driver's.
-const USER_DATA_BITS: u32 = 61;
-
 /// How long to wait, and for how much.
 ///
 /// ```
@@ -156,7 +153,7 @@ impl<'arena> Driver<'arena> {
 
     /// How many operations were accepted and have not given their last entry.
     pub fn in_flight(&self) -> usize {
-        self.core.in_flight() as usize
+        usize::try_from(self.core.in_flight()).expect("I2: no more than there are credits")
     }
 
     /// A handle that wakes a blocked [`submit`](CompleteIo::submit) from any thread.
@@ -230,7 +227,7 @@ impl<'arena> Driver<'arena> {
         deadline: Instant,
         sink: &mut S,
     ) -> io::Result<usize> {
-        self.core.closed = true;
+        self.core.close();
         self.check_process()?;
         if self.backend.cancel(&mut self.core, Which::All).is_err() {
             // SAFETY: (D1) the caller's contract.
@@ -251,7 +248,7 @@ impl<'arena> Driver<'arena> {
 
     /// Accepts operations again after [`quiesce`](Self::quiesce).
     pub fn resume(&mut self) {
-        self.core.closed = false;
+        self.core.reopen();
     }
 
     /// Attaches a borrowed descriptor, which is then known to be open for `'fd`.
@@ -277,17 +274,6 @@ impl<'arena> Driver<'arena> {
         self.backend.cancel(&mut self.core, which)?;
         self.core.stats.cancelled += 1;
         Ok(())
-    }
-
-    /// Refuses an operation if its user data does not fit; the caller counts it either way, once
-    /// it is pushed (I18: a buffer's method may panic at the encoding, then nothing was accepted).
-    #[inline]
-    fn admits(&mut self, user_data: usize) -> bool {
-        let fits = (user_data as u64) >> USER_DATA_BITS == 0;
-        if !fits {
-            self.core.refuse(user_data, Refusal::UserData);
-        }
-        fits
     }
 }
 
@@ -496,10 +482,10 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if self.capacity_left() == 0 {
+        if self.is_full() {
             return Err(Full::new(op));
         }
-        if self.admits(user_data) {
+        if self.core.admits(user_data) {
             self.backend
                 .push_typed(&mut self.core, NonNull::from(op), user_data);
         }
@@ -509,10 +495,10 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
 
     #[inline]
     fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>> {
-        if self.capacity_left() == 0 {
+        if self.is_full() {
             return Err(Full::new(op));
         }
-        if self.admits(op.user_data()) {
+        if self.core.admits(op.user_data()) {
             self.backend.push(&mut self.core, &op);
         }
         self.core.accepted();
@@ -522,20 +508,13 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     #[inline]
     fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>) {
         let n = self.capacity_left().min(queue.len());
-        for _ in 0..n {
-            // It leaves the queue when it is accepted: its buffer's method may panic (I18).
-            let Some(op) = queue.front() else { break };
-            if self.admits(op.user_data()) {
-                self.backend.push(&mut self.core, op);
-            }
-            self.core.accepted();
-            queue.pop_front();
-        }
+        self.backend.push_queue(&mut self.core, queue, n);
     }
 
     #[inline]
     fn capacity_left(&self) -> usize {
-        self.backend.capacity_left().min(self.core.credits()) as usize
+        let credits = u32::try_from(self.core.credits()).unwrap_or(u32::MAX);
+        self.backend.capacity_left().min(credits) as usize
     }
 
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>> {
@@ -589,14 +568,7 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
                 woken = true;
             }
             turned?;
-            while put < room {
-                let Some(entry) = self.backend.next(&mut self.core) else {
-                    break;
-                };
-                put += 1;
-                self.core.completed(&entry);
-                sink.put(entry);
-            }
+            put += self.backend.drain(&mut self.core, room - put, sink);
             if woken {
                 self.core.stats.wake_ups += 1;
                 return Ok(());
@@ -634,6 +606,11 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
 }
 
 impl Driver<'_> {
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.backend.capacity_left() == 0 || self.core.credits() == 0
+    }
+
     /// Whether nothing can end a wait: nothing is in flight, nobody can ring, no time is set.
     fn would_wait_for_ever(&self, wait: Wait) -> bool {
         let endless = wait.min > 0 && wait.deadline.is_none();

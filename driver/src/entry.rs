@@ -30,16 +30,19 @@ use std::io;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[non_exhaustive]
+// The fields and their order are those of the kernel's completion: most are copied as they are.
+#[repr(C)]
 pub struct Entry {
     user_data: usize,
     result: i32,
-    buffer: u16,
-    flags: u8,
+    /// The id of a provided buffer in the upper half, and the bits below.
+    flags: u32,
 }
 
-const MORE: u8 = 1;
-const BUFFER: u8 = 1 << 1;
-const IS_FD: u8 = 1 << 2;
+const BUFFER: u32 = 1;
+const MORE: u32 = 1 << 1;
+const IS_FD: u32 = 1 << 2;
+const BUFFER_SHIFT: u32 = 16;
 
 impl Entry {
     /// The last entry of an operation.
@@ -49,14 +52,12 @@ impl Entry {
         Self {
             user_data,
             result,
-            buffer: 0,
             flags,
         }
     }
 
     /// An entry with what the kernel says beside the result.
     #[cfg(io_uring)]
-    #[inline]
     pub(crate) fn shot(
         user_data: usize,
         result: i32,
@@ -69,8 +70,7 @@ impl Entry {
             entry.flags |= MORE;
         }
         if let Some(id) = buffer {
-            entry.buffer = id;
-            entry.flags |= BUFFER;
+            entry.flags |= BUFFER | u32::from(id) << BUFFER_SHIFT;
         }
         entry
     }
@@ -95,7 +95,8 @@ impl Entry {
     /// The id of the provided buffer that was used, if one was.
     #[inline]
     pub fn buffer(&self) -> Option<u16> {
-        (self.flags & BUFFER != 0).then_some(self.buffer)
+        let [_, _, low, high] = self.flags.to_le_bytes();
+        (self.flags & BUFFER != 0).then_some(u16::from_le_bytes([low, high]))
     }
 
     /// Why the driver itself refused the operation, if it did. The kernel never saw it.
@@ -107,7 +108,7 @@ impl Entry {
     /// The kernel's error number, unchanged, if the operation failed there.
     #[inline]
     pub fn raw_os_error(&self) -> Option<i32> {
-        (self.result < 0 && self.refusal().is_none()).then_some(-self.result)
+        (self.result < 0 && self.refusal().is_none()).then(|| -self.result)
     }
 
     /// The plain result: a count, a descriptor's number, zero, or the error.

@@ -9,20 +9,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+/// What user data may need: the kernel's top three bits are the driver's.
+const USER_DATA_BITS: u32 = 61;
+
 /// The part of a driver that is not its backend.
 #[derive(Debug)]
 pub(crate) struct Core {
     /// Entries that no kernel queue holds: preallocated, one place for each credit.
     local: VecDeque<Entry>,
-    /// How many more operations may be accepted.
-    credits: u32,
     in_flight_max: u32,
     pub(crate) stats: Stats,
     pub(crate) shared: Arc<Shared>,
     /// Whether a notifier was ever handed out.
     pub(crate) notified: bool,
-    /// Whether new operations are refused.
-    pub(crate) closed: bool,
+    /// How many operations may be in flight now: none while the driver winds down.
+    limit: u64,
     /// Whether the kernel's entries are next, where both have some.
     kernel_next: bool,
 }
@@ -31,46 +32,63 @@ impl Core {
     pub(crate) fn new(in_flight_max: u32) -> io::Result<Self> {
         Ok(Self {
             local: VecDeque::with_capacity(in_flight_max as usize),
-            credits: in_flight_max,
             in_flight_max,
             stats: Stats::default(),
             shared: Shared::new()?,
             notified: false,
-            closed: false,
+            limit: u64::from(in_flight_max),
             kernel_next: false,
         })
     }
 
     /// Operations accepted whose last entry has not come out.
     #[inline]
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight_max - self.credits
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.stats.pushed - self.stats.completed
     }
 
-    /// How many operations may be accepted now.
+    /// How many more operations may be accepted now.
     #[inline]
-    pub(crate) fn credits(&self) -> u32 {
-        if self.closed || self.shared.is_child() {
-            0
-        } else {
-            self.credits
+    pub(crate) fn credits(&self) -> u64 {
+        if self.shared.is_child() {
+            return 0;
         }
+        self.limit.saturating_sub(self.in_flight())
+    }
+
+    /// Accepts no more operations.
+    pub(crate) fn close(&mut self) {
+        self.limit = 0;
+    }
+
+    /// Accepts operations again.
+    pub(crate) fn reopen(&mut self) {
+        self.limit = u64::from(self.in_flight_max);
     }
 
     /// Counts an operation that was accepted.
     #[inline]
     pub(crate) fn accepted(&mut self) {
-        debug_assert!(self.credits > 0, "I2: accepted without a credit");
-        self.credits -= 1;
+        debug_assert!(self.credits() > 0, "I2: accepted without a credit");
         self.stats.pushed += 1;
+    }
+
+    /// Refuses an operation if its user data does not fit. The caller counts it either way, once it
+    /// is pushed (I18: a buffer's method may panic at the encoding, then nothing was accepted).
+    #[inline]
+    pub(crate) fn admits(&mut self, user_data: usize) -> bool {
+        let fits = (user_data as u64) >> USER_DATA_BITS == 0;
+        if !fits {
+            self.refuse(user_data, Refusal::UserData);
+        }
+        fits
     }
 
     /// The one door to "complete": counts an entry on its way out.
     #[inline]
     pub(crate) fn completed(&mut self, entry: &Entry) {
         if !entry.more() {
-            debug_assert!(self.credits < self.in_flight_max, "I1: completed twice");
-            self.credits += 1;
+            debug_assert!(self.in_flight() > 0, "I1: completed twice");
             self.stats.completed += 1;
         }
     }
@@ -87,6 +105,7 @@ impl Core {
 
     /// Accepts an operation that was refused at encoding.
     #[cold]
+    #[inline(never)]
     pub(crate) fn refuse(&mut self, user_data: usize, refusal: Refusal) {
         self.complete_locally(Entry::refused(user_data, refusal));
     }
@@ -97,15 +116,11 @@ impl Core {
         self.local.len()
     }
 
-    /// The next entry: the local ones and the kernel's in turn, where both have some.
-    #[inline]
+    /// The next entry while there are local ones: those and the kernel's in turn.
     pub(crate) fn next(
         &mut self,
-        mut kernel: impl FnMut(&mut Self) -> Option<Entry>,
+        kernel: impl FnOnce(&mut Self) -> Option<Entry>,
     ) -> Option<Entry> {
-        if self.local.is_empty() {
-            return kernel(self);
-        }
         self.kernel_next = !self.kernel_next;
         let first = if self.kernel_next { None } else { kernel(self) };
         first.or_else(|| self.local.pop_front())

@@ -114,7 +114,8 @@ pub(crate) struct OpTable {
     describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
-    encode: unsafe fn(NonNull<OpHead>, *mut Sqe, u64) -> Result<(), Refusal>,
+    encode: unsafe fn(NonNull<OpHead>, *mut Sqe, usize, &mut bool) -> Result<(), Refusal>,
+    #[cfg(readiness)]
     makes_fd: bool,
 }
 
@@ -125,6 +126,7 @@ impl OpTable {
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
+            #[cfg(readiness)]
             makes_fd: O::MAKES_FD,
         }
     }
@@ -144,11 +146,15 @@ unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
 unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,
-    key: u64,
+    user_data: usize,
+    makes_fds: &mut bool,
 ) -> Result<(), Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = unsafe { O::describe(head.cast().as_ptr()) }?;
-    let sqe = crate::sys::io_uring::encode(&call, key)?;
+    let sqe = crate::sys::io_uring::encode(&call, user_data, O::MAKES_FD)?;
+    if O::MAKES_FD {
+        *makes_fds = true;
+    }
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
     Ok(())
@@ -249,7 +255,8 @@ impl<'arena> OpObject<'arena> {
         self.user_data
     }
 
-    /// What the backend needs to know of the result.
+    /// Whether a result that is no error is a descriptor.
+    #[cfg(readiness)]
     #[inline]
     pub(crate) fn makes_fd(&self) -> bool {
         // SAFETY: (D2) the operation is lent for `'arena` and not in flight before its push.
@@ -267,17 +274,21 @@ impl<'arena> OpObject<'arena> {
         unsafe { (table.describe)(self.head) }
     }
 
-    /// The operation as a submission entry.
+    /// The operation as a submission entry; notes if its result is a descriptor.
     ///
     /// # Safety
     /// `slot` points to a free submission entry.
     #[cfg(io_uring)]
     #[inline]
-    pub(crate) unsafe fn encode(&self, slot: *mut Sqe, key: u64) -> Result<(), Refusal> {
+    pub(crate) unsafe fn encode(
+        &self,
+        slot: *mut Sqe,
+        makes_fds: &mut bool,
+    ) -> Result<(), Refusal> {
         // SAFETY: (D2) as above.
         let table = unsafe { (*self.head.as_ptr()).table };
         // SAFETY: (D2, U1) the table was made for the type of this operation; the caller's slot.
-        unsafe { (table.encode)(self.head, slot, key) }
+        unsafe { (table.encode)(self.head, slot, self.user_data, makes_fds) }
     }
 }
 

@@ -18,7 +18,8 @@
 //!   may be satisfied without a system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
 //! * `next(&mut self, core) -> Option<Entry>`: one entry of the backend's own queue; what a backend
-//!   completes itself goes through `core.complete_locally`.
+//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, sink)`
+//!   does the same for many, and counts each at `core.completed` before the sink gets it.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `next_deadline(&self)`: until when a foreign loop may sleep.
 //! * `as_raw_fd(&self)`: readable when a turn has something to do.
@@ -47,11 +48,13 @@ pub(crate) use self::waker::Waker;
 
 use crate::builder::{Backend as Kind, Capabilities, Choice, Limits};
 use crate::clock::Instant;
-use crate::driver::{Entry, Full};
+use crate::driver::Full;
 use crate::error::SetupError;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::{OpCode, OpObject};
+use crate::sink::Sink;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -195,6 +198,30 @@ impl Backend {
         each!(self, b => b.push(core, op));
     }
 
+    /// Pushes the first `n` of `queue`, which fit. An operation leaves the queue when it is
+    /// accepted: its buffer's method may panic (I18).
+    #[inline]
+    pub(crate) fn push_queue(
+        &mut self,
+        core: &mut Core,
+        queue: &mut VecDeque<OpObject<'_>>,
+        n: usize,
+    ) {
+        let mut batch = Batch { queue, pushed: 0 };
+        let (first, second) = batch.queue.as_slices();
+        let second = &second[..n.saturating_sub(first.len())];
+        let first = &first[..n.min(first.len())];
+        each!(self, b => for half in [first, second] {
+            for op in half {
+                if core.admits(op.user_data()) {
+                    b.push(core, op);
+                }
+                core.accepted();
+                batch.pushed += 1;
+            }
+        });
+    }
+
     #[inline]
     pub(crate) fn push_typed<O: OpCode>(
         &mut self,
@@ -223,9 +250,24 @@ impl Backend {
         each!(self, b => b.available(core))
     }
 
+    /// Puts up to `room` entries into `sink`. The driver is consistent before each call of it.
     #[inline]
-    pub(crate) fn next(&mut self, core: &mut Core) -> Option<Entry> {
-        each!(self, b => core.next(|core| b.next(core)))
+    pub(crate) fn drain<S: Sink + ?Sized>(
+        &mut self,
+        core: &mut Core,
+        room: usize,
+        sink: &mut S,
+    ) -> usize {
+        let mut put = 0;
+        while core.local_len() > 0 && put < room {
+            let Some(entry) = each!(self, b => core.next(|core| b.next(core))) else {
+                break;
+            };
+            put += 1;
+            core.completed(&entry);
+            sink.put(entry);
+        }
+        put + each!(self, b => b.drain(core, room - put, sink))
     }
 
     pub(crate) fn attach(&mut self, core: &mut Core, fd: RawFd) -> io::Result<()> {
@@ -255,6 +297,19 @@ impl Backend {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// A queue, and how many of its first have been pushed: these leave it at the end, also when a
+/// buffer's method panics.
+struct Batch<'q, 'arena> {
+    queue: &'q mut VecDeque<OpObject<'arena>>,
+    pushed: usize,
+}
+
+impl Drop for Batch<'_, '_> {
+    fn drop(&mut self) {
+        self.queue.drain(..self.pushed);
     }
 }
 

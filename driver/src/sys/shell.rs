@@ -11,6 +11,7 @@ use crate::driver::{Entry, Full};
 use crate::error::SetupError;
 use crate::local::Core;
 use crate::op::{OpCode, OpObject};
+use crate::sink::Sink;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -58,6 +59,10 @@ impl Shell {
     }
 
     pub(crate) fn next(&mut self, _: &mut Core) -> Option<Entry> {
+        match *self {}
+    }
+
+    pub(crate) fn drain<S: Sink + ?Sized>(&mut self, _: &mut Core, _: usize, _: &mut S) -> usize {
         match *self {}
     }
 

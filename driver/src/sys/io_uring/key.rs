@@ -72,6 +72,16 @@ impl Key {
         }
     }
 
+    /// The user data, if a completion has nothing else to say: the usual case.
+    #[inline]
+    pub(super) fn plain(word: u64, flags: u32) -> Option<usize> {
+        if word & !VALUE | u64::from(flags) == 0 {
+            usize::try_from(word).ok()
+        } else {
+            None
+        }
+    }
+
     /// Whether a word is a raw operation's.
     pub(super) fn is_operation(word: u64) -> bool {
         word >> CLASS_SHIFT == RAW

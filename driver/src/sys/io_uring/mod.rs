@@ -15,7 +15,7 @@ mod tests;
 pub(crate) use self::ring::Sqe;
 
 use self::key::{Internal, Key};
-use self::ring::Ring;
+use self::ring::{Cqe, Ring};
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
@@ -26,6 +26,7 @@ use crate::local::Core;
 use crate::notify::Shared;
 use crate::op::call::Call;
 use crate::op::{OpCode, OpObject};
+use crate::sink::Sink;
 use linux_raw_sys::io_uring as k;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -39,12 +40,19 @@ use std::time::Duration;
 pub(crate) struct Uring {
     /// The limit of operations pushed before a turn.
     entries: u32,
-    /// Operations in the submission queue that the kernel has not consumed.
-    queued: u32,
-    /// Operations that the kernel has.
-    in_kernel: u32,
-    /// Those among the queued and the kernel's whose result is a descriptor.
-    fd_makers: u32,
+    /// Where the submission queue's tail would be without the operations that the kernel has not
+    /// consumed; wraps.
+    base: u32,
+    /// Operations that were handed over, ever; wraps.
+    handed_over: u32,
+    /// Completions that ended no operation, ever; wraps.
+    other_completions: u32,
+    /// Completions that were no entry, ever; wraps.
+    no_entries: usize,
+    /// Whether an operation was ever pushed whose result is a descriptor.
+    makes_fds: bool,
+    /// Whether the kernel lacks an opcode that is modelled.
+    lacks_opcodes: bool,
     /// Cancellations asked for since the last turn.
     cancels: u32,
     cancels_max: u32,
@@ -78,9 +86,12 @@ impl Uring {
         );
         let mut uring = Self {
             entries: limits.entries,
-            queued: 0,
-            in_kernel: 0,
-            fd_makers: 0,
+            base: 0,
+            handed_over: 0,
+            other_completions: 0,
+            no_entries: 0,
+            makes_fds: false,
+            lacks_opcodes: false,
             cancels: 0,
             cancels_max: limits.cancels,
             file_slots: limits.file_slots,
@@ -89,9 +100,16 @@ impl Uring {
             shared: core.shared.clone(),
             ring,
         };
-        uring.opcodes = uring.probe()?;
+        let opcodes = uring.probe()?;
+        uring.set_opcodes(opcodes);
         uring.make_table()?;
         Ok(uring)
+    }
+
+    fn set_opcodes(&mut self, opcodes: [u64; 4]) {
+        self.opcodes = opcodes;
+        let missing = |(_, support): &(_, Support)| *support == Support::Missing;
+        self.lacks_opcodes = self.operations().iter().any(missing);
     }
 
     /// Which opcodes the kernel has, a bit each.
@@ -217,16 +235,27 @@ impl Uring {
 
     #[inline]
     pub(crate) fn capacity_left(&self) -> u32 {
-        self.entries - self.queued
+        self.entries - self.queued()
+    }
+
+    /// Operations in the submission queue that the kernel has not consumed.
+    #[inline]
+    fn queued(&self) -> u32 {
+        self.ring.tail().wrapping_sub(self.base)
+    }
+
+    /// Operations that the kernel has, or whose completions have not been taken.
+    fn in_kernel(&self) -> u32 {
+        let ended = self.ring.taken().wrapping_sub(self.other_completions);
+        self.handed_over.wrapping_sub(ended)
     }
 
     #[inline]
     pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
-        let key = Key::raw(op.user_data(), op.makes_fd());
         let slot = self.ring.slot();
         // SAFETY: (U1) `slot` is free.
-        let encoded = unsafe { op.encode(slot, key.word()) };
-        self.pushed(core, slot, encoded, op.user_data(), op.makes_fd());
+        let encoded = unsafe { op.encode(slot, &mut self.makes_fds) };
+        self.pushed(core, slot, encoded, op.user_data());
     }
 
     #[inline]
@@ -236,15 +265,17 @@ impl Uring {
         op: NonNull<O>,
         user_data: usize,
     ) {
-        let key = Key::raw(user_data, O::MAKES_FD);
         let slot = self.ring.slot();
         // SAFETY: (D2) lent to `try_push`, and not in flight before it.
         let call = unsafe { O::describe(op.as_ptr()) };
-        let encoded = call.and_then(|call| encode(&call, key.word())).map(|sqe| {
-            // SAFETY: (U1) `slot` is free.
-            unsafe { slot.write(sqe) };
-        });
-        self.pushed(core, slot, encoded, user_data, O::MAKES_FD);
+        let encoded = call
+            .and_then(|call| encode(&call, user_data, O::MAKES_FD))
+            .map(|sqe| {
+                self.makes_fds |= O::MAKES_FD;
+                // SAFETY: (U1) `slot` is free.
+                unsafe { slot.write(sqe) };
+            });
+        self.pushed(core, slot, encoded, user_data);
     }
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused.
@@ -255,18 +286,15 @@ impl Uring {
         slot: *const Sqe,
         encoded: Result<(), Refusal>,
         user_data: usize,
-        makes_fd: bool,
     ) {
         if let Err(refusal) = encoded {
             return core.refuse(user_data, refusal);
         }
         // SAFETY: (U1) just written.
-        if !self.has(unsafe { (*slot).opcode }) {
+        if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
             return core.refuse(user_data, Refusal::Unsupported);
         }
         self.ring.advance();
-        self.queued += 1;
-        self.fd_makers += u32::from(makes_fd);
     }
 
     /// Queues an entry of the driver's own in one of the reserved places.
@@ -275,6 +303,7 @@ impl Uring {
         // SAFETY: (U1) `slot` is free.
         unsafe { slot.write(sqe) };
         self.ring.advance();
+        self.base = self.base.wrapping_add(1);
     }
 
     pub(crate) fn cancel(&mut self, _core: &mut Core, which: Which) -> Result<(), Full<()>> {
@@ -286,7 +315,7 @@ impl Uring {
             Which::UserData(user_data) if !Key::fits(user_data) => {}
             Which::UserData(user_data) => {
                 self.push_internal(control::cancel_key(Key::raw(user_data, false)));
-                if self.fd_makers > 0 {
+                if self.makes_fds {
                     self.push_internal(control::cancel_key(Key::raw(user_data, true)));
                 }
             }
@@ -373,16 +402,15 @@ impl Uring {
         if left == before {
             return;
         }
-        let queued = if left == 0 {
+        let queued = self.queued();
+        let still_queued = if left == 0 {
+            self.cancels = 0;
             0
         } else {
             self.ring.count_unconsumed(Key::is_operation)
         };
-        self.in_kernel += self.queued - queued;
-        self.queued = queued;
-        if left == 0 {
-            self.cancels = 0;
-        }
+        self.handed_over = self.handed_over.wrapping_add(queued - still_queued);
+        self.base = self.ring.tail().wrapping_sub(still_queued);
     }
 
     /// Waits a little for something to change, without spinning.
@@ -404,26 +432,74 @@ impl Uring {
 
     #[inline]
     pub(crate) fn next(&mut self, core: &mut Core) -> Option<Entry> {
-        loop {
-            let cqe = self.ring.pop()?;
-            let more = cqe.flags & k::IORING_CQE_F_MORE != 0;
-            match Key::decode(cqe.user_data) {
-                Some(Key::Raw { user_data, is_fd }) => {
-                    if !more {
-                        self.in_kernel -= 1;
-                        self.fd_makers -= u32::from(is_fd);
-                    }
-                    let has_buffer = cqe.flags & k::IORING_CQE_F_BUFFER != 0;
-                    let [_, _, low, high] = cqe.flags.to_le_bytes();
-                    let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
-                    return Some(Entry::shot(user_data, cqe.result, is_fd, more, buffer));
-                }
-                Some(Key::Internal(Internal::Doorbell)) => self.doorbell = more,
-                // Only a cancellation that found nothing it could stop posts one.
-                Some(Key::Internal(Internal::Cancel)) => {}
-                None => core.stats.unknown += 1,
+        while self.ring.completions() > 0 {
+            let cqe = self.ring.take();
+            if let Some(entry) = self.entry(&mut core.stats.unknown, cqe) {
+                return Some(entry);
             }
         }
+        None
+    }
+
+    #[inline]
+    pub(crate) fn drain<S: Sink + ?Sized>(
+        &mut self,
+        core: &mut Core,
+        room: usize,
+        sink: &mut S,
+    ) -> usize {
+        let n = room.min(self.ring.completions() as usize);
+        let skipped = self.no_entries;
+        for _ in 0..n {
+            let cqe = self.ring.take();
+            // Nearly all of them: the last of an operation, no descriptor, no flags.
+            let entry = if let Some(user_data) = Key::plain(cqe.user_data, cqe.flags) {
+                Entry::last(user_data, cqe.result, false)
+            } else if let Some(entry) = self.entry(&mut core.stats.unknown, cqe) {
+                entry
+            } else {
+                continue;
+            };
+            core.completed(&entry);
+            sink.put(entry);
+        }
+        n - self.no_entries.wrapping_sub(skipped)
+    }
+
+    /// A completion as an entry, unless it is the driver's own, or unknown.
+    #[inline(always)]
+    fn entry(&mut self, unknown: &mut u64, cqe: Cqe) -> Option<Entry> {
+        // By its fields, so that it need not be in memory.
+        self.decode(unknown, cqe.user_data, cqe.result, cqe.flags)
+    }
+
+    #[inline(never)]
+    fn decode(
+        &mut self,
+        unknown: &mut u64,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+    ) -> Option<Entry> {
+        let more = flags & k::IORING_CQE_F_MORE != 0;
+        let key = Key::decode(user_data);
+        if more || !matches!(key, Some(Key::Raw { .. })) {
+            self.other_completions = self.other_completions.wrapping_add(1);
+        }
+        match key {
+            Some(Key::Raw { user_data, is_fd }) => {
+                let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
+                let [_, _, low, high] = flags.to_le_bytes();
+                let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
+                return Some(Entry::shot(user_data, result, is_fd, more, buffer));
+            }
+            Some(Key::Internal(Internal::Doorbell)) => self.doorbell = more,
+            // Only a cancellation that found nothing it could stop posts one.
+            Some(Key::Internal(Internal::Cancel)) => {}
+            None => *unknown += 1,
+        }
+        self.no_entries = self.no_entries.wrapping_add(1);
+        None
     }
 
     pub(crate) fn attach(&mut self, _core: &mut Core, _fd: RawFd) -> io::Result<()> {
@@ -498,10 +574,9 @@ impl Drop for Uring {
             return;
         }
         let discarded = self.ring.discard(Key::is_operation);
-        debug_assert_eq!(discarded, self.queued, "I1: a pushed operation was lost");
-        self.queued = 0;
-        self.cancels = 0;
-        while self.in_kernel > 0 {
+        debug_assert_eq!(discarded, self.queued(), "I1: a pushed operation was lost");
+        self.base = self.ring.tail();
+        while self.in_kernel() > 0 {
             self.push_internal(control::cancel_all());
             self.ring.publish();
             self.reap_some();
@@ -522,22 +597,20 @@ impl Uring {
                     eprintln!(
                         "completeio: the ring failed with {} operations in flight ({error}); \
                          their memory cannot be freed safely: aborting",
-                        self.in_kernel
+                        self.in_kernel()
                     );
                     process::abort();
                 }
             },
         }
         self.ring.discard(Key::is_operation);
-        while let Some(cqe) = self.ring.pop() {
-            let Some(Key::Raw { is_fd, .. }) = Key::decode(cqe.user_data) else {
+        while self.ring.completions() > 0 {
+            let cqe = self.ring.take();
+            let Some(entry) = self.entry(&mut 0, cqe) else {
                 continue;
             };
-            if is_fd && cqe.result >= 0 {
-                drop(adopt(cqe.result));
-            }
-            if cqe.flags & k::IORING_CQE_F_MORE == 0 {
-                self.in_kernel -= 1;
+            if let Some(fd) = entry.fd() {
+                drop(adopt(fd));
             }
         }
     }
@@ -545,7 +618,7 @@ impl Uring {
 
 /// An operation as a submission entry.
 #[inline(always)]
-pub(crate) fn encode(call: &Call, key: u64) -> Result<Sqe, Refusal> {
+pub(crate) fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
         Call::Timeout {
@@ -596,10 +669,8 @@ pub(crate) fn encode(call: &Call, key: u64) -> Result<Sqe, Refusal> {
         Call::Close { target } => file::close(target),
         Call::Raw { entry } => control::raw(entry),
     };
-    Ok(Sqe {
-        user_data: key,
-        ..sqe
-    })
+    let user_data = Key::raw(user_data, makes_fd).word();
+    Ok(Sqe { user_data, ..sqe })
 }
 
 /// An opcode as its byte.

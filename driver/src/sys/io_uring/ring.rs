@@ -291,6 +291,18 @@ impl Ring {
         self.tail = self.tail.wrapping_add(1);
     }
 
+    /// Where the next entry goes; wraps.
+    #[inline]
+    pub(super) fn tail(&self) -> u32 {
+        self.tail
+    }
+
+    /// How many completions were taken, ever; wraps.
+    #[inline]
+    pub(super) fn taken(&self) -> u32 {
+        self.head
+    }
+
     /// Shows the kernel every entry that was added. `turn` alone calls it, and `drain`.
     #[inline]
     pub(super) fn publish(&mut self) {
@@ -353,21 +365,30 @@ impl Ring {
             .wrapping_sub(self.head)
     }
 
-    /// Takes one completion out of the queue: its place is free when this returns.
+    /// Takes one completion, of those that `completions` counted, out of the queue: its place is
+    /// free when this returns.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Cqe> {
-        if self.completions() == 0 {
-            return None;
-        }
+    pub(super) fn take(&mut self) -> Cqe {
+        debug_assert!(self.completions() > 0, "U1: the queue is empty");
         let index = self.head & self.cq_mask;
         // SAFETY: (U1) masked to the size of the array.
         let cqe = unsafe { self.cqes.add(index as usize) };
-        // SAFETY: (U1) between head and tail: the kernel wrote it before it stored the tail.
-        let cqe = unsafe { cqe.read() };
+        // SAFETY: (U1) between head and tail: the kernel wrote it before it stored the tail, and
+        // writes there again only after the head has moved.
+        let Cqe {
+            user_data,
+            result,
+            flags,
+        } = *unsafe { cqe.as_ref() };
+        let cqe = Cqe {
+            user_data,
+            result,
+            flags,
+        };
         self.head = self.head.wrapping_add(1);
         // SAFETY: (U2) a word of the mapped rings.
         unsafe { self.cq_head.as_ref() }.store(self.head, Ordering::Release);
-        Some(cqe)
+        cqe
     }
 
     pub(super) fn as_raw_fd(&self) -> RawFd {

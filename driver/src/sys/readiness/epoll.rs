@@ -111,7 +111,8 @@ impl Selector {
     }
 
     fn control(&self, how: i32, fd: RawFd, key: u64, watch: Watch) -> io::Result<()> {
-        const BOTH: u32 = bits(libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET);
+        const IN: i32 = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI;
+        const BOTH: u32 = bits(IN | libc::EPOLLOUT | libc::EPOLLET);
         let events = match watch {
             Watch::Edges => BOTH,
             Watch::Readable => bits(libc::EPOLLIN),

@@ -22,6 +22,8 @@ use std::ops::{Index, IndexMut};
 pub(super) enum Direction {
     Read,
     Write,
+    /// A read of what does not stand in the stream: urgent data, the queue of errors.
+    Aside,
 }
 
 /// See the table above.
@@ -273,6 +275,12 @@ impl Flights {
         waiters.remove(&mut self.flights, index);
         self.waiting_len -= 1;
         self[index].state = State::Loose;
+    }
+
+    /// The waiter behind one.
+    #[inline]
+    pub(super) fn next_waiter(&self, index: u32, waiters: &List<Queued>) -> Option<u32> {
+        waiters.after(&self.flights, index)
     }
 
     /// The oldest one with this user data.

@@ -52,6 +52,7 @@ use crate::error::{Refusal, SetupError};
 use crate::local::Core;
 use crate::op::call::Call;
 use crate::op::{OpCode, OpObject};
+use crate::sink::Sink;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -73,7 +74,7 @@ pub(crate) struct Readiness {
     deadlines: Deadlines,
     selector: Selector,
     /// Whether a foreign loop sleeps on the selector: what has woken it is to be drained.
-    watched: Cell<bool>,
+    foreign: Cell<bool>,
 }
 
 /// The selector's key for the notifier's descriptor. Keys of slots are smaller: see `new`.
@@ -111,7 +112,7 @@ impl Readiness {
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
             deadlines: Deadlines::with_capacity(limits.in_flight),
             selector,
-            watched: Cell::new(false),
+            foreign: Cell::new(false),
         })
     }
 
@@ -308,7 +309,7 @@ impl Readiness {
 
     /// Whether the selector may have something to say that matters now.
     fn has_news(&self) -> bool {
-        self.flights.waiting_len() > 0 || self.watched.get()
+        self.flights.waiting_len() > 0 || self.foreign.get()
     }
 
     /// Asks the selector, and acts on what it reports. Returns whether a notifier rang.
@@ -316,7 +317,7 @@ impl Readiness {
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
     unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
-        self.watched.set(false);
+        self.foreign.set(false);
         core.stats.enters += 1;
         let mut rang = false;
         for i in 0..self.selector.wait(patience)? {
@@ -349,6 +350,8 @@ impl Readiness {
         if event.readable {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.retry(core, slot, Direction::Read) };
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.retry(core, slot, Direction::Aside) };
         }
         if event.writable {
             // SAFETY: (D1) the caller's contract.
@@ -424,10 +427,15 @@ impl Readiness {
         None
     }
 
+    #[inline]
+    pub(crate) fn drain<S: Sink + ?Sized>(&mut self, _: &mut Core, _: usize, _: &mut S) -> usize {
+        0
+    }
+
     /// Until when a foreign loop may sleep on the descriptor, which is going to be readable when a
     /// worker has a result. One that has come already means now.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.watched.set(true);
+        self.foreign.set(true);
         if !self.workers.as_ref().is_none_or(Workers::rest) {
             return Some(Instant::now());
         }

@@ -1,8 +1,8 @@
 //! Sockets: the call is tried first, and waits for its descriptor only if it would block.
 //!
 //! Waiters of one descriptor and direction are served first in, first out. A call joins them
-//! untried if there are some already, so that it overtakes none; connects excepted, which are
-//! begun at once.
+//! untried if there are some already, so that it overtakes none. Connects are begun at once, and
+//! so are reads of urgent data and of the queue of errors, which wait in no stream's order.
 //!
 //! A descriptor that was not attached is registered with the selector while something waits for
 //! it, and accepts and connects make it non-blocking each time. One above the limit of
@@ -49,7 +49,7 @@ impl Readiness {
             }
         }
         let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
-        if connects || !queued {
+        if connects || direction == Direction::Aside || !queued {
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { first_attempt(flight, fd) };
             if let Done(result) = attempt {
@@ -90,20 +90,27 @@ impl Readiness {
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
     pub(super) unsafe fn retry(&mut self, core: &mut Core, slot: u32, direction: Direction) {
-        while let Some(index) = self.table[slot].waiters(direction).front() {
+        let mut at = self.table[slot].waiters(direction).front();
+        while let Some(index) = at {
             let state = State::Waiting { slot, direction };
             assert_eq!(
                 self.flights[index].state, state,
                 "a waiter is in its own list"
             );
+            at = self
+                .flights
+                .next_waiter(index, self.table[slot].waiters(direction));
             let fd = self.table[slot].fd();
             // SAFETY: (D1) the caller's contract.
-            let Done(result) = (unsafe { next_attempt(&mut self.flights[index], fd) }) else {
-                break;
-            };
-            let waiters = self.table[slot].waiters_mut(direction);
-            self.flights.stop_waiting(index, waiters);
-            self.complete(core, index, result);
+            match unsafe { next_attempt(&mut self.flights[index], fd) } {
+                WouldBlock if direction == Direction::Aside => {}
+                WouldBlock => break,
+                Done(result) => {
+                    let waiters = self.table[slot].waiters_mut(direction);
+                    self.flights.stop_waiting(index, waiters);
+                    self.complete(core, index, result);
+                }
+            }
         }
         self.forsake(slot);
     }
@@ -129,7 +136,9 @@ impl Readiness {
 
 /// What a call waits for when it would block.
 fn direction(call: &Call) -> Direction {
+    const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     match call {
+        Call::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
         Call::Recv { .. } | Call::Accept { .. } => Direction::Read,
         Call::Send { .. } | Call::Connect { .. } => Direction::Write,
         Call::Nop

@@ -52,8 +52,8 @@ pub(super) struct Slot {
     occupied: bool,
     /// Whether the selector reports about it.
     watched: bool,
-    /// Those that read, and those that write.
-    waiters: [List<Queued>; 2],
+    /// One list for each direction.
+    waiters: [List<Queued>; 3],
 }
 
 impl Slot {
@@ -65,7 +65,7 @@ impl Slot {
             kind: Kind::Other,
             occupied: false,
             watched: false,
-            waiters: [List::new(), List::new()],
+            waiters: [const { List::new() }; 3],
         }
     }
 
@@ -142,6 +142,7 @@ fn lane(direction: Direction) -> usize {
     match direction {
         Direction::Read => 0,
         Direction::Write => 1,
+        Direction::Aside => 2,
     }
 }
 

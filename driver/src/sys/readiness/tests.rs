@@ -12,7 +12,7 @@ use crate::sys::{ForkGuard, check_open};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -160,14 +160,7 @@ fn pair() -> (UnixStream, UnixStream) {
 /// Whether nobody reads from the pipe any more, or soon: a child that another test forks has all
 /// descriptors until it ends.
 fn is_abandoned(pipe: &File) -> bool {
-    let mut poll = libc::pollfd {
-        fd: pipe.as_raw_fd(),
-        events: 0,
-        revents: 0,
-    };
-    // SAFETY: (K1) one local pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, 60_000) };
-    poll.revents == libc::POLLERR
+    has_come(pipe.as_raw_fd(), libc::POLLERR, 60_000)
 }
 
 fn pipe() -> (OwnedFd, File) {
@@ -179,16 +172,16 @@ fn pipe() -> (OwnedFd, File) {
     (reader, writer.into())
 }
 
-/// Whether a descriptor is readable now, or becomes so within so many milliseconds.
-fn is_readable(fd: RawFd, timeout_ms: i32) -> bool {
+/// Whether this has come to a descriptor, or comes within so many milliseconds.
+fn has_come(fd: RawFd, events: i16, timeout_ms: i32) -> bool {
     let mut poll = libc::pollfd {
         fd,
-        events: libc::POLLIN,
+        events,
         revents: 0,
     };
     // SAFETY: (K1) one local pollfd.
-    let count = unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
-    count == 1
+    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+    poll.revents & events != 0
 }
 
 /// What an open or an accept gave is closed.

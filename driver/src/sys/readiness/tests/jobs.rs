@@ -188,7 +188,7 @@ fn the_bell_is_rung_for_a_sleeper_only() {
     while workers.is_running(index) {
         thread::yield_now();
     }
-    assert!(!is_readable(workers.bell(), 0));
+    assert!(!has_come(workers.bell(), libc::POLLIN, 0));
     assert!(!workers.rest(), "but there is no sleep over it");
     let done = bench.wait(1);
     close_result(done[0].1);
@@ -210,7 +210,7 @@ fn a_foreign_loop_hears_of_jobs() {
     assert_eq!(prepare(&mut driver), PreparedWait::Until(None));
     drop(fifo.writer());
     while entries.is_empty() {
-        assert!(is_readable(driver.as_raw_fd(), -1));
+        assert!(has_come(driver.as_raw_fd(), libc::POLLIN, -1));
         // SAFETY: (D1) the operation outlives the driver.
         unsafe { driver.submit(Some(Duration::ZERO), &mut entries) }.unwrap();
         if entries.is_empty() {
@@ -220,7 +220,7 @@ fn a_foreign_loop_hears_of_jobs() {
     close_result(entries[0].result().map_err(|_| 0));
     assert_eq!(prepare(&mut driver), PreparedWait::Until(None));
     assert!(
-        !is_readable(driver.as_raw_fd(), 0),
+        !has_come(driver.as_raw_fd(), libc::POLLIN, 0),
         "what has rung was drained"
     );
 }

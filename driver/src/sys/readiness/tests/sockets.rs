@@ -153,6 +153,28 @@ fn a_number_above_the_table_cannot_be_waited_for() {
 }
 
 #[test]
+fn urgent_data_waits_behind_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let mut recv = Recv::new(a.as_fd(), [0; 1]);
+    let mut urgent = Recv::new(a.as_fd(), [0; 1]).flags(MsgFlags::OUT_OF_BAND);
+    let mut bench = Bench::new(LIMITS);
+    bench.push(&mut recv, 0);
+    bench.turn(Block::Never);
+    // SAFETY: (K1) reads one byte of a constant.
+    let sent = unsafe { libc::send(peer.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1);
+    assert!(has_come(a.as_raw_fd(), libc::POLLPRI, -1));
+    bench.push(&mut urgent, 1);
+    bench.turn(Block::Forever(1));
+    assert_eq!(bench.take(), [(1, Ok(1))]);
+    peer.write_all(b".").unwrap();
+    assert_eq!(bench.wait(1), [(0, Ok(1))]);
+    assert_eq!((urgent.buf(), recv.buf()), (b"!", b"."));
+}
+
+#[test]
 fn the_whole_of_a_stream_is_waited_for() {
     let (a, mut peer) = pair();
     let new = || Recv::new(a.as_fd(), [0; 4]).flags(MsgFlags::WAIT_ALL);
