@@ -112,7 +112,10 @@ impl<F: FnMut(Entry)> Sink for Bounded<F> {
     }
     #[inline]
     fn put(&mut self, entry: Entry) {
-        debug_assert!(self.room > 0, "a sink is given no more than it has room for");
+        debug_assert!(
+            self.room > 0,
+            "a sink is given no more than it has room for"
+        );
         self.room = self.room.wrapping_sub(1);
         (self.f)(entry);
     }

@@ -573,8 +573,9 @@ impl Drop for Uring {
         if self.shared.is_child() {
             return;
         }
+        let queued = self.queued();
         let discarded = self.ring.discard(Key::is_operation);
-        debug_assert_eq!(discarded, self.queued(), "I1: a pushed operation was lost");
+        debug_assert_eq!(discarded, queued, "I1: a pushed operation was lost");
         self.base = self.ring.tail();
         while self.in_kernel() > 0 {
             self.push_internal(control::cancel_all());
