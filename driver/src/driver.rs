@@ -187,12 +187,12 @@ impl<'arena> Driver<'arena> {
     pub unsafe fn prepare_wait(&mut self) -> io::Result<PreparedWait> {
         self.check_process()?;
         // SAFETY: (D1) the caller's contract.
-        unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
+        let deadline = unsafe { self.backend.prepare_wait(&mut self.core) }?;
         let woken = self.core.notified && !self.core.shared.flag().prepare_sleep();
         if woken || self.backend.available(&self.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
-        Ok(PreparedWait::Until(self.backend.next_deadline()))
+        Ok(PreparedWait::Until(deadline))
     }
 
     /// Winds the driver down: accepts no more operations, cancels what can be cancelled, takes
@@ -306,8 +306,12 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     ///
     /// A number that was attached before means a new file: what still waits on the old one
     /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
-    /// non-blocking, and keeps regular files open until they are detached, closed by
-    /// [`Close`](crate::op::Close), attached anew, or the driver is dropped.
+    /// non-blocking, and keeps a duplicate of regular files until they are detached, closed by
+    /// [`Close`](crate::op::Close), attached anew, or the driver is dropped (closing it then drops
+    /// the process's POSIX record locks on that file, as any close does).
+    ///
+    /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
+    /// backend the driver cannot see that a number was closed.
     ///
     /// # Errors
     /// `EBADF` when it is not open; `InvalidInput` when it lies above
@@ -327,16 +331,17 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// the kernel's error.
     fn register_fd(&mut self, fd: RawFd, id: u32) -> io::Result<FixedFd>;
 
-    /// Puts descriptors into the table, at `first_id` and the places after it, in one call.
+    /// Puts descriptors into the table, at `first_id` and the places after it, in one call;
+    /// [`FixedFd::from_id`] names them.
     ///
     /// # Errors
     /// As [`register_fd`](Self::register_fd); nothing is registered then.
     fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()>;
 
-    /// Empties a place of the table.
+    /// Empties a place of the table. An empty one stays empty.
     ///
     /// # Errors
-    /// `InvalidInput` when `id` lies outside the table, `EBADF` when the place is empty.
+    /// `InvalidInput` when `id` lies outside the table.
     fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()>;
 
     /// Pushes one operation, which is lent for as long as the driver is used. One that goes round

@@ -97,6 +97,12 @@ impl FixedFd {
         }
     }
 
+    /// The one at `id`, whether something is registered there or not: an operation on an empty
+    /// place completes with `EBADF`.
+    pub fn from_id(id: u32) -> Self {
+        Self::new(id)
+    }
+
     /// Its place in the table.
     pub fn id(self) -> u32 {
         self.id

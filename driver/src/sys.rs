@@ -21,8 +21,8 @@
 //!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, sink)`
 //!   does the same for many, and counts each at `core.completed` before the sink gets it.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
-//! * `next_deadline(&self)`: until when a foreign loop may sleep.
-//! * `as_raw_fd(&self)`: readable when a turn has something to do.
+//! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
+//!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
 //! * its `Drop`: discards what was pushed and never handed over, without touching it; cancels the
 //!   rest, and returns when nobody can touch an operation's memory any more; closes descriptors
 //!   that completions name. In a forked child it closes its own descriptors and does no more.
@@ -291,8 +291,11 @@ impl Backend {
         each!(self, b => b.unregister(core, id))
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        each!(self, b => b.next_deadline())
+    /// # Safety
+    /// As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
+        // SAFETY: (D1) the caller's contract.
+        each!(self, b => unsafe { b.prepare_wait(core) })
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {

@@ -24,8 +24,8 @@ use std::os::fd::OwnedFd;
 /// Errors: as [pread(2)](https://man7.org/linux/man-pages/man2/pread.2.html), unchanged; an offset
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
-/// io_uring: `IORING_OP_READ`, Linux 5.6; on files without a position (pipes, sockets) the kernel
-/// ignores the offset. readiness: `pread` on a worker thread, where such files give `ESPIPE`.
+/// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset. readiness: `pread`
+/// on a worker thread, where files without a position give `ESPIPE`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -71,8 +71,9 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// Completes with the number of bytes written, at most 0x7fff_f000, which may be fewer than given.
 ///
 /// Errors: as [pwrite(2)](https://man7.org/linux/man-pages/man2/pwrite.2.html), unchanged; an
-/// offset above `i64::MAX` is refused ([`Refusal::Offset`]). Writing to a pipe nobody reads is
-/// `EPIPE`, and raises `SIGPIPE` on no backend.
+/// offset above `i64::MAX` is refused ([`Refusal::Offset`]). It is made for files: to a pipe or a
+/// socket that nobody reads, io_uring before Linux 6.18 raises `SIGPIPE` beside `EPIPE` (Rust
+/// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does.
 ///
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread.
 ///

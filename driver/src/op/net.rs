@@ -16,8 +16,11 @@ use std::os::fd::OwnedFd;
 /// Receives from a connected socket into a buffer.
 ///
 /// Completes with the number of bytes received, at most 0x7fff_f000; 0 when the peer has ended its
-/// side, and for a buffer without room. A `Vec` is received into its spare capacity, a `&mut [u8]`
-/// into its whole length.
+/// side, and for a buffer without room, which on some sockets waits for bytes all the same. A `Vec`
+/// is received into its spare capacity, a `&mut [u8]` into its whole length.
+///
+/// Of several that wait on one socket, readiness serves the first pushed first; io_uring's kernel
+/// promises no order among them.
 ///
 /// Errors: as [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html), unchanged; `ENOTSOCK`
 /// for what is no socket.
@@ -144,7 +147,7 @@ impl MsgFlags {
     pub const PEEK: Self = Self(sys::msg_flags::PEEK);
     /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
     ///
-    /// A send: io_uring only, since Linux 5.19; elsewhere the kernel ignores it on sends.
+    /// On sends too: io_uring since Linux 5.19; readiness on streams.
     pub const WAIT_ALL: Self = Self(sys::msg_flags::WAITALL);
     /// Out-of-band data (`MSG_OOB`).
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);

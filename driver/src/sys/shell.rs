@@ -82,7 +82,9 @@ impl Shell {
         match *self {}
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// # Safety
+    /// As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, _: &mut Core) -> io::Result<Option<Instant>> {
         match *self {}
     }
 

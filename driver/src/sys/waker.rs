@@ -46,7 +46,6 @@ mod eventfd {
         }
 
         /// Makes it unreadable, and tells how many calls of `wake` had made it readable.
-        #[cfg(any(readiness, test))]
         pub(crate) fn drain(&self) -> u64 {
             let mut count = [0; 8];
             match super::read(&self.eventfd, &mut count) {
@@ -104,7 +103,6 @@ mod pipe {
         }
 
         /// Makes it unreadable, and tells how many calls of `wake` had made it readable.
-        #[cfg(any(readiness, test))]
         pub(crate) fn drain(&self) -> u64 {
             let mut total = 0;
             let mut bytes = [0; 64];
@@ -196,7 +194,6 @@ fn write(mut file: &File, token: &[u8]) {
 }
 
 /// How many bytes were there to be read.
-#[cfg(any(readiness, test))]
 fn read(mut file: &File, bytes: &mut [u8]) -> usize {
     loop {
         match file.read(bytes) {

@@ -1,4 +1,5 @@
 //! Files.
+#![allow(unsafe_code, reason = "one probe")]
 
 use super::ring::Sqe;
 use super::{address, bits, directed};
@@ -6,6 +7,38 @@ use crate::error::Refusal;
 use crate::fd::Target;
 use linux_raw_sys::io_uring::io_uring_op as op;
 use std::ffi::c_char;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What makes a write to a pipe that nobody reads an error and no `SIGPIPE`: `RWF_NOSIGNAL` where
+/// the kernel has it (6.18), else nothing. A fact about the kernel, so one for the process.
+static NO_SIGNAL: AtomicU32 = AtomicU32::new(0);
+const RWF_NOSIGNAL: i32 = 0x100;
+
+/// Asks the kernel whether it has `RWF_NOSIGNAL`, by a write of one byte to a pipe of our own.
+pub(super) fn probe_no_signal() -> io::Result<bool> {
+    let mut fds = [-1; 2];
+    // SAFETY: (K1) the kernel writes two descriptors to a local.
+    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: (U3) new, and nobody else knows them.
+    let [_reader, writer] = fds.map(|fd| unsafe { File::from_raw_fd(fd) });
+    let byte = libc::iovec {
+        iov_base: (&raw const NO_SIGNAL).cast_mut().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: (K1) the kernel reads one byte of a static.
+    let n = unsafe { libc::pwritev2(writer.as_raw_fd(), &raw const byte, 1, -1, RWF_NOSIGNAL) };
+    let has = n == 1;
+    NO_SIGNAL.store(
+        if has { super::bits(RWF_NOSIGNAL) } else { 0 },
+        Ordering::Relaxed,
+    );
+    Ok(has)
+}
 
 #[inline(always)]
 pub(super) fn read(target: Target, ptr: *mut u8, len: u32, offset: u64) -> Sqe {
@@ -23,6 +56,7 @@ pub(super) fn write(target: Target, ptr: *const u8, len: u32, offset: u64) -> Sq
         addr: address(ptr),
         len,
         off: offset,
+        op_flags: NO_SIGNAL.load(Ordering::Relaxed),
         ..directed(op::IORING_OP_WRITE, target)
     }
 }

@@ -11,11 +11,13 @@ mod net;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub(crate) use self::ring::Sqe;
 
 use self::key::{Internal, Key};
 use self::ring::{Cqe, Ring};
+use self::watch::Watch;
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
@@ -60,6 +62,9 @@ pub(crate) struct Uring {
     /// Whether the notifier's descriptor is being polled.
     doorbell: bool,
     opcodes: [u64; 4],
+    watch: Watch,
+    /// Whether a write to a pipe without a reader is an error only.
+    no_signal: bool,
     shared: Arc<Shared>,
     ring: Ring,
 }
@@ -97,12 +102,15 @@ impl Uring {
             file_slots: limits.file_slots,
             doorbell: false,
             opcodes: [0; 4],
+            watch: Watch::new(core.shared.waker())?,
+            no_signal: false,
             shared: core.shared.clone(),
             ring,
         };
         let opcodes = uring.probe()?;
         uring.set_opcodes(opcodes);
         uring.make_table()?;
+        uring.no_signal = file::probe_no_signal().map_err(|e| SetupError::os("pipe2", e))?;
         Ok(uring)
     }
 
@@ -195,6 +203,15 @@ impl Uring {
             (
                 "NO_IOWAIT",
                 if no_iowait { "yes" } else { "no (Linux 6.15)" }.to_owned(),
+            ),
+            (
+                "writes without SIGPIPE",
+                if self.no_signal {
+                    "yes"
+                } else {
+                    "no (Linux 6.18)"
+                }
+                .to_owned(),
             ),
             ("clock of waits", clock.to_owned()),
         ]
@@ -330,6 +347,25 @@ impl Uring {
     /// # Safety
     /// What was pushed, and what it lends, is where it was and stays there.
     pub(crate) unsafe fn turn(&mut self, core: &mut Core, block: Block) -> io::Result<()> {
+        self.watch.disarm(&self.ring);
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.hand_over(core, block) }
+    }
+
+    /// See the contract in `sys.rs`. The kernel keeps the timers, so there is no deadline.
+    ///
+    /// # Safety
+    /// As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
+        self.watch.arm(&self.ring, self.shared.waker())?;
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.hand_over(core, Block::Never) }?;
+        Ok(None)
+    }
+
+    /// # Safety
+    /// As [`turn`](Self::turn).
+    unsafe fn hand_over(&mut self, core: &mut Core, block: Block) -> io::Result<()> {
         if core.notified && !self.doorbell {
             self.doorbell = true;
             self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
@@ -553,13 +589,8 @@ impl Uring {
         self.ring.register(op, (&raw mut update).cast(), count)
     }
 
-    /// The kernel keeps the timers.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        None
-    }
-
     pub(crate) fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.watch.as_raw_fd()
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) struct Ring {
     cqes: NonNull<Cqe>,
     cq_head: NonNull<AtomicU32>,
     cq_tail: NonNull<AtomicU32>,
+    cq_flags: NonNull<AtomicU32>,
     pub(super) granted: Granted,
     /// Unmapped and closed in this order, unless this is a forked child.
     queues: Mapping,
@@ -133,6 +134,7 @@ impl Ring {
             cqes,
             cq_head: word(params.cq_off.head),
             cq_tail: word(params.cq_off.tail),
+            cq_flags: word(params.cq_off.flags),
             granted: Granted {
                 sq_entries: params.sq_entries,
                 cq_entries: params.cq_entries,
@@ -188,6 +190,24 @@ impl Ring {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
             Err(error) => Err(refused("io_uring_register", error)),
         }
+    }
+
+    /// Has the kernel signal an eventfd for each completion, unless it is silenced.
+    pub(super) fn register_eventfd(&self, fd: RawFd) -> io::Result<()> {
+        let mut fd = fd;
+        let op = k::io_uring_register_op::IORING_REGISTER_EVENTFD;
+        self.register(op, (&raw mut fd).cast(), 1).map(drop)
+    }
+
+    /// Tells the kernel whether to signal the eventfd.
+    pub(super) fn silence_eventfd(&self, silent: bool) {
+        let flags = if silent {
+            k::IORING_CQ_EVENTFD_DISABLED
+        } else {
+            0
+        };
+        // SAFETY: (U2) a word of the mapped rings, which only we write.
+        unsafe { self.cq_flags.as_ref() }.store(flags, Ordering::Release);
     }
 
     pub(super) fn is_registered(&self) -> bool {

@@ -89,10 +89,9 @@ impl Readiness {
 
     pub(crate) fn unregister(&mut self, core: &mut Core, id: u32) -> io::Result<()> {
         let slot = self.table.fixed(id).ok_or(io::ErrorKind::InvalidInput)?;
-        if !self.table[slot].is_occupied() {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        if self.table[slot].is_occupied() {
+            self.retire(core, slot);
         }
-        self.retire(core, slot);
         Ok(())
     }
 

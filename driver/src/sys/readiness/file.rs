@@ -181,10 +181,14 @@ impl Readiness {
         let fd = match target {
             Target::Plain(fd) => fd,
             Target::Fixed(id) => {
-                let result = match self.unregister(core, id) {
-                    Ok(()) => 0,
-                    // As io_uring has it: EINVAL outside the table, EBADF for an empty place.
-                    Err(e) => -e.raw_os_error().unwrap_or(libc::EINVAL),
+                // As io_uring has it: EINVAL outside the table, EBADF for an empty place.
+                let result = match self.table.fixed(id) {
+                    None => -libc::EINVAL,
+                    Some(slot) if !self.table[slot].is_occupied() => -libc::EBADF,
+                    Some(slot) => {
+                        self.retire(core, slot);
+                        0
+                    }
                 };
                 return self.complete(core, index, result);
             }

@@ -53,7 +53,6 @@ use crate::local::Core;
 use crate::op::call::Call;
 use crate::op::{OpCode, OpObject};
 use crate::sink::Sink;
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -74,7 +73,7 @@ pub(crate) struct Readiness {
     deadlines: Deadlines,
     selector: Selector,
     /// Whether a foreign loop sleeps on the selector: what has woken it is to be drained.
-    foreign: Cell<bool>,
+    foreign: bool,
 }
 
 /// The selector's key for the notifier's descriptor. Keys of slots are smaller: see `new`.
@@ -112,7 +111,7 @@ impl Readiness {
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
             deadlines: Deadlines::with_capacity(limits.in_flight),
             selector,
-            foreign: Cell::new(false),
+            foreign: false,
         })
     }
 
@@ -309,7 +308,7 @@ impl Readiness {
 
     /// Whether the selector may have something to say that matters now.
     fn has_news(&self) -> bool {
-        self.flights.waiting_len() > 0 || self.foreign.get()
+        self.flights.waiting_len() > 0 || self.foreign
     }
 
     /// Asks the selector, and acts on what it reports. Returns whether a notifier rang.
@@ -317,7 +316,7 @@ impl Readiness {
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
     unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
-        self.foreign.set(false);
+        self.foreign = false;
         core.stats.enters += 1;
         let mut rang = false;
         for i in 0..self.selector.wait(patience)? {
@@ -432,16 +431,20 @@ impl Readiness {
         0
     }
 
-    /// Until when a foreign loop may sleep on the descriptor, which is going to be readable when a
-    /// worker has a result. One that has come already means now.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.foreign.set(true);
+    /// See the contract in `sys.rs`. The descriptor is going to be readable when a worker has a
+    /// result; if one has come already, the time is now.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.turn(core, Block::Never) }?;
+        self.foreign = true;
         if !self.workers.as_ref().is_none_or(Workers::rest) {
-            return Some(Instant::now());
+            return Ok(Some(Instant::now()));
         }
-        self.deadlines
-            .remaining()
-            .map(|left| Instant::now().saturating_add(left))
+        let left = self.deadlines.remaining();
+        Ok(left.map(|left| Instant::now().saturating_add(left)))
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {

@@ -1,0 +1,839 @@
+//! I15: after it was made, a driver allocates nothing.
+//!
+//! Each backend has a process of its own: this program started again, in which the global allocator
+//! counts every allocation of every thread between two marks, the test harness's excepted. Nothing
+//! is warmed up: the first operation of each kind falls between them.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use completeio_driver::clock::{Clock, Instant};
+use completeio_driver::driver::{
+    AsRawFd, Backend, CompleteIo, Cwd, Descriptor, Driver, Entry, OwnedFd, Owns, RawFd, Refusal,
+    Target, Wait,
+};
+use completeio_driver::op::{
+    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, Recv,
+    Send, Timeout, WriteAt,
+};
+use completeio_driver::sink;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::ptr::NonNull;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+use std::{env, fs, process, thread};
+
+/// Counts, while it is told to.
+struct Counting;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The harness's own thread, which sets up its wait for the test whenever it comes to it.
+static HARNESS: AtomicI32 = AtomicI32::new(0);
+
+fn count(size: usize) {
+    if COUNTS.load(Ordering::Relaxed) && thread_id() != HARNESS.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(size, Ordering::Relaxed);
+    }
+}
+
+fn thread_id() -> i32 {
+    // SAFETY: takes nothing, and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+// SAFETY: everything is the system allocator's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What tells the child which backend is its own.
+const BACKEND: &str = "COMPLETEIO_ALLOCS_BACKEND";
+
+#[cfg(feature = "io-uring")]
+#[test]
+fn io_uring() {
+    in_a_process_of_its_own("io_uring");
+}
+
+#[cfg(feature = "readiness")]
+#[test]
+fn readiness() {
+    in_a_process_of_its_own("readiness");
+}
+
+/// The same, without worker threads: calls on files are made in place.
+#[cfg(feature = "readiness")]
+#[test]
+fn readiness_without_workers() {
+    in_a_process_of_its_own("in place");
+}
+
+fn in_a_process_of_its_own(backend: &str) {
+    let output = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "child",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(BACKEND, backend)
+        .env_remove("COMPLETEIO_BACKEND")
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{stdout}\n{stderr}",
+        output.status
+    );
+    assert!(
+        stdout.contains("1 passed"),
+        "the child ran nothing: {stdout}"
+    );
+}
+
+/// Not a test by itself.
+#[test]
+#[ignore = "the other tests run it in processes of their own"]
+fn child() {
+    let builder = Driver::builder()
+        .entries(ENTRIES)
+        .in_flight(2 * ENTRIES)
+        .cancels(CANCELS);
+    let builder = match env::var(BACKEND).as_deref() {
+        Ok("io_uring") => builder.backend(Backend::IoUring),
+        Ok("readiness") => builder.backend(Backend::Readiness),
+        Ok("in place") => builder.backend(Backend::Readiness).workers(0),
+        _ => return,
+    };
+    // SAFETY: takes a number. A child that hangs is a failure.
+    unsafe { libc::alarm(20) };
+    // The first thread is the harness's, unless the test runs on it.
+    let first = i32::try_from(process::id()).unwrap();
+    if thread_id() != first {
+        HARNESS.store(first, Ordering::Relaxed);
+    }
+    let files = Files::new();
+    let mut ops = Ops::new(&files);
+    let mut sink = Vec::with_capacity(4 * ENTRIES);
+    let mut marks = Marks::new();
+
+    // No allocation of the thread's start falls between the marks.
+    let (started, ring) = (Barrier::new(2), Barrier::new(2));
+    let mut driver = builder.build().unwrap();
+    let notifier = driver.notifier();
+    thread::scope(|scope| {
+        let (started, ring) = (&started, &ring);
+        scope.spawn(move || {
+            started.wait();
+            for _ in 0..RINGS {
+                ring.wait();
+                notifier.notify();
+            }
+            // Its end may free, and do what it likes, after the second mark.
+            started.wait();
+        });
+        started.wait();
+        COUNTS.store(true, Ordering::SeqCst);
+        let rig = Rig {
+            driver,
+            entries: &mut sink,
+        };
+        exercise(rig, &mut ops, &files, ring, &mut marks);
+        COUNTS.store(false, Ordering::SeqCst);
+        started.wait();
+    });
+    marks.check();
+}
+
+const ENTRIES: usize = 16;
+const CANCELS: usize = 4;
+/// How often the other thread rings.
+const RINGS: usize = 8;
+
+/// What was counted at which step.
+struct Marks {
+    steps: Vec<(&'static str, usize, usize)>,
+    seen: (usize, usize),
+}
+
+impl Marks {
+    fn new() -> Self {
+        Self {
+            steps: Vec::with_capacity(64),
+            seen: (0, 0),
+        }
+    }
+
+    /// Ends a step.
+    fn step(&mut self, name: &'static str) {
+        let now = (
+            ALLOCATIONS.load(Ordering::SeqCst),
+            BYTES.load(Ordering::SeqCst),
+        );
+        assert!(
+            self.steps.len() < self.steps.capacity(),
+            "the marks do not allocate either"
+        );
+        self.steps
+            .push((name, now.0 - self.seen.0, now.1 - self.seen.1));
+        self.seen = now;
+    }
+
+    fn check(&self) {
+        let guilty: Vec<_> = self
+            .steps
+            .iter()
+            .filter(|(_, count, _)| *count > 0)
+            .collect();
+        assert!(
+            guilty.is_empty(),
+            "I15: (step, allocations, bytes): {guilty:#?}"
+        );
+        assert!(self.steps.len() > 20, "everything was run");
+        println!("{} steps without an allocation", self.steps.len());
+    }
+}
+
+/// An operation at a fixed address, reached through one pointer only.
+struct Lent<O>(NonNull<O>);
+
+impl<O> Lent<O> {
+    fn new(op: O) -> Self {
+        Self(NonNull::from(Box::leak(Box::new(op))))
+    }
+
+    /// The operation; not while it is in flight.
+    fn op(&mut self) -> &mut O {
+        // SAFETY: leaked by `new`; nobody asks while it is in flight.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl<O> Drop for Lent<O> {
+    fn drop(&mut self) {
+        // SAFETY: leaked by `new`, and freed here only; the driver is gone by then.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// Descriptors of all kinds.
+struct Files {
+    /// A directory of this test's own.
+    dir: PathBuf,
+    file: File,
+    null: File,
+    left: UnixStream,
+    right: UnixStream,
+    listener: TcpListener,
+    /// One that connects, one that is refused, one that does not listen.
+    sockets: [OwnedFd; 3],
+    /// To be closed.
+    spare: RawFd,
+}
+
+type Bytes = Box<[u8]>;
+
+struct Ops {
+    nops: [Lent<Nop>; 4 * ENTRIES],
+    queue: VecDeque<OpObject<'static>>,
+    raw: Lent<Raw>,
+    recv: Lent<Recv<Number, Bytes>>,
+    send: Lent<Send<Number, &'static [u8]>>,
+    fixed_recv: Lent<Recv<Fixed, Bytes>>,
+    no_place: Lent<Recv<Fixed, Bytes>>,
+    read: Lent<ReadAt<Number, Bytes>>,
+    write: Lent<WriteAt<Number, &'static [u8]>>,
+    wrong_offset: Lent<ReadAt<Number, Bytes>>,
+    write_to_reader: Lent<WriteAt<Number, &'static [u8]>>,
+    recv_on_file: Lent<Recv<Number, Bytes>>,
+    read_closed: Lent<ReadAt<Number, Bytes>>,
+    accept: Lent<Accept<Number>>,
+    deaf_accept: Lent<Accept<Number>>,
+    connect: Lent<Connect<Number>>,
+    refused: Lent<Connect<Number>>,
+    open: Lent<OpenAt<Cwd>>,
+    create: Lent<OpenAt<Cwd>>,
+    missing: Lent<OpenAt<Cwd>>,
+    fixed_dir: Lent<OpenAt<Fixed>>,
+    close: Lent<Close<Number>>,
+    close_closed: Lent<Close<Number>>,
+    timeouts: [Lent<Timeout>; 8],
+    past: Lent<Timeout>,
+    clocks: [Lent<Timeout>; 3],
+    long: Lent<Timeout>,
+}
+
+/// A plain number, for operations that are made before the driver is.
+#[derive(Clone, Copy)]
+struct Number(RawFd);
+// SAFETY: a stored number, never changed.
+unsafe impl Descriptor for Number {
+    fn target(&self) -> Target {
+        Target::Plain(self.0)
+    }
+}
+
+// SAFETY: a number without a destructor: nothing closes it.
+unsafe impl Owns for Number {
+    fn give_up(self) {}
+}
+
+/// A place in the driver's table.
+#[derive(Clone, Copy)]
+struct Fixed(u32);
+
+// SAFETY: a stored number, never changed.
+unsafe impl Descriptor for Fixed {
+    fn target(&self) -> Target {
+        Target::Fixed(self.0)
+    }
+}
+
+/// A number that is never open.
+const CLOSED: RawFd = RawFd::MAX;
+/// A place of the table that is used, and one that is not there.
+const PLACE: u32 = 3;
+const NO_PLACE: u32 = 1 << 19;
+const TEXT: &[u8] = b"0123456789abcdef";
+
+impl Files {
+    fn new() -> Self {
+        let dir = env::temp_dir().join(format!("completeio-allocs-{}", process::id()));
+        fs::create_dir(&dir).unwrap();
+        let path = dir.join("file");
+        fs::write(&path, TEXT).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let spare = null.try_clone().unwrap().into_raw_fd();
+        let (left, right) = UnixStream::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sockets = [tcp_socket(), tcp_socket(), tcp_socket()];
+        Self {
+            dir,
+            file,
+            null,
+            left,
+            right,
+            listener,
+            sockets,
+            spare,
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn tcp_socket() -> OwnedFd {
+    // SAFETY: takes three numbers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
+    // SAFETY: just made, and known to nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn room() -> Bytes {
+    vec![0; 64].into_boxed_slice()
+}
+
+impl Ops {
+    fn new(files: &Files) -> Self {
+        let path = |name: &str| CString::new(files.dir.join(name).to_str().unwrap()).unwrap();
+        let [left, right] = [&files.left, &files.right].map(|s| Number(s.as_raw_fd()));
+        let [file, null] = [&files.file, &files.null].map(|f| Number(f.as_raw_fd()));
+        let [first, second, deaf] = files.sockets.each_ref().map(|s| Number(s.as_raw_fd()));
+        let listener = Number(files.listener.as_raw_fd());
+        let create = OpenOptions::new().write(true).create_new(true);
+        let after = |i: u64| Lent::new(Timeout::after(Duration::from_micros(300 * i)));
+        let hour = Duration::from_secs(3600);
+        Self {
+            nops: [(); 4 * ENTRIES].map(|()| Lent::new(Nop::new())),
+            queue: VecDeque::with_capacity(4 * ENTRIES),
+            // SAFETY: opcode 0 is a NOP: it touches no memory and posts one completion.
+            raw: Lent::new(unsafe { Raw::new([0; 64]) }),
+            recv: Lent::new(Recv::new(right, room())),
+            send: Lent::new(Send::new(left, TEXT)),
+            fixed_recv: Lent::new(Recv::new(Fixed(PLACE), room())),
+            no_place: Lent::new(Recv::new(Fixed(NO_PLACE), room())),
+            read: Lent::new(ReadAt::new(file, 0, room())),
+            write: Lent::new(WriteAt::new(file, 0, TEXT)),
+            wrong_offset: Lent::new(ReadAt::new(file, u64::MAX, room())),
+            write_to_reader: Lent::new(WriteAt::new(null, 0, TEXT)),
+            recv_on_file: Lent::new(Recv::new(file, room())),
+            read_closed: Lent::new(ReadAt::new(Number(CLOSED), 0, room())),
+            accept: Lent::new(Accept::new(listener)),
+            deaf_accept: Lent::new(Accept::new(deaf)),
+            connect: Lent::new(Connect::new(first, files.listener.local_addr().unwrap())),
+            refused: Lent::new(Connect::new(second, nobody())),
+            open: Lent::new(OpenAt::read(Cwd, path("file"))),
+            create: Lent::new(OpenAt::new(Cwd, path("new"), create)),
+            missing: Lent::new(OpenAt::read(Cwd, path("missing"))),
+            fixed_dir: Lent::new(OpenAt::read(Fixed(PLACE), path("file"))),
+            close: Lent::new(Close::new(Number(files.spare))),
+            close_closed: Lent::new(Close::new(Number(CLOSED))),
+            timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
+            past: Lent::new(Timeout::at(Instant::now())),
+            clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
+                .map(|clock| Lent::new(Timeout::after_on(clock, Duration::from_micros(10)))),
+            long: Lent::new(Timeout::after(hour)),
+        }
+    }
+}
+
+/// A driver, and where its entries go.
+struct Rig<'a> {
+    driver: Driver<'static>,
+    entries: &'a mut Vec<Entry>,
+}
+
+impl Rig<'_> {
+    /// Pushes through a thin pointer.
+    fn push<O: OpCode + 'static>(&mut self, op: &Lent<O>, id: usize) {
+        // SAFETY: not in flight; it lives until the driver is gone.
+        let object = unsafe { OpObject::from_ptr(op.0, id) };
+        assert!(self.driver.try_push_dyn(object).is_ok(), "full");
+    }
+
+    /// Pushes by type.
+    fn push_typed<O: OpCode + 'static>(&mut self, op: &Lent<O>, id: usize) {
+        // SAFETY: not in flight; it lives until the driver is gone.
+        let lent = unsafe { &mut *op.0.as_ptr() };
+        assert!(self.driver.try_push(lent, id).is_ok(), "full");
+    }
+
+    fn submit(&mut self, timeout: Option<Duration>) {
+        // SAFETY: operations are `Lent`, and outlive the driver.
+        unsafe { self.driver.submit(timeout, self.entries) }.unwrap();
+    }
+
+    fn submit_until(&mut self, wait: Wait) {
+        // SAFETY: as above.
+        unsafe { self.driver.submit_until(wait, self.entries) }.unwrap();
+    }
+
+    /// The entry of an operation.
+    fn wait(&mut self, id: usize) -> Entry {
+        loop {
+            let place = self
+                .entries
+                .iter()
+                .position(|entry| entry.user_data() == id);
+            if let Some(place) = place {
+                return self.entries.swap_remove(place);
+            }
+            self.submit(None);
+        }
+    }
+
+    /// Runs one operation to its end.
+    fn run<O: Op + 'static>(&mut self, op: &mut Lent<O>, id: usize) -> std::io::Result<O::Output> {
+        self.push(op, id);
+        let entry = self.wait(id);
+        // SAFETY: the entry of this operation's only flight.
+        unsafe { op.op().finish(entry) }
+    }
+
+    /// The error number of an operation that fails.
+    fn fail<O: Op + 'static>(&mut self, op: &mut Lent<O>, id: usize) -> i32 {
+        self.push(op, id);
+        self.wait(id).raw_os_error().unwrap()
+    }
+
+    /// Why an operation is refused.
+    fn refuse<O: Op + 'static>(&mut self, op: &mut Lent<O>, id: usize) -> Refusal {
+        self.push_typed(op, id);
+        let entry = self.wait(id);
+        assert!(entry.result().is_err());
+        entry.refusal().unwrap()
+    }
+
+    /// Everything out.
+    fn settle(&mut self) {
+        while self.driver.in_flight() > 0 {
+            self.submit(None);
+        }
+        self.entries.clear();
+    }
+}
+
+fn exercise(mut rig: Rig<'_>, ops: &mut Ops, files: &Files, ring: &Barrier, marks: &mut Marks) {
+    attach(&mut rig, files, marks);
+    complete(&mut rig, ops, files, marks);
+    fail(&mut rig, ops, marks);
+    refuse(&mut rig, ops, marks);
+    fill(&mut rig, ops, marks);
+    cancel(&mut rig, ops, marks);
+    time(&mut rig, ops, marks);
+    wake(&mut rig, ring, marks);
+    wind_down(&mut rig, ops, marks);
+    leave(rig, ops, marks);
+}
+
+fn attach(rig: &mut Rig<'_>, files: &Files, marks: &mut Marks) {
+    let driver = &mut rig.driver;
+    for fd in [
+        files.left.as_raw_fd(),
+        files.right.as_raw_fd(),
+        files.file.as_raw_fd(),
+    ] {
+        driver.attach(fd).unwrap();
+    }
+    driver.attach_fd(files.listener.as_fd()).unwrap();
+    let null = driver.attach(files.null.as_raw_fd()).unwrap();
+    marks.step("attach");
+    assert_eq!(
+        driver.attach(CLOSED).unwrap_err().raw_os_error(),
+        Some(libc::EBADF)
+    );
+    marks.step("attach what is closed");
+    driver.detach(null);
+    driver.attach(files.null.as_raw_fd()).unwrap();
+    marks.step("detach, attach anew");
+
+    let right = files.right.as_raw_fd();
+    driver.register_fd(right, PLACE).unwrap();
+    driver
+        .register_fds(&[right, files.file.as_raw_fd()], PLACE + 1)
+        .unwrap();
+    marks.step("register");
+    let fixed = driver.register_fd(right, PLACE + 1).unwrap();
+    driver.unregister_fd(fixed).unwrap();
+    marks.step("unregister");
+    assert!(driver.unregister_fd(fixed).is_err() || driver.backend() == Backend::IoUring);
+    let outside = driver.register_fd(right, NO_PLACE).unwrap_err();
+    assert_eq!(outside.kind(), ErrorKind::InvalidInput);
+    let closed = driver.register_fds(&[right, CLOSED], 0).unwrap_err();
+    assert_eq!(closed.raw_os_error(), Some(libc::EBADF));
+    marks.step("register what is wrong");
+}
+
+/// Each kind of operation succeeds.
+fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) {
+    rig.run(&mut ops.nops[0], 1).unwrap();
+    marks.step("Nop");
+    rig.push_typed(&ops.nops[0], 1);
+    rig.wait(1);
+    marks.step("Nop, by type");
+    let raw = rig.run(&mut ops.raw, 2);
+    assert!(raw.is_ok() || rig.driver.backend() == Backend::Readiness);
+    marks.step("Raw");
+
+    // The receive has to wait.
+    rig.push(&ops.recv, 3);
+    rig.submit(Some(Duration::ZERO));
+    assert_eq!(rig.run(&mut ops.send, 4).unwrap(), TEXT.len());
+    let entry = rig.wait(3);
+    // SAFETY: the entry of this operation's only flight.
+    assert_eq!(unsafe { ops.recv.op().finish(entry) }.unwrap(), TEXT.len());
+    assert!(ops.recv.op().buf().starts_with(TEXT));
+    marks.step("Recv, Send");
+    rig.run(&mut ops.send, 4).unwrap();
+    assert_eq!(rig.run(&mut ops.fixed_recv, 3).unwrap(), TEXT.len());
+    marks.step("Recv by the table");
+
+    rig.push(&ops.accept, 5);
+    rig.run(&mut ops.connect, 6).unwrap();
+    let entry = rig.wait(5);
+    // SAFETY: the entry of this operation's only flight.
+    let accepted = unsafe { ops.accept.op().finish(entry) }.unwrap();
+    assert!(accepted.addr.as_socket_addr().is_some());
+    drop(accepted);
+    marks.step("Accept, Connect");
+    rig.push(&ops.accept, 5);
+    rig.submit(Some(Duration::ZERO));
+    drop(TcpStream::connect(files.listener.local_addr().unwrap()).unwrap());
+    let entry = rig.wait(5);
+    // SAFETY: the entry of this operation's only flight.
+    unsafe { ops.accept.op().dispose(entry) };
+    marks.step("Accept, disposed of");
+
+    drop(rig.run(&mut ops.open, 7).unwrap());
+    drop(rig.run(&mut ops.create, 7).unwrap());
+    marks.step("OpenAt");
+    assert_eq!(rig.run(&mut ops.write, 8).unwrap(), TEXT.len());
+    marks.step("WriteAt");
+    assert_eq!(rig.run(&mut ops.read, 9).unwrap(), TEXT.len());
+    assert!(ops.read.op().buf().starts_with(TEXT));
+    marks.step("ReadAt");
+    rig.run(&mut ops.close, 10).unwrap();
+    marks.step("Close");
+    rig.run(&mut ops.past, 11).unwrap();
+    marks.step("Timeout");
+}
+
+/// Each kind of operation fails.
+fn fail(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    assert_eq!(rig.fail(&mut ops.read_closed, 1), libc::EBADF);
+    marks.step("ReadAt fails");
+    assert_eq!(rig.fail(&mut ops.write_to_reader, 2), libc::EBADF);
+    marks.step("WriteAt fails");
+    assert_eq!(rig.fail(&mut ops.recv_on_file, 3), libc::ENOTSOCK);
+    marks.step("Recv fails");
+    assert_eq!(rig.fail(&mut ops.deaf_accept, 4), libc::EINVAL);
+    marks.step("Accept fails");
+    assert_eq!(rig.fail(&mut ops.refused, 5), libc::ECONNREFUSED);
+    marks.step("Connect fails");
+    assert_eq!(rig.fail(&mut ops.missing, 6), libc::ENOENT);
+    assert_eq!(rig.fail(&mut ops.create, 6), libc::EEXIST);
+    marks.step("OpenAt fails");
+    assert_eq!(rig.fail(&mut ops.close_closed, 7), libc::EBADF);
+    marks.step("Close fails");
+}
+
+/// The driver refuses what the types cannot exclude.
+fn refuse(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    assert_eq!(rig.refuse(&mut ops.wrong_offset, 1), Refusal::Offset);
+    marks.step("a wrong offset");
+    assert_eq!(rig.refuse(&mut ops.nops[0], usize::MAX), Refusal::UserData);
+    marks.step("wrong user data");
+    assert_eq!(rig.refuse(&mut ops.fixed_dir, 2), Refusal::FixedDescriptor);
+    marks.step("a fixed directory");
+    rig.push(&ops.no_place, 3);
+    assert!(rig.wait(3).result().is_err());
+    marks.step("a place that is not there");
+}
+
+/// Batches, and queues that are full.
+fn fill(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    for (i, op) in ops.nops.iter().enumerate() {
+        // SAFETY: not in flight; it lives until the driver is gone.
+        ops.queue.push_back(unsafe { OpObject::from_ptr(op.0, i) });
+    }
+    while !ops.queue.is_empty() {
+        rig.driver.push_queue(&mut ops.queue);
+        rig.driver.push_queue(&mut ops.queue);
+        rig.submit(None);
+    }
+    rig.settle();
+    marks.step("push_queue");
+    for (i, op) in ops.nops.iter().enumerate() {
+        // SAFETY: not in flight; it lives until the driver is gone.
+        ops.queue.push_back(unsafe { OpObject::from_ptr(op.0, i) });
+    }
+    while !ops.queue.is_empty() {
+        let wait = Wait::new();
+        // SAFETY: operations are `Lent`, and outlive the driver.
+        unsafe { rig.driver.submit_queue(&mut ops.queue, wait, rig.entries) }.unwrap();
+    }
+    rig.settle();
+    marks.step("submit_queue");
+
+    for (i, op) in ops.nops[..ENTRIES].iter().enumerate() {
+        rig.push(op, i);
+    }
+    // SAFETY: not in flight; it lives until the driver is gone.
+    let object = unsafe { OpObject::from_ptr(ops.nops[ENTRIES].0, 99) };
+    let back = rig.driver.try_push_dyn(object).unwrap_err().into_inner();
+    assert_eq!(back.user_data(), 99);
+    // SAFETY: as above.
+    let lent = unsafe { &mut *ops.nops[ENTRIES].0.as_ptr() };
+    assert!(rig.driver.try_push(lent, 99).is_err());
+    marks.step("full of pushed operations");
+    rig.settle();
+
+    for (i, op) in ops.nops[..2 * ENTRIES].iter().enumerate() {
+        if i == ENTRIES {
+            let mut small = sink::bounded(1, drop::<Entry>);
+            // SAFETY: operations are `Lent`, and outlive the driver.
+            unsafe { rig.driver.submit(Some(Duration::ZERO), &mut small) }.unwrap();
+        }
+        rig.push(op, i);
+    }
+    marks.step("a sink with little room");
+    rig.settle();
+    marks.step("many entries at once");
+}
+
+/// Cancelled in each state, by each of the three ways.
+fn cancel(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let canceled = Some(libc::ECANCELED);
+    rig.push(&ops.recv, 1);
+    rig.push(&ops.accept, 2);
+    rig.push(&ops.long, 3);
+    rig.submit(Some(Duration::ZERO));
+    for id in 1..=3 {
+        rig.driver.try_cancel(id).unwrap();
+        assert_eq!(rig.wait(id).raw_os_error(), canceled);
+    }
+    marks.step("cancelled by user data");
+
+    let number = *ops.recv.op().fd();
+    rig.push(&ops.recv, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel_fd(&number).unwrap();
+    assert_eq!(rig.wait(1).raw_os_error(), canceled);
+    marks.step("cancelled by descriptor");
+
+    rig.push(&ops.recv, 1);
+    rig.push(&ops.accept, 2);
+    rig.push(&ops.long, 3);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel_all().unwrap();
+    for id in 1..=3 {
+        assert_eq!(rig.wait(id).raw_os_error(), canceled);
+    }
+    marks.step("cancelled with all");
+
+    rig.push(&ops.recv, 1);
+    rig.push(&ops.long, 2);
+    rig.push(&ops.nops[0], 3);
+    for id in 1..=3 {
+        rig.driver.try_cancel(id).unwrap();
+    }
+    for id in 1..=3 {
+        rig.wait(id);
+    }
+    marks.step("cancelled before it was submitted");
+
+    // The places for cancellations run out, where there are any; none of these finds anything.
+    for id in 0..=CANCELS {
+        let asked = rig.driver.try_cancel(1000 + id);
+        assert!(asked.is_ok() || id == CANCELS);
+    }
+    rig.submit(Some(Duration::ZERO));
+    marks.step("cancels of nothing");
+
+    rig.push(&ops.read, 1);
+    rig.push(&ops.write, 2);
+    rig.push(&ops.open, 3);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel_all().unwrap();
+    for id in [1, 2] {
+        rig.wait(id);
+    }
+    let entry = rig.wait(3);
+    // SAFETY: the entry of this operation's only flight.
+    unsafe { ops.open.op().dispose(entry) };
+    marks.step("cancelled while it may run");
+}
+
+/// Timers, and waits with an end.
+fn time(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    for (i, op) in ops.timeouts.iter().chain(&ops.clocks).enumerate() {
+        rig.push(op, i);
+    }
+    rig.settle();
+    marks.step("timers");
+
+    rig.submit(Some(Duration::ZERO));
+    marks.step("a wait of zero");
+    rig.submit(Some(Duration::from_millis(1)));
+    marks.step("a wait that expires");
+    let soon = || Instant::now() + Duration::from_millis(1);
+    rig.push(&ops.long, 1);
+    rig.push(&ops.timeouts[0], 2);
+    rig.submit_until(Wait::new().at_least(2).until(soon()));
+    rig.submit_until(Wait::new().at_least(0));
+    rig.submit_until(Wait::new().at_least(1).until(soon()));
+    marks.step("waits for several");
+    rig.driver.try_cancel_all().unwrap();
+    rig.settle();
+    marks.step("timers cancelled");
+}
+
+/// Wake-ups from the other thread, and by this one.
+fn wake(rig: &mut Rig<'_>, ring: &Barrier, marks: &mut Marks) {
+    for _ in 0..RINGS {
+        ring.wait();
+        rig.submit(None);
+    }
+    assert!(rig.entries.is_empty());
+    marks.step("wake-ups from another thread");
+
+    let notifier = rig.driver.notifier();
+    notifier.clone().notify();
+    rig.submit(None);
+    let waker = Waker::from(notifier);
+    waker.wake_by_ref();
+    waker.wake();
+    rig.submit(None);
+    marks.step("wake-ups by this thread");
+
+    // SAFETY: nothing is in flight.
+    let _asleep = unsafe { rig.driver.prepare_wait() }.unwrap();
+    rig.driver.notifier().notify();
+    assert!(rig.driver.as_raw_fd() >= 0);
+    rig.submit(Some(Duration::ZERO));
+    marks.step("a foreign loop");
+}
+
+fn wind_down(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    rig.push(&ops.recv, 1);
+    rig.push(&ops.long, 2);
+    rig.submit(Some(Duration::ZERO));
+    rig.push(&ops.nops[0], 3);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // SAFETY: operations are `Lent`, and outlive the driver.
+    let survivors = unsafe { rig.driver.quiesce(deadline, rig.entries) }.unwrap();
+    assert_eq!(survivors, 0);
+    // SAFETY: not in flight; it lives until the driver is gone.
+    let object = unsafe { OpObject::from_ptr(ops.nops[0].0, 4) };
+    assert!(rig.driver.try_push_dyn(object).is_err());
+    rig.driver.resume();
+    rig.entries.clear();
+    assert_eq!(rig.driver.stats().pushed, rig.driver.stats().completed);
+    marks.step("quiesce");
+}
+
+/// The driver's drop, with something in every state.
+fn leave(mut rig: Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    rig.push(&ops.recv, 1);
+    rig.push(&ops.accept, 2);
+    rig.push(&ops.long, 3);
+    rig.push(&ops.read, 4);
+    rig.submit(Some(Duration::ZERO));
+    rig.push(&ops.nops[0], 5);
+    drop(rig);
+    marks.step("drop");
+}

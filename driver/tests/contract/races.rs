@@ -1,0 +1,256 @@
+//! I1: an operation that completes and is cancelled at the same time does one of the two, once.
+
+use crate::kit;
+use crate::ledger::{Cx, Ledger, Lent};
+use crate::region::{self, Region};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Entry, FixedFd};
+use completeio_driver::op::{Accept, Connect, Op, Raw, ReadAt, Recv, Timeout};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+contract![
+    recv_or_cancelled,
+    fixed_recv_or_cancelled,
+    accept_or_cancelled,
+    timeout_or_cancelled,
+    read_or_cancelled,
+    read_of_a_pipe_or_cancelled,
+    read_on_a_worker_or_cancelled,
+    connect_or_cancelled,
+];
+
+const ROUNDS: usize = if cfg!(debug_assertions) {
+    1_000
+} else {
+    10_000
+};
+const STOP: usize = usize::MAX;
+
+/// A thread that acts once for each call of `go`, at the same time as its caller.
+struct Rival {
+    round: Arc<AtomicUsize>,
+    acted: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Rival {
+    fn new(mut act: impl FnMut() + Send + 'static) -> Self {
+        let round = Arc::new(AtomicUsize::new(0));
+        let acted = Arc::new(AtomicUsize::new(0));
+        let (next, done) = (round.clone(), acted.clone());
+        let thread = thread::spawn(move || {
+            for expected in 1.. {
+                loop {
+                    match next.load(Ordering::Acquire) {
+                        STOP => return,
+                        n if n == expected => break,
+                        _ => thread::yield_now(),
+                    }
+                }
+                act();
+                done.store(expected, Ordering::Release);
+            }
+        });
+        Self {
+            round,
+            acted,
+            thread: Some(thread),
+        }
+    }
+
+    /// Starts the next act.
+    fn go(&self) {
+        self.round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Waits until it was done.
+    fn wait(&self) {
+        while self.acted.load(Ordering::Acquire) != self.round.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        self.round.store(STOP, Ordering::Release);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// Pushes, lets the rival go, cancels, and takes the one entry: in a third of the rounds all in one
+/// turn, else after the operation was handed over, with all kinds of delays.
+fn round<O: Op + 'static>(l: &mut Ledger, op: Lent<O>, round: usize, rival: impl Fn()) -> Entry {
+    l.push(op, round);
+    let mut entry = None;
+    if round % 3 != 0 {
+        l.submit(Some(Duration::ZERO), &mut entry).unwrap();
+    }
+    rival();
+    for _ in 0..round * 7 % 64 * 8 {
+        std::hint::spin_loop();
+    }
+    l.try_cancel(round).unwrap();
+    let entry = entry.unwrap_or_else(|| l.one());
+    assert_eq!(entry.user_data(), round);
+    assert!(!entry.more());
+    entry
+}
+
+/// Whether the entry is of a cancelled operation; else it must have succeeded.
+fn is_cancelled(entry: &Entry) -> bool {
+    match entry.raw_os_error() {
+        Some(libc::ECANCELED) => true,
+        _ => {
+            assert!(entry.result().is_ok(), "{entry:?}");
+            false
+        }
+    }
+}
+
+fn recv_rounds(l: &mut Ledger, ours: &UnixStream, theirs: UnixStream, op: Lent<impl Op + 'static>) {
+    let rival = Rival::new(move || (&theirs).write_all(&[7]).unwrap());
+    for n in 0..ROUNDS {
+        let entry = round(l, op, n, || rival.go());
+        let cancelled = is_cancelled(&entry);
+        rival.wait();
+        // The byte is either in the buffer or still in the socket.
+        if cancelled {
+            assert_eq!((&*ours).read(&mut [0; 8]).unwrap(), 1);
+        } else {
+            assert_eq!(entry.result().unwrap(), 1);
+        }
+    }
+    assert_eq!(kit::arrived(ours), []);
+}
+
+fn recv_or_cancelled(cx: &mut Cx) {
+    let (ours, theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let op = Recv::new(l.at(&ours), [0; 8]);
+    let op = l.lend(op);
+    recv_rounds(&mut l, &ours, theirs, op);
+}
+
+fn fixed_recv_or_cancelled(cx: &mut Cx) {
+    let (ours, theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let fd: FixedFd = l.register_fd(ours.as_raw_fd(), 3).unwrap();
+    let op = l.lend(Recv::new(fd, [0; 8]));
+    recv_rounds(&mut l, &ours, theirs, op);
+}
+
+fn accept_or_cancelled(cx: &mut Cx) {
+    let (listener, addr) = kit::unix_listener();
+    let mut l = cx.ledger();
+    let op = Accept::new(l.at(&listener));
+    let op = l.lend(op);
+    let mut clients = Vec::new();
+    let rival = Rival::new(move || {
+        clients.clear();
+        clients.push(UnixStream::connect_addr(&addr).unwrap());
+    });
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        let cancelled = is_cancelled(&entry);
+        rival.wait();
+        if cancelled {
+            listener.accept().unwrap();
+        } else {
+            l.finish(op, entry).unwrap();
+        }
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "no connection is left");
+}
+
+fn timeout_or_cancelled(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let op = l.lend(Timeout::after(Duration::ZERO));
+    for n in 0..ROUNDS {
+        *l.op(op) = Timeout::after(Duration::from_micros(n as u64 % 40));
+        let entry = round(&mut l, op, n, || {});
+        let errno = entry.raw_os_error();
+        assert!(
+            matches!(errno, Some(libc::ETIME | libc::ECANCELED)),
+            "{entry:?}"
+        );
+    }
+}
+
+fn read_or_cancelled(cx: &mut Cx) {
+    let file = kit::file(&[7; 16384]);
+    let mut l = cx.ledger();
+    let op = ReadAt::new(l.at(&file), 0, vec![0; 16384].into_boxed_slice());
+    let op = l.lend(op);
+    for n in 0..ROUNDS {
+        l.op(op).buf_mut().fill(0);
+        let entry = round(&mut l, op, n, || {});
+        if !is_cancelled(&entry) {
+            assert_eq!(l.finish(op, entry).unwrap(), 16384);
+            assert!(l.op(op).buf().iter().all(|byte| *byte == 7));
+        }
+    }
+}
+
+/// On readiness, a pipe cannot be read at an offset.
+fn read_of_a_pipe_or_cancelled(cx: &mut Cx) {
+    if !cx.is_io_uring() {
+        return;
+    }
+    let (mut reader, writer) = kit::pipe();
+    let mut l = cx.ledger();
+    let op = ReadAt::new(l.at(&reader), 0, [0; 8]);
+    let op = l.lend(op);
+    let rival = Rival::new(move || (&writer).write_all(&[7]).unwrap());
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        if is_cancelled(&entry) {
+            assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
+        } else {
+            assert_eq!(l.finish(op, entry).unwrap(), 1);
+        }
+    }
+}
+
+/// A read that io_uring gives to a worker of its own.
+fn read_on_a_worker_or_cancelled(cx: &mut Cx) {
+    if !cx.is_io_uring() {
+        return;
+    }
+    let file = kit::file(&[7; 16384]);
+    let buffer = Region::new(16384);
+    let mut l = cx.ledger();
+    let op = l.lend(region::read_on_a_worker(&file, 0, buffer.lend(0..16384)));
+    for n in 0..ROUNDS {
+        buffer.fill(0);
+        let entry = round::<Raw>(&mut l, op, n, || {});
+        if !is_cancelled(&entry) {
+            assert_eq!(entry.into_result().unwrap(), 16384);
+            buffer.assert_is(7);
+        }
+    }
+}
+
+fn connect_or_cancelled(cx: &mut Cx) {
+    let (listener, addr) = kit::listener();
+    listener.set_nonblocking(true).unwrap();
+    let mut l = cx.ledger();
+    let fd = l.at(&listener);
+    let op = l.lend(Connect::new(fd, addr));
+    for n in 0..ROUNDS {
+        let socket = kit::tcp_socket();
+        kit::reset_on_close(&socket);
+        let fd = l.at(&socket);
+        *l.op(op) = Connect::new(fd, addr);
+        let entry = round(&mut l, op, n, || {});
+        is_cancelled(&entry);
+        l.detach(fd);
+        drop(socket);
+        while listener.accept().is_ok() {}
+    }
+}
