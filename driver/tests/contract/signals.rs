@@ -120,7 +120,7 @@ fn writing_to_nobody_raises_no_signal(cx: &mut Cx) {
     assert_eq!(raised.heard(), 0, "SIGPIPE, which kills most programs");
     let granted = &l.capabilities().granted;
     if granted.contains(&("writes without SIGPIPE", "no (Linux 6.18)".to_owned())) {
-        println!("skipped: io_uring's writes without SIGPIPE need Linux 6.18");
+        eprintln!("skipped: io_uring's writes without SIGPIPE need Linux 6.18");
         return;
     }
     let gone = l.errno(WriteAt::new(socket, 0, "x"));

@@ -55,10 +55,7 @@ fn registering_is_all_or_nothing() {
     assert!(backend.register(core, &[], 4).is_ok());
     assert!(backend.register(core, &fds[..1], u32::MAX).is_err());
     assert_eq!(backend.table.files.held(), 2);
-    assert_eq!(
-        backend.unregister(core, 0).unwrap_err().raw_os_error(),
-        Some(libc::EBADF)
-    );
+    assert!(backend.unregister(core, 0).is_ok(), "it was empty");
     assert_eq!(
         backend.unregister(core, 4).unwrap_err().kind(),
         io::ErrorKind::InvalidInput
