@@ -136,7 +136,10 @@ impl SetupError {
     pub fn is_restricted(&self) -> bool {
         matches!(
             self,
-            Self::KernelTooOld(_) | Self::DisabledBySysctl(_) | Self::DeniedBySeccomp(_)
+            Self::KernelTooOld(_)
+                | Self::DisabledBySysctl(_)
+                | Self::DeniedBySeccomp(_)
+                | Self::LockedMemory(_)
         )
     }
 }
@@ -188,8 +191,8 @@ impl fmt::Display for SetupError {
             ),
             Self::LockedMemory(e) => write!(
                 f,
-                "the rings need more locked memory than allowed ({e}): raise `ulimit -l`, or ask \
-                 for fewer entries"
+                "the rings need more locked memory than allowed ({e}): raise `ulimit -l`, ask for \
+                 fewer entries, or use the readiness backend"
             ),
             Self::OpenFiles(e) => {
                 write!(

@@ -227,8 +227,11 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
         Call::Connect { addr, addr_len, .. } => match pending_error(fd) {
             // Asked again, so that the socket itself learns that it is connected: otherwise the
             // next connect on it, which is to fail, would (`a_connect_is_settled`).
-            // SAFETY: (D1) the kernel reads an address that was lent.
-            0 => match unsafe { connect(fd, addr, addr_len) } {
+            0 => match uninterrupted(|| {
+                // SAFETY: (D1) the kernel reads an address that was lent.
+                let returned = unsafe { libc::connect(fd, addr.cast(), addr_len) };
+                returned as isize
+            }) {
                 // Woken for something else, an ICMP report in the error queue for instance.
                 error if error == -libc::EALREADY || error == -libc::EINPROGRESS => WouldBlock,
                 // Some protocols know already, and say so; Bluetooth in its own words.
