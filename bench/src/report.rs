@@ -1,0 +1,283 @@
+//! Tables for people, and JSON for programs.
+
+use crate::callgrind::Count;
+use crate::echo::REQUEST_BYTES;
+use crate::measure::{AGAIN, Run, Series, Spread};
+use std::fs;
+use std::io;
+
+/// The series of one size of a workload; the reference is the first.
+pub(crate) struct Group {
+    pub(crate) size: u64,
+    pub(crate) series: Vec<Series>,
+}
+
+/// Everything that was measured.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// JSON objects.
+    objects: Vec<String>,
+}
+
+impl Report {
+    /// Prints a workload's times.
+    pub(crate) fn times(
+        &mut self,
+        workload: &str,
+        size: &'static str,
+        groups: &[Group],
+        not_shown: &str,
+    ) {
+        let echo = workload == "echo";
+        let mut table = Table::new(&[size, "peer", "CPU ns per op", "ops/s", "× raw", ""]);
+        if echo {
+            table.head.insert(5, "enters per op");
+            table.head.insert(6, "busy");
+        }
+        for group in groups {
+            let again = group.series.get(1).map(|again| again.ratios.clone());
+            let noise = again.and_then(Spread::trimmed);
+            let reference = group.series[0].runs.clone();
+            for series in &group.series {
+                table.push(time_row(group.size, series, noise, echo));
+                self.time_objects(
+                    workload,
+                    &params(workload, size, group.size),
+                    series,
+                    &reference,
+                );
+            }
+        }
+        println!("\n{workload}: CPU time of the measured thread, median [min–max].");
+        println!(
+            "× raw: by the raw loop's runs just before and just after. A tie: the median lies in"
+        );
+        println!(
+            "the noise (raw against itself), or the range includes 1; from five rounds on, both"
+        );
+        println!("ranges without their extremes.\n");
+        table.print();
+        println!("\n{not_shown}\n");
+    }
+
+    /// Prints a workload's instructions.
+    pub(crate) fn counts(
+        &mut self,
+        workload: &str,
+        size: &'static str,
+        counts: &[(u64, &'static str, Result<Count, String>)],
+    ) {
+        let mut table = Table::new(&[
+            size,
+            "peer",
+            "instructions per op",
+            "× raw",
+            "ops per enter",
+        ]);
+        let mut raw = None;
+        for (size_value, peer, count) in counts {
+            let mut row = vec![size_value.to_string(), (*peer).to_owned()];
+            match count {
+                Ok(Count {
+                    instructions,
+                    ops_per_enter,
+                }) => {
+                    if *peer == "raw" {
+                        raw = Some(instructions.median);
+                    }
+                    let ratio = raw.map(|raw| instructions.median / raw);
+                    row.push(spread(instructions, 1));
+                    row.push(ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")));
+                    let per_enter = ops_per_enter.unwrap_or(*size_value as f64);
+                    row.push(format!("{per_enter:.1}"));
+                    self.object(
+                        workload,
+                        &params(workload, size, *size_value),
+                        peer,
+                        ("user_instructions_per_op", "instructions"),
+                        instructions,
+                        ratio,
+                        1,
+                    );
+                }
+                Err(reason) => row.push(format!("skipped: {reason}")),
+            }
+            table.push(row);
+        }
+        println!("\n{workload}: instructions in user space, by callgrind\n");
+        table.print();
+        println!(
+            "\nIt does not show time: the kernel's share, cache misses and the price of a system \
+             call are no instructions of ours.\n"
+        );
+    }
+
+    fn time_objects(&mut self, workload: &str, params: &str, series: &Series, raw: &[Run]) {
+        type Metric = (&'static str, &'static str, fn(&Run) -> Option<f64>);
+        const METRICS: [Metric; 4] = [
+            ("cpu_ns_per_op", "ns", |run| Some(run.cpu_ns_per_op())),
+            ("ops_per_s", "1/s", |run| Some(run.ops_per_s())),
+            ("busy", "1", |run| Some(run.busy())),
+            ("enters_per_op", "1", |run| run.enters_per_op),
+        ];
+        for (metric, unit, of) in METRICS {
+            let Some(numbers) = Spread::of(series.runs.iter().filter_map(of)) else {
+                continue;
+            };
+            let ratio = match metric {
+                "cpu_ns_per_op" if !series.ratios.is_empty() => {
+                    Spread::of(series.ratios.clone()).map(|ratios| ratios.median)
+                }
+                _ => Spread::of(raw.iter().filter_map(of)).map(|raw| numbers.median / raw.median),
+            };
+            let name = (metric, unit);
+            self.object(
+                workload,
+                params,
+                series.peer,
+                name,
+                &numbers,
+                ratio,
+                series.runs.len(),
+            );
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an object's fields")]
+    fn object(
+        &mut self,
+        workload: &str,
+        params: &str,
+        peer: &str,
+        (metric, unit): (&str, &str),
+        numbers: &Spread,
+        ratio: Option<f64>,
+        runs: usize,
+    ) {
+        let Spread { median, min, max } = numbers;
+        let ratio = ratio.map_or("null".to_owned(), |ratio| format!("{ratio:.4}"));
+        // No name here needs escaping.
+        self.objects.push(format!(
+            "{{\"workload\": \"{workload}\", \"params\": {params}, \"peer\": \"{peer}\", \
+             \"metric\": \"{metric}\", \"unit\": \"{unit}\", \"median\": {median:.4}, \
+             \"min\": {min:.4}, \"max\": {max:.4}, \"ratio_to_raw\": {ratio}, \"runs\": {runs}}}"
+        ));
+    }
+
+    pub(crate) fn write_json(&self, file: &str) -> io::Result<()> {
+        fs::write(file, format!("[\n{}\n]\n", self.objects.join(",\n")))
+    }
+}
+
+fn params(workload: &str, size: &str, value: u64) -> String {
+    match workload {
+        "echo" => format!("{{\"{size}\": {value}, \"bytes\": {REQUEST_BYTES}}}"),
+        _ => format!("{{\"{size}\": {value}}}"),
+    }
+}
+
+fn time_row(size: u64, series: &Series, noise: Option<Spread>, echo: bool) -> Vec<String> {
+    let mut row = vec![size.to_string(), series.peer.to_owned()];
+    let cpu = Spread::of(series.runs.iter().map(Run::cpu_ns_per_op));
+    let ops = Spread::of(series.runs.iter().map(Run::ops_per_s));
+    let (Some(cpu), Some(ops)) = (cpu, ops) else {
+        row.push(format!(
+            "skipped: {}",
+            series.skipped.as_deref().unwrap_or("no runs")
+        ));
+        return row;
+    };
+    row.push(spread(&cpu, if echo { 0 } else { 1 }));
+    row.push(format!("{:.0} k", ops.median / 1e3));
+    let ratio = Spread::of(series.ratios.clone());
+    row.push(ratio.map_or("1".to_owned(), |ratio| spread(&ratio, 2)));
+    if echo {
+        let enters = Spread::of(series.runs.iter().filter_map(|run| run.enters_per_op));
+        row.push(enters.map_or(String::new(), |enters| format!("{:.3}", enters.median)));
+        let busy = Spread::of(series.runs.iter().map(Run::busy));
+        row.push(busy.map_or(String::new(), |busy| {
+            format!("{:.0} %", busy.median * 100.0)
+        }));
+    }
+    row.push(match (Spread::trimmed(series.ratios.clone()), noise) {
+        (_, Some(noise)) if series.peer == AGAIN => {
+            format!("noise {:.2}–{:.2}", noise.min, noise.max)
+        }
+        (Some(ratio), Some(noise)) => verdict(ratio, noise),
+        _ => String::new(),
+    });
+    row
+}
+
+/// The peer's ratio, and that of the reference against itself.
+fn verdict(ratio: Spread, noise: Spread) -> String {
+    let percent = (ratio.median - 1.0) * 100.0;
+    if noise.contains(ratio.median) || ratio.contains(1.0) {
+        "a tie".to_owned()
+    } else if percent > 0.0 {
+        format!("costs {percent:.0} % more")
+    } else {
+        format!("costs {:.0} % less", -percent)
+    }
+}
+
+/// "12.3 [12.0–13.1]", or one number when there is only one.
+fn spread(numbers: &Spread, digits: usize) -> String {
+    let Spread { median, min, max } = numbers;
+    if min == max {
+        format!("{median:.digits$}")
+    } else {
+        format!("{median:.digits$} [{min:.digits$}–{max:.digits$}]")
+    }
+}
+
+/// A table of Markdown, its columns aligned.
+struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(head: &[&'static str]) -> Self {
+        Self {
+            head: head.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    fn print(&self) {
+        let mut rows: Vec<Vec<&str>> = vec![self.head.clone()];
+        rows.extend(
+            self.rows
+                .iter()
+                .map(|row| row.iter().map(String::as_str).collect()),
+        );
+        let columns = self.head.len();
+        let width = |i: usize| {
+            // A reason for skipping is longer than any column, and the last of its row.
+            let cells = rows.iter().filter_map(|row| row.get(i));
+            cells
+                .filter(|c| !c.starts_with("skipped"))
+                .map(|c| c.chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..columns).map(|i| width(i).unwrap_or(0)).collect();
+        for (i, row) in rows.iter().enumerate() {
+            let cells = widths.iter().enumerate().map(|(column, width)| {
+                let cell = row.get(column).copied().unwrap_or("");
+                format!(" {cell:width$} |")
+            });
+            println!("|{}", cells.collect::<String>());
+            if i == 0 {
+                let rules = widths
+                    .iter()
+                    .map(|width| format!("{:-<1$}|", "", width + 2));
+                println!("|{}", rules.collect::<String>());
+            }
+        }
+    }
+}
