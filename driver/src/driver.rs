@@ -487,27 +487,21 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if self.is_full() {
-            return Err(Full::new(op));
+        let this = NonNull::from(&mut *op);
+        if self.backend.try_push(&mut self.core, this, user_data) {
+            Ok(())
+        } else {
+            Err(Full::new(op))
         }
-        if self.core.admits(user_data) {
-            self.backend
-                .push_typed(&mut self.core, NonNull::from(op), user_data);
-        }
-        self.core.accepted();
-        Ok(())
     }
 
     #[inline]
     fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>> {
-        if self.is_full() {
-            return Err(Full::new(op));
+        if self.backend.try_push_dyn(&mut self.core, &op) {
+            Ok(())
+        } else {
+            Err(Full::new(op))
         }
-        if self.core.admits(op.user_data()) {
-            self.backend.push(&mut self.core, &op);
-        }
-        self.core.accepted();
-        Ok(())
     }
 
     #[inline]
@@ -611,11 +605,6 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
 }
 
 impl Driver<'_> {
-    #[inline]
-    fn is_full(&self) -> bool {
-        self.backend.capacity_left() == 0 || self.core.credits() == 0
-    }
-
     /// Whether nothing can end a wait: nothing is in flight, nobody can ring, no time is set.
     fn would_wait_for_ever(&self, wait: Wait) -> bool {
         let endless = wait.min > 0 && wait.deadline.is_none();

@@ -193,9 +193,39 @@ impl Backend {
         each!(self, b => b.capacity_left())
     }
 
+    /// Pushes an operation of a known type; `false` when there is no place for it.
     #[inline]
-    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
-        each!(self, b => b.push(core, op));
+    pub(crate) fn try_push<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        user_data: usize,
+    ) -> bool {
+        each!(self, b => {
+            if b.capacity_left() == 0 || core.credits() == 0 {
+                return false;
+            }
+            if core.admits(user_data) {
+                b.push_typed(core, op, user_data);
+            }
+        });
+        core.accepted();
+        true
+    }
+
+    /// The same for one whose type was lost.
+    #[inline]
+    pub(crate) fn try_push_dyn(&mut self, core: &mut Core, op: &OpObject<'_>) -> bool {
+        each!(self, b => {
+            if b.capacity_left() == 0 || core.credits() == 0 {
+                return false;
+            }
+            if core.admits(op.user_data()) {
+                b.push(core, op);
+            }
+        });
+        core.accepted();
+        true
     }
 
     /// Pushes the first `n` of `queue`, which fit. An operation leaves the queue when it is
@@ -220,16 +250,6 @@ impl Backend {
                 batch.pushed += 1;
             }
         });
-    }
-
-    #[inline]
-    pub(crate) fn push_typed<O: OpCode>(
-        &mut self,
-        core: &mut Core,
-        op: NonNull<O>,
-        user_data: usize,
-    ) {
-        each!(self, b => b.push_typed(core, op, user_data));
     }
 
     pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
