@@ -141,8 +141,16 @@ pub struct Builder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) entries: u32,
+    #[cfg_attr(
+        not(io_uring),
+        expect(dead_code, reason = "a limit of the io_uring backend")
+    )]
     pub(crate) completion_entries: u32,
     pub(crate) in_flight: u32,
+    #[cfg_attr(
+        not(io_uring),
+        expect(dead_code, reason = "a limit of the io_uring backend")
+    )]
     pub(crate) cancels: u32,
     pub(crate) file_slots: u32,
     #[cfg_attr(

@@ -42,7 +42,6 @@ pub struct Entry {
 const BUFFER: u32 = 1;
 const MORE: u32 = 1 << 1;
 const IS_FD: u32 = 1 << 2;
-const BUFFER_SHIFT: u32 = 16;
 
 impl Entry {
     /// The last entry of an operation.
@@ -70,7 +69,7 @@ impl Entry {
             entry.flags |= MORE;
         }
         if let Some(id) = buffer {
-            entry.flags |= BUFFER | u32::from(id) << BUFFER_SHIFT;
+            entry.flags |= BUFFER | u32::from(id) << 16;
         }
         entry
     }
