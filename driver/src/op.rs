@@ -115,7 +115,10 @@ pub(crate) struct OpTable {
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
     encode: unsafe fn(NonNull<OpHead>, *mut Sqe, usize, &mut bool) -> Result<(), Refusal>,
-    #[cfg(readiness)]
+    #[cfg_attr(
+        not(readiness),
+        expect(dead_code, reason = "io_uring encodes it in its keys")
+    )]
     makes_fd: bool,
 }
 
@@ -126,7 +129,6 @@ impl OpTable {
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
-            #[cfg(readiness)]
             makes_fd: O::MAKES_FD,
         }
     }

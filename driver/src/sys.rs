@@ -363,12 +363,12 @@ pub(crate) fn open_files_max() -> usize {
 /// Whether the process has more rights than who started it (set-uid): it then trusts no
 /// environment.
 pub(crate) fn is_privileged() -> bool {
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // SAFETY: (K1) reads the auxiliary vector.
         unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
         // SAFETY: (K1) reads a flag of the process.
         unsafe { libc::issetugid() != 0 }
