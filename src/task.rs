@@ -8,7 +8,7 @@
     reason = "submits operations that it owns: see `Turn` and `Pending`"
 )]
 
-use crate::driver::{CompleteIo, Driver, Entry};
+use crate::driver::{CompleteIo, Driver, Entry, Wait};
 use crate::op::{Op, OpObject};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -69,8 +69,8 @@ pub(crate) async fn submit<O: Op + 'static>(op: O) -> (io::Result<O::Output>, O)
 
 /// A driver, the operations that it has, and who waits for them.
 struct Runtime {
-    // Dropped first: returns when nobody can touch an operation's memory any more.
-    driver: RefCell<Driver<'static>>,
+    /// Dropped before the operations in the slots: see `drop`.
+    driver: ManuallyDrop<RefCell<Driver<'static>>>,
     /// What did not fit into the driver's queue yet, in order.
     overflow: RefCell<VecDeque<OpObject<'static>>>,
     slots: RefCell<Vec<Slot>>,
@@ -96,8 +96,9 @@ enum Slot {
     },
 }
 
-/// A boxed operation that may be in flight: moving this touches nothing but a pointer, as moving a
-/// `Box` would.
+/// A boxed operation that may be in flight: moving this touches nothing but a pointer, where moving
+/// a `Box` would claim the operation. It is freed by `into_box` alone: one that is lost on the way,
+/// by a panic, leaks, for the kernel may still have it.
 struct Lent<O: ?Sized>(NonNull<O>);
 
 impl<O> Lent<O> {
@@ -125,15 +126,6 @@ impl<O: ?Sized> Lent<O> {
     }
 }
 
-impl<O: ?Sized> Drop for Lent<O> {
-    /// Frees the operation: it never was in flight, or the driver is gone.
-    fn drop(&mut self) {
-        // SAFETY: (D1) made by `new` from a box. A `Waiting` future hands it to its slot instead of
-        // dropping it, and slots are dropped after the driver.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-    }
-}
-
 /// An operation whose future is gone.
 trait Orphaned {
     /// Gives up what the operation's last entry names.
@@ -150,7 +142,7 @@ impl<O: Op + 'static> Orphaned for O {
 impl Runtime {
     fn new(driver: Driver<'static>) -> Self {
         Self {
-            driver: RefCell::new(driver),
+            driver: ManuallyDrop::new(RefCell::new(driver)),
             overflow: RefCell::default(),
             slots: RefCell::default(),
             free: RefCell::default(),
@@ -169,11 +161,13 @@ impl Runtime {
         let mut entries = Vec::with_capacity(ENTRIES_PER_TURN);
         {
             let mut driver = self.driver.borrow_mut();
-            self.cancel_orphans(&mut driver);
-            driver.push_queue(&mut self.overflow.borrow_mut());
-            // SAFETY: (D1) every operation in the driver is boxed: by its future, which leaves it
-            // alone until the entry came, or by its slot. The driver is dropped before the slots.
-            unsafe { driver.submit(None, &mut entries) }?;
+            let mut overflow = self.overflow.borrow_mut();
+            driver.push_queue(&mut overflow);
+            self.cancel_orphans(&mut driver, &overflow);
+            // SAFETY: (D1) every operation in the driver is boxed, and left alone until its last
+            // entry came: by its future, or by its slot, which frees nothing before. The driver is
+            // dropped before the slots.
+            unsafe { driver.submit_queue(&mut overflow, Wait::new(), &mut entries) }?;
         }
         for entry in entries {
             self.complete(entry);
@@ -181,8 +175,9 @@ impl Runtime {
         Ok(())
     }
 
-    /// Asks for the cancellation of orphans, as far as there are places.
-    fn cancel_orphans(&self, driver: &mut Driver<'static>) {
+    /// Asks for the cancellation of orphans, of those that the driver has, as far as there are
+    /// places.
+    fn cancel_orphans(&self, driver: &mut Driver<'static>, overflow: &VecDeque<OpObject<'static>>) {
         if !self.cancels.take() {
             return;
         }
@@ -194,9 +189,10 @@ impl Runtime {
             else {
                 continue;
             };
-            if driver.try_cancel(key).is_err() {
+            let waits = overflow.iter().any(|op| op.user_data() == key);
+            if waits || driver.try_cancel(key).is_err() {
                 self.cancels.set(true);
-                return;
+                continue;
             }
             *cancelled = true;
         }
@@ -234,10 +230,12 @@ impl Runtime {
 
     /// The last entry of `key`, if it came; else remembers whom to wake.
     fn poll(&self, key: usize, waker: &Waker) -> Option<Entry> {
+        // A waker's clone and drop are the user's code: no borrow is held there.
+        let mut replaced = Slot::Waiting(waker.clone());
         let slot = &mut self.slots.borrow_mut()[key];
         match slot {
-            Slot::Waiting(old) => {
-                old.clone_from(waker);
+            Slot::Waiting(_) => {
+                mem::swap(slot, &mut replaced);
                 None
             }
             Slot::Done(_) => {
@@ -253,22 +251,48 @@ impl Runtime {
 
     /// Takes over the operation of a future that is dropped.
     fn orphan(&self, key: usize, op: Lent<dyn Orphaned>) {
-        let mut slots = self.slots.borrow_mut();
-        match mem::replace(&mut slots[key], Slot::Free) {
-            Slot::Waiting(_) => {
-                slots[key] = Slot::Orphan {
-                    op,
+        let mut op = Some(op);
+        let old = {
+            let slot = &mut self.slots.borrow_mut()[key];
+            let next = match slot {
+                Slot::Waiting(_) => Slot::Orphan {
+                    op: op.take().expect("taken once"),
                     cancelled: false,
-                };
+                },
+                Slot::Done(_) => Slot::Free,
+                Slot::Free | Slot::Orphan { .. } => unreachable!("a future drops its own slot"),
+            };
+            mem::replace(slot, next)
+        };
+        // The waker's drop and `dispose` are the user's code: no borrow is held here.
+        match old {
+            Slot::Waiting(waker) => {
                 self.cancels.set(true);
+                drop(waker);
             }
             Slot::Done(entry) => {
                 self.free.borrow_mut().push(key);
-                drop(slots);
+                let op = op.take().expect("not taken yet");
                 // SAFETY: (D1) its last entry came.
                 unsafe { op.into_box() }.dispose(entry);
             }
-            Slot::Free | Slot::Orphan { .. } => unreachable!("a future drops its own slot"),
+            Slot::Free | Slot::Orphan { .. } => unreachable!("matched above"),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    /// What is still in the slots is freed when nobody has it any more.
+    fn drop(&mut self) {
+        let slots = mem::take(self.slots.get_mut());
+        // SAFETY: (D1) taken once, in the destructor. Its drop returns when nobody can touch an
+        // operation's memory any more.
+        unsafe { ManuallyDrop::drop(&mut self.driver) };
+        for slot in slots {
+            if let Slot::Orphan { op, .. } = slot {
+                // SAFETY: (D1) the driver is gone.
+                drop(unsafe { op.into_box() });
+            }
         }
     }
 }
@@ -310,6 +334,10 @@ impl<O: Op + 'static> Future for Pending<O> {
     type Output = (io::Result<O::Output>, O);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(
+            Rc::ptr_eq(&self.runtime, &Runtime::current()),
+            "a future is awaited in the `block_on` in which it began"
+        );
         let Some(key) = self.key else {
             let op = self
                 .op
@@ -337,8 +365,11 @@ impl<O: Op + 'static> Future for Pending<O> {
 
 impl<O: Op + 'static> Drop for Pending<O> {
     fn drop(&mut self) {
-        if let (Some(key), Some(op)) = (self.key.take(), self.op.take()) {
-            self.runtime.orphan(key, op.erase());
+        match (self.key.take(), self.op.take()) {
+            (Some(key), Some(op)) => self.runtime.orphan(key, op.erase()),
+            // SAFETY: (D1) never pushed.
+            (None, Some(op)) => drop(unsafe { op.into_box() }),
+            (_, None) => {}
         }
     }
 }
