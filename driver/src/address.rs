@@ -93,11 +93,11 @@ impl From<SocketAddr> for Address {
 
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
-        self.family() == other.family()
-            && self.as_socket_addr() == other.as_socket_addr()
-            && self.as_pathname() == other.as_pathname()
+        sys::bytes(&self.raw, self.len) == sys::bytes(&other.raw, other.len)
     }
 }
+
+impl Eq for Address {}
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,6 +133,14 @@ mod tests {
         assert!(Address::unix("x".repeat(107)).is_ok());
         assert!(Address::unix("x".repeat(108)).is_err());
         assert!(Address::unix("a\0b").is_err());
+    }
+
+    #[test]
+    fn addresses_are_equal_by_their_bytes() {
+        let [a, b] = ["/a", "/b"].map(|path| Address::unix(path).unwrap());
+        assert!(a == a && a != b && a != Address::unspecified());
+        let internet = Address::from(SocketAddr::from(([127, 0, 0, 1], 80)));
+        assert!(internet == internet && internet != a);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl fmt::Display for Capabilities {
 /// assert_eq!(driver.in_flight(), 0);
 ///
 /// let error = Driver::builder().entries(0).build().unwrap_err();
-/// assert_eq!(error.to_string(), "`entries` is 0; it must lie between 1 and 32768");
+/// assert_eq!(error.to_string(), "`entries` is 0; it must lie between 1 and 16384");
 /// # Ok::<(), completeio_driver::driver::SetupError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ pub(crate) struct Limits {
     pub(crate) workers: usize,
 }
 
-const ENTRIES_MAX: usize = 1 << 15;
+const ENTRIES_MAX: usize = 1 << 14;
 const COMPLETION_ENTRIES_MAX: usize = 1 << 16;
 const IN_FLIGHT_MAX: usize = 1 << 20;
 
@@ -183,7 +183,7 @@ impl Builder {
         }
     }
 
-    /// Operations that may be pushed before a submit: 1 to 32,768; 1,024 unless said otherwise.
+    /// Operations that may be pushed before a submit: 1 to 16,384; 1,024 unless said otherwise.
     pub fn entries(mut self, entries: usize) -> Self {
         self.entries = entries;
         self

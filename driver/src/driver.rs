@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -188,8 +189,9 @@ impl<'arena> Driver<'arena> {
         self.check_process()?;
         // SAFETY: (D1) the caller's contract.
         let deadline = unsafe { self.backend.prepare_wait(&mut self.core) }?;
-        let woken = self.core.notified && !self.core.shared.flag().prepare_sleep();
-        if woken || self.backend.available(&self.core) > 0 {
+        // Also before the first notifier is made: it may be made before the sleep.
+        let rung = !self.core.shared.flag().prepare_sleep();
+        if rung || self.core.woken || self.backend.available(&self.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
         Ok(PreparedWait::Until(deadline))
@@ -229,13 +231,14 @@ impl<'arena> Driver<'arena> {
     ) -> io::Result<usize> {
         self.core.close();
         self.check_process()?;
-        if self.backend.cancel(&mut self.core, Which::All).is_err() {
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
-            let again = self.backend.cancel(&mut self.core, Which::All);
-            debug_assert!(again.is_ok(), "a turn frees every reserved place");
-        }
+        let mut cancelled = self.backend.cancel(&mut self.core, Which::All).is_ok();
+        let wake_ups = self.core.stats.wake_ups;
         while self.core.in_flight() > 0 && sink.room() > 0 {
+            if !cancelled {
+                // SAFETY: (D1) the caller's contract. A turn frees the reserved places.
+                unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
+                cancelled = self.backend.cancel(&mut self.core, Which::All).is_ok();
+            }
             let wait = Wait::new().at_least(self.in_flight()).until(deadline);
             // SAFETY: (D1) the caller's contract.
             unsafe { self.submit_until(wait, sink) }?;
@@ -243,6 +246,9 @@ impl<'arena> Driver<'arena> {
                 break;
             }
         }
+        // A wake-up is for the next `submit`.
+        self.core.woken |= self.core.stats.wake_ups != wake_ups;
+        self.core.stats.wake_ups = wake_ups;
         Ok(self.in_flight())
     }
 
@@ -304,9 +310,9 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// Owned and borrowed descriptors need not be attached: operations take them as they are.
     /// readiness then registers a socket for each wait, instead of once.
     ///
-    /// A number that was attached before means a new file: what still waits on the old one
+    /// A number that the driver knows means a new file: what still waits on the old one
     /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
-    /// non-blocking, and keeps a duplicate of regular files until they are detached, closed by
+    /// (those that are registered, too) non-blocking, and keeps a duplicate of regular files until they are detached, closed by
     /// [`Close`](crate::op::Close), attached anew, or the driver is dropped (closing it then drops
     /// the process's POSIX record locks on that file, as any close does).
     ///
@@ -377,7 +383,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// [`Full`] when the reserved places ([`cancels`](Builder::cancels)) are used up: submit first.
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>>;
 
-    /// Asks for the cancellation of all operations on a descriptor.
+    /// Asks for the cancellation of all operations on a descriptor: io_uring goes by the file, so
+    /// that duplicates of the descriptor count, readiness by the number.
     ///
     /// # Errors
     /// As [`try_cancel`](Self::try_cancel).
@@ -396,7 +403,7 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     ///
     /// # Errors
     /// `InvalidInput` for a sink without room; `Deadlock` for a wait without end when nothing is in
-    /// flight and there is no [`notifier`](Driver::notifier); `Unsupported` in a forked child; else
+    /// flight and no [`notifier`](Driver::notifier) was ever made; `Unsupported` in a forked child; else
     /// the ring or the selector is broken. An operation's own error is in its entry.
     ///
     /// # Safety
@@ -560,15 +567,15 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         let mut put = 0;
         loop {
             let want = min - put;
-            let (block, mut woken) = self.block(want, wait.deadline);
+            let block = self.block(want, wait.deadline);
             // SAFETY: (D1) the caller's contract.
             let turned = unsafe { self.backend.turn(&mut self.core, block) };
             if self.core.notified && self.core.shared.flag().awake() {
-                woken = true;
+                self.core.woken = true;
             }
             turned?;
             put += self.backend.drain(&mut self.core, room - put, sink);
-            if woken {
+            if mem::take(&mut self.core.woken) {
                 self.core.stats.wake_ups += 1;
                 return Ok(());
             }
@@ -611,18 +618,19 @@ impl Driver<'_> {
         endless && self.core.in_flight() == 0 && !self.core.notified
     }
 
-    /// How a turn waits for `want` entries, and whether a wake-up is already there instead.
+    /// How a turn waits for `want` entries; not at all when a wake-up is there instead.
     #[inline]
-    fn block(&mut self, want: usize, deadline: Option<Instant>) -> (Block, bool) {
-        if want == 0 || self.backend.available(&self.core) >= want {
-            return (Block::Never, false);
+    fn block(&mut self, want: usize, deadline: Option<Instant>) -> Block {
+        if want == 0 || self.core.woken || self.backend.available(&self.core) >= want {
+            return Block::Never;
         }
         if self.core.notified && !self.core.shared.flag().prepare_sleep() {
-            return (Block::Never, true);
+            self.core.woken = true;
+            return Block::Never;
         }
         match deadline {
-            Some(deadline) => (Block::Until(want, deadline), false),
-            None => (Block::Forever(want), false),
+            Some(deadline) => Block::Until(want, deadline),
+            None => Block::Forever(want),
         }
     }
 }

@@ -44,14 +44,20 @@ pub enum Refusal {
     FixedDescriptor,
     /// The kernel, or this backend, has no such operation.
     Unsupported,
+    /// A flag that would make the result claim more bytes than were written.
+    Flags,
+    /// A `Close` that was pushed before: its descriptor is gone.
+    Closed,
 }
 
 impl Refusal {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Offset,
         Self::UserData,
         Self::FixedDescriptor,
         Self::Unsupported,
+        Self::Flags,
+        Self::Closed,
     ];
 
     pub(crate) const fn code(self) -> i32 {
@@ -67,7 +73,9 @@ impl Refusal {
     pub fn kind(self) -> io::ErrorKind {
         match self {
             Self::Unsupported => io::ErrorKind::Unsupported,
-            Self::Offset | Self::UserData | Self::FixedDescriptor => io::ErrorKind::InvalidInput,
+            Self::Offset | Self::UserData | Self::FixedDescriptor | Self::Flags | Self::Closed => {
+                io::ErrorKind::InvalidInput
+            }
         }
     }
 }
@@ -79,6 +87,8 @@ impl fmt::Display for Refusal {
             Self::UserData => "user data has 61 bits",
             Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
             Self::Unsupported => "the kernel or this backend has no such operation",
+            Self::Flags => "a receive into a buffer takes no MSG_TRUNC",
+            Self::Closed => "this close was pushed before: its descriptor is gone",
         })
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     /// Whether a notifier was ever handed out.
     pub(crate) notified: bool,
+    /// Whether a wake-up was taken out of the flag and no `submit` has returned for it yet.
+    pub(crate) woken: bool,
     /// How many operations may be in flight now: none while the driver winds down.
     limit: u64,
     /// Whether the kernel's entries are next, where both have some.
@@ -36,6 +38,7 @@ impl Core {
             stats: Stats::default(),
             shared: Shared::new()?,
             notified: false,
+            woken: false,
             limit: u64::from(in_flight_max),
             kernel_next: false,
         })

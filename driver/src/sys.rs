@@ -91,7 +91,9 @@ pub(crate) mod open_flags {
 pub(crate) mod msg_flags {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
-    pub(crate) use libc::{MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_WAITALL as WAITALL};
+    pub(crate) use libc::{
+        MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC, MSG_WAITALL as WAITALL,
+    };
     /// `SO_NOSIGPIPE` stands in for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     pub(crate) const NOSIGNAL: i32 = 0;

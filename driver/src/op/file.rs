@@ -415,8 +415,8 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
 /// Closes a descriptor: a plain one, or a place in the driver's table.
 ///
 /// Completes when the kernel has closed it. The descriptor is gone whatever the result is, so never
-/// close again after an error. Once pushed, the operation no longer closes what it holds when it is
-/// dropped. It cannot be cancelled after its submission. Operations still in flight on the same
+/// close again after an error; the operation itself is refused ([`Refusal::Closed`]) when it is
+/// pushed a second time. Once pushed, it no longer closes what it holds when it is dropped. It cannot be cancelled after its submission. Operations still in flight on the same
 /// file: io_uring lets them run to their end; readiness completes those that wait with `EBADF`.
 ///
 /// Errors: as [close(2)](https://man7.org/linux/man-pages/man2/close.2.html), unchanged.
@@ -445,8 +445,21 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
 pub struct Close<F: Owns> {
     head: OpHead,
     fd: ManuallyDrop<F>,
-    /// Whether `fd` is still ours to drop: not pushed yet.
-    ours: bool,
+    hold: Hold,
+}
+
+/// Who has the descriptor of a [`Close`].
+///
+/// | state | a drop of the operation | what comes next |
+/// |---|---|---|
+/// | `Ours` | closes it | `Pushed` |
+/// | `Pushed` | leaves it: the driver has it, or will never have it | `GivenUp` |
+/// | `GivenUp` | nothing: it is closed, and its owner was told | |
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Ours,
+    Pushed,
+    GivenUp,
 }
 
 impl<F: Owns> Close<F> {
@@ -455,25 +468,23 @@ impl<F: Owns> Close<F> {
         Self {
             head: OpHead::new::<Self>(),
             fd: ManuallyDrop::new(fd),
-            ours: true,
+            hold: Hold::Ours,
         }
     }
 }
 
 impl<F: Owns> Drop for Close<F> {
     fn drop(&mut self) {
-        if self.ours {
+        if self.hold == Hold::Ours {
             // SAFETY: (I16) never pushed: the value is there, and is dropped once.
             unsafe { ManuallyDrop::drop(&mut self.fd) };
         }
     }
 }
 
-impl<F: Owns + fmt::Debug> fmt::Debug for Close<F> {
+impl<F: Owns> fmt::Debug for Close<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Close")
-            .field("fd", &self.fd)
-            .finish_non_exhaustive()
+        f.debug_struct("Close").finish_non_exhaustive()
     }
 }
 
@@ -485,10 +496,23 @@ impl<F: Owns> Describe for Close<F> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        op.ours = false;
-        Ok(Call::Close {
-            target: op.fd.target(),
-        })
+        if op.hold != Hold::Ours {
+            return Err(Refusal::Closed);
+        }
+        let target = op.fd.target();
+        op.hold = Hold::Pushed;
+        Ok(Call::Close { target })
+    }
+}
+
+impl<F: Owns> Close<F> {
+    /// Tells the descriptor's owner that it is closed.
+    fn give_up(&mut self) {
+        if self.hold == Hold::Pushed {
+            self.hold = Hold::GivenUp;
+            // SAFETY: (I16) the value is there until now, and is taken once.
+            unsafe { ManuallyDrop::take(&mut self.fd) }.give_up();
+        }
     }
 }
 
@@ -497,6 +521,15 @@ impl<F: Owns> Op for Close<F> {
     type Output = ();
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
+        if entry.refusal().is_none() {
+            self.give_up();
+        }
         entry.into_result().map(drop)
+    }
+
+    unsafe fn dispose(&mut self, entry: Entry) {
+        if entry.refusal().is_none() {
+            self.give_up();
+        }
     }
 }

@@ -152,7 +152,8 @@ impl MsgFlags {
     /// Out-of-band data (`MSG_OOB`).
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
 
-    /// Any flags of the platform: `MSG_…`.
+    /// Any flags of the platform: `MSG_…`. A receive with `MSG_TRUNC` is refused
+    /// ([`Refusal::Flags`]): its result counts bytes that were not written.
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
@@ -187,6 +188,9 @@ impl<F: Descriptor, B: IoBufMut> Describe for Recv<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
+        if op.flags & sys::msg_flags::TRUNC != 0 {
+            return Err(Refusal::Flags);
+        }
         let (target, ptr, len) = op.transfer.room();
         Ok(Call::Recv {
             target,

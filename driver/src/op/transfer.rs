@@ -13,21 +13,31 @@ pub(crate) struct Transfer<F, B> {
     pub(crate) fd: F,
     pub(crate) buf: B,
     done: usize,
+    /// How many bytes the last flight was lent: it moved no more, and they are counted once.
+    lent: usize,
 }
 
 impl<F, B> Transfer<F, B> {
     pub(crate) fn new(fd: F, buf: B) -> Self {
-        Self { fd, buf, done: 0 }
+        Self {
+            fd,
+            buf,
+            done: 0,
+            lent: 0,
+        }
     }
 
-    /// Skips `n` more bytes of the buffer.
+    /// Skips `n` more bytes of the buffer, of those that the last flight was lent.
     pub(crate) fn advance(&mut self, n: usize) {
-        self.done = self.done.saturating_add(n);
+        let n = n.min(self.lent);
+        self.lent -= n;
+        self.done += n;
     }
 
-    /// Begins anew with the whole buffer.
+    /// Begins anew with the whole buffer. Nothing of an earlier flight counts for it.
     pub(crate) fn start_over(&mut self) {
         self.done = 0;
+        self.lent = 0;
     }
 
     /// The bytes moved by earlier flights.
@@ -38,7 +48,7 @@ impl<F, B> Transfer<F, B> {
 
     /// All bytes moved, this flight's included.
     fn total(&mut self, entry: Entry) -> io::Result<usize> {
-        let n = entry.into_result()?;
+        let n = entry.into_result()?.min(std::mem::take(&mut self.lent));
         Ok(std::mem::take(&mut self.done) + n)
     }
 }
@@ -49,19 +59,18 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
     pub(crate) fn room(&mut self) -> (Target, *mut u8, u32) {
         let (ptr, len) = self.buf.parts_mut();
         let done = self.done.min(len);
-        (
-            self.fd.target(),
-            ptr.wrapping_add(done),
-            clamp_len(len - done),
-        )
+        let len = clamp_len(len - done);
+        self.lent = len as usize;
+        (self.fd.target(), ptr.wrapping_add(done), len)
     }
 
     /// # Safety
     /// `entry` is the last entry of the flight that `room` was asked for.
     pub(crate) unsafe fn finish_read(&mut self, entry: Entry) -> io::Result<usize> {
         let total = self.total(entry)?;
-        // SAFETY: (B3) the kernel wrote that many bytes from the start of the room, in this flight
-        // and in those that were counted by `advance`.
+        // SAFETY: (B5) the kernel wrote that many bytes from the start of the room, in this flight
+        // and in those that were counted by `advance`: no more than it was lent, each once, and of
+        // this very buffer, since `start_over` forgets both.
         unsafe { self.buf.set_filled(total) };
         Ok(total)
     }
@@ -73,11 +82,9 @@ impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
     pub(crate) fn bytes(&mut self) -> (Target, *const u8, u32) {
         let (ptr, len) = self.buf.parts();
         let done = self.done.min(len);
-        (
-            self.fd.target(),
-            ptr.wrapping_add(done),
-            clamp_len(len - done),
-        )
+        let len = clamp_len(len - done);
+        self.lent = len as usize;
+        (self.fd.target(), ptr.wrapping_add(done), len)
     }
 
     pub(crate) fn finish_write(&mut self, entry: Entry) -> io::Result<usize> {

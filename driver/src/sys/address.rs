@@ -28,6 +28,13 @@ pub(crate) fn zeroed() -> RawAddress {
     unsafe { std::mem::zeroed() }
 }
 
+/// The bytes that the kernel goes by.
+pub(crate) fn bytes(raw: &RawAddress, len: RawAddressLen) -> &[u8] {
+    let len = usize::try_from(len).map_or(0, |len| len.min(size_of::<RawAddress>()));
+    // SAFETY: (A1) within the storage, whose bytes were all zeroed or written.
+    unsafe { std::slice::from_raw_parts((&raw const *raw).cast(), len) }
+}
+
 pub(crate) fn family(raw: &RawAddress) -> i32 {
     i32::from(raw.ss_family)
 }

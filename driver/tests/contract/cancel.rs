@@ -26,6 +26,7 @@ contract![
     connect_is_cancelled,
     cancels_are_counted_or_have_no_limit,
     cancels_beyond_one_turn,
+    user_data_that_nobody_can_have_takes_no_place,
 ];
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -285,4 +286,16 @@ fn cancels_beyond_one_turn(cx: &mut Cx) {
         assert_eq!(kit::names(&entries), [n, 1000]);
         assert_eq!(kit::errnos(&entries), [libc::ECANCELED, 0]);
     }
+}
+
+fn user_data_that_nobody_can_have_takes_no_place(cx: &mut Cx) {
+    let (ours, _theirs) = kit::pair();
+    let mut l = cx.with(|limits| limits.cancels(1));
+    for _ in 0..3 {
+        l.try_cancel(usize::MAX).unwrap();
+    }
+    let fd = l.at(&ours);
+    l.start(Recv::new(fd, [0; 8]), 1);
+    l.try_cancel(1).unwrap();
+    assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
 }

@@ -5,11 +5,12 @@ use crate::ledger::Cx;
 use completeio_driver::address::Address;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Entry, IntoRawFd, Refusal};
 use completeio_driver::op::{
-    Accept, Close, Connect, Nop, OpenAt, OpenOptions, Raw, ReadAt, Recv, Send, WriteAt,
+    Accept, Close, Connect, MsgFlags, Nop, OpenAt, OpenOptions, Raw, ReadAt, Recv, Send, WriteAt,
 };
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 contract![
     opening,
@@ -23,6 +24,8 @@ contract![
     files_without_a_position,
     offsets_end_at_i64_max,
     user_data_has_61_bits,
+    a_truncating_receive_is_refused,
+    a_close_is_pushed_once,
     a_fixed_directory_is_refused,
     raw_entries,
     errors_are_entries_and_no_more,
@@ -236,10 +239,32 @@ fn offsets_end_at_i64_max(cx: &mut Cx) {
     );
     // What earlier flights moved counts.
     let op = l.lend(WriteAt::new(fd, i64::MAX as u64, "text"));
+    l.push(op, 1);
+    assert!(l.one().into_result().is_err());
     l.op(op).advance(1);
     l.push(op, 1);
     assert_refused(&l.one(), Refusal::Offset);
     assert_eq!(file.metadata().unwrap().len(), 4);
+}
+
+/// Its result would count bytes that nobody wrote.
+fn a_truncating_receive_is_refused(cx: &mut Cx) {
+    let (ours, mut theirs) = kit::pair();
+    theirs.write_all(b"hello").unwrap();
+    let mut l = cx.ledger();
+    let flags = MsgFlags::from_bits(libc::MSG_TRUNC) | MsgFlags::PEEK;
+    let op = Recv::new(l.at(&ours), Vec::with_capacity(2)).flags(flags);
+    let (_, entry) = l.entry_of(op);
+    assert_refused(&entry, Refusal::Flags);
+}
+
+/// The number may be somebody else's by the second time.
+fn a_close_is_pushed_once(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (op, entry) = l.entry_of(Close::new(OwnedFd::from(kit::file(b""))));
+    l.finish(op, entry).unwrap();
+    l.push(op, 2);
+    assert_refused(&l.one(), Refusal::Closed);
 }
 
 fn user_data_has_61_bits(cx: &mut Cx) {

@@ -2,7 +2,7 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use completeio_driver::driver::{CompleteIo, Entry, Wait};
+use completeio_driver::driver::{Builder, CompleteIo, Entry, Wait};
 use completeio_driver::op::{Nop, Op, OpObject, Recv, Send, Timeout};
 use completeio_driver::sink;
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ contract![
     a_long_queue_keeps_what_has_no_credit,
     unreaped_completions_are_kept,
     unreaped_timeouts_are_kept,
+    the_smallest_and_largest_limits,
 ];
 
 const SIZES: [usize; 5] = [1, 2, 3, 8, 4096];
@@ -202,4 +203,20 @@ fn unreaped_completions_are_kept(cx: &mut Cx) {
 
 fn unreaped_timeouts_are_kept(cx: &mut Cx) {
     flood(cx, 2048, || Timeout::after(Duration::from_micros(1)));
+}
+
+fn the_smallest_and_largest_limits(cx: &mut Cx) {
+    let smallest = |limits: Builder| {
+        let limits = limits.entries(1).completion_entries(1).in_flight(1);
+        limits.cancels(1).file_slots(0).workers(0).descriptors(1)
+    };
+    let largest = |limits: Builder| limits.entries(1 << 14).cancels(4096).workers(8);
+    for limits in [smallest as fn(Builder) -> Builder, largest] {
+        let mut l = cx.with(limits);
+        let n = l.capacity_left().min(3);
+        for i in 0..n {
+            l.start(Nop::new(), i);
+        }
+        assert_eq!(l.take(n).len(), n);
+    }
 }

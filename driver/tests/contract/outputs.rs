@@ -33,6 +33,7 @@ contract![
     a_receive_is_continued,
     a_send_is_continued,
     what_was_advanced_survives_an_error,
+    nothing_is_filled_that_was_not_lent,
     receives_on_one_socket_all_complete,
     flags_of_a_receive,
     both_directions_at_once,
@@ -327,6 +328,8 @@ fn what_was_advanced_survives_an_error(cx: &mut Cx) {
     let mut l = cx.ledger();
     let op = Send::new(l.at(&ours), "hello");
     let op = l.lend(op);
+    l.push(op, 1);
+    assert_eq!(l.one().into_result().unwrap(), 5);
     l.op(op).advance(2);
     drop(theirs);
     l.push(op, 1);
@@ -336,6 +339,30 @@ fn what_was_advanced_survives_an_error(cx: &mut Cx) {
     assert_eq!(l.op(op).advanced(), 2);
     *l.op(op).buf_mut() = "another";
     assert_eq!(l.op(op).advanced(), 0);
+}
+
+/// What is counted is what the last flight was lent, each byte once, and of its own buffer.
+fn nothing_is_filled_that_was_not_lent(cx: &mut Cx) {
+    let (ours, mut theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let fd = l.at(&ours);
+    theirs.write_all(b"hello").unwrap();
+    let op = l.lend(Recv::new(fd, Vec::with_capacity(8)));
+    l.push(op, 1);
+    let entry = l.one();
+    *l.op(op).buf_mut() = Vec::new();
+    assert_eq!(l.finish(op, entry).unwrap(), 0);
+    assert!(l.op(op).buf().is_empty());
+
+    theirs.write_all(b"hello").unwrap();
+    *l.op(op).buf_mut() = Vec::with_capacity(8);
+    l.push(op, 2);
+    assert_eq!(l.one().into_result().unwrap(), 5);
+    for _ in 0..3 {
+        // SAFETY: the last flight wrote five bytes.
+        unsafe { l.op(op).advance(5) };
+    }
+    assert!(l.op(op).advanced() <= 8, "no more than it was lent");
 }
 
 /// I34: each gets one byte. readiness serves the first pushed first; io_uring's kernel promises no

@@ -19,6 +19,7 @@ contract![
     in_a_buffer_at_a_push,
     in_a_buffer_in_a_queue,
     in_flight_while_unwinding,
+    in_a_sink_beside_a_wake_up,
 ];
 
 /// Without a message on the terminal.
@@ -154,4 +155,20 @@ fn in_flight_while_unwinding(cx: &mut Cx) {
     assert_eq!(Rc::strong_count(&_held), 1);
     theirs.write_all(b"later").unwrap();
     assert_eq!(kit::arrived(&ours), b"later");
+}
+
+/// The wake-up is not the entry in the sink's hands.
+fn in_a_sink_beside_a_wake_up(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let notifier = l.notifier();
+    l.start(Nop::new(), 1);
+    notifier.notify();
+    quietly(|| {
+        let mut sink = sink::bounded(1, |_: Entry| silent_panic());
+        l.submit(None, &mut sink).unwrap();
+    });
+    // Nothing is in flight: the wake-up alone ends this wait.
+    l.submit(None, &mut None::<Entry>).unwrap();
+    assert_eq!(l.stats().wake_ups, 1);
+    l.abandon();
 }

@@ -24,6 +24,7 @@ contract![
     prepared_for_a_completion,
     prepared_for_a_notifier,
     prepared_for_a_timeout,
+    prepared_before_the_notifier_was_made,
     quiesced_and_resumed,
     quiesced_into_a_small_sink,
     quiesced_with_all_cancels_used,
@@ -270,6 +271,14 @@ fn prepared_for_a_timeout(cx: &mut Cx) {
         assert_eq!(entry.raw_os_error(), Some(libc::ETIME));
         assert!(start.elapsed() >= Duration::from_millis(3));
     }
+}
+
+fn prepared_before_the_notifier_was_made(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    assert_eq!(l.prepare_wait(), PreparedWait::Until(None));
+    l.notifier().notify();
+    assert!(kit::becomes_readable(&*l), "{LOST}");
+    assert!(l.turn().is_empty());
 }
 
 fn quiesced_and_resumed(cx: &mut Cx) {

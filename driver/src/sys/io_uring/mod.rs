@@ -30,7 +30,7 @@ use crate::op::call::Call;
 use crate::op::{OpCode, OpObject};
 use crate::sink::Sink;
 use linux_raw_sys::io_uring as k;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 use std::ptr::NonNull;
@@ -83,7 +83,9 @@ impl Uring {
         let reserved = limits.cancels * ENTRIES_PER_CANCEL + ENTRIES_OF_OWN;
         let sq_entries = (limits.entries + reserved).next_power_of_two();
         // Cancellations post a completion only when they fail, the notifier one per ring.
-        let cq_entries = (limits.completion_entries + reserved).next_power_of_two();
+        let cq_entries = (limits.completion_entries + reserved)
+            .next_power_of_two()
+            .min(1 << 16);
         let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
         assert!(
             ring.granted.sq_entries >= limits.entries + reserved,
@@ -324,12 +326,16 @@ impl Uring {
     }
 
     pub(crate) fn cancel(&mut self, _core: &mut Core, which: Which) -> Result<(), Full<()>> {
+        if let Which::UserData(user_data) = which {
+            if !Key::fits(user_data) {
+                return Ok(()); // No operation has it.
+            }
+        }
         if self.cancels == self.cancels_max {
             return Err(Full::new(()));
         }
         self.cancels += 1;
         match which {
-            Which::UserData(user_data) if !Key::fits(user_data) => {}
             Which::UserData(user_data) => {
                 self.push_internal(control::cancel_key(Key::raw(user_data, false)));
                 if self.makes_fds {
@@ -604,6 +610,7 @@ impl Drop for Uring {
         if self.shared.is_child() {
             return;
         }
+        let mut guard = AbortUnlessDone { done: false };
         let queued = self.queued();
         let discarded = self.ring.discard(Key::is_operation);
         debug_assert_eq!(discarded, queued, "I1: a pushed operation was lost");
@@ -612,6 +619,20 @@ impl Drop for Uring {
             self.push_internal(control::cancel_all());
             self.ring.publish();
             self.reap_some();
+        }
+        guard.done = true;
+    }
+}
+
+/// A drain that unwinds would let memory be freed that the kernel still has.
+struct AbortUnlessDone {
+    done: bool,
+}
+
+impl Drop for AbortUnlessDone {
+    fn drop(&mut self) {
+        if !self.done {
+            process::abort();
         }
     }
 }
@@ -626,7 +647,9 @@ impl Uring {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {}
                 _ => {
-                    eprintln!(
+                    // Not `eprintln!`, which panics when nobody listens.
+                    let _ = writeln!(
+                        io::stderr(),
                         "completeio: the ring failed with {} operations in flight ({error}); \
                          their memory cannot be freed safely: aborting",
                         self.in_kernel()

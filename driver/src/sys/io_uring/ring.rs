@@ -101,6 +101,9 @@ const SETUP: u32 = k::IORING_SETUP_CQSIZE
     | k::IORING_SETUP_SINGLE_ISSUER
     | k::IORING_SETUP_DEFER_TASKRUN;
 
+/// Longer waits end here, and begin anew: 136 years.
+const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
+
 impl Ring {
     /// Sets up a ring of at least these sizes.
     pub(super) fn new(
@@ -258,7 +261,8 @@ impl Ring {
         let (flags, argument_ptr, argument_size) = match timeout {
             None => (self.enter_flags, ptr::null(), 0),
             Some(timeout) => {
-                spec = crate::op::Timespec::from(timeout);
+                // The kernel adds the time now, and must not overflow.
+                spec = crate::op::Timespec::from(timeout.min(LONGEST_WAIT));
                 argument = k::io_uring_getevents_arg {
                     sigmask: 0,
                     sigmask_sz: 0,
