@@ -2,14 +2,20 @@
 #![cfg(feature = "runtime")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use completeio::buf::BufResult;
+use completeio::driver::{Backend, Driver, FromRawFd};
 use completeio::fs::File;
 use completeio::task::block_on;
+use std::cell::RefCell;
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::panic::catch_unwind;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 /// A file in the target's directory that is removed with its handle.
 struct Temp(PathBuf);
@@ -152,4 +158,128 @@ fn another_thread_wakes_it() {
     }));
     assert_eq!(polls, 2);
     thread.unwrap().join().unwrap();
+}
+
+/// Whether reads of a pipe wait, as io_uring's do; `pread` refuses them.
+fn pipes_can_be_read() -> bool {
+    let io_uring = Driver::new().unwrap().backend() == Backend::IoUring;
+    if !io_uring {
+        eprintln!("skipped: the readiness backend reads no pipes");
+    }
+    io_uring
+}
+
+/// The reading end as a `File` of ours, and the writing end.
+fn pipe() -> (File, fs::File) {
+    let mut fds = [-1; 2];
+    // SAFETY: the kernel writes two descriptors to a local.
+    assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+    // SAFETY: new, and nobody else knows them.
+    let [reader, writer] = fds.map(|fd| unsafe { fs::File::from_raw_fd(fd) });
+    (reader.into(), writer)
+}
+
+type Read = Pin<Box<dyn Future<Output = BufResult<usize, Vec<u8>>>>>;
+
+fn read_one(file: &Rc<File>) -> Read {
+    let file = file.clone();
+    Box::pin(async move { file.read_at(Vec::with_capacity(1), 0).await })
+}
+
+async fn poll_once(read: &mut Read) -> bool {
+    poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_ready())).await
+}
+
+/// A future that is dropped before its first turn is cancelled too: it takes no bytes.
+#[test]
+fn a_future_dropped_at_once_reads_nothing() {
+    if !pipes_can_be_read() {
+        return;
+    }
+    block_on(async {
+        let (reader, mut writer) = pipe();
+        let reader = Rc::new(reader);
+        let mut dropped = read_one(&reader);
+        assert!(!poll_once(&mut dropped).await);
+        drop(dropped);
+        let temp = Temp::new("turn", b"x");
+        let file = Rc::new(File::open(&temp.0).unwrap());
+        for _ in 0..3 {
+            assert_eq!(read_one(&file).await.1, b"x", "a few turns");
+        }
+        writer.write_all(b"a").unwrap();
+        assert_eq!(read_one(&reader).await.1, b"a");
+    });
+}
+
+/// More operations than the driver's queue has places, the last of which ends the wait.
+#[test]
+fn a_full_queue_does_not_hang() {
+    if !pipes_can_be_read() {
+        return;
+    }
+    block_on(async {
+        let (reader, writer) = pipe();
+        let reader = Rc::new(reader);
+        let writer = File::from(writer);
+        let mut reads: Vec<Read> = (0..1024).map(|_| read_one(&reader)).collect();
+        for read in &mut reads {
+            assert!(!poll_once(read).await);
+        }
+        let (written, _) = writer.write_at(vec![b'x'; 1024], 0).await;
+        assert_eq!(written.unwrap(), 1024);
+        for read in reads {
+            assert_eq!(read.await.1, b"x");
+        }
+    });
+}
+
+thread_local! {
+    static HELD: RefCell<Option<Read>> = const { RefCell::new(None) };
+}
+
+/// A waker whose drop drops another future: user code that comes back into the runtime.
+struct DropsAnother;
+
+impl Wake for DropsAnother {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for DropsAnother {
+    fn drop(&mut self) {
+        HELD.take();
+    }
+}
+
+#[test]
+fn a_waker_may_drop_another_future() {
+    if !pipes_can_be_read() {
+        return;
+    }
+    block_on(async {
+        let (reader, _writer) = pipe();
+        let reader = Rc::new(reader);
+        let mut held = read_one(&reader);
+        assert!(!poll_once(&mut held).await);
+        HELD.set(Some(held));
+        let mut other = read_one(&reader);
+        let waker = Waker::from(Arc::new(DropsAnother));
+        let polled = other.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop(waker);
+        // The slot holds the last waker.
+        drop(other);
+        assert!(HELD.take().is_none());
+    });
+}
+
+#[test]
+fn a_future_stays_in_its_runtime() {
+    let temp = Temp::new("escaped", b"x");
+    let file = Rc::new(File::open(&temp.0).unwrap());
+    let mut read = read_one(&file);
+    block_on(poll_once(&mut read));
+    let panic = catch_unwind(AssertUnwindSafe(|| block_on(read))).unwrap_err();
+    let message = panic.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("in which it began"), "{message}");
 }
