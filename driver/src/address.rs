@@ -99,13 +99,19 @@ impl PartialEq for Address {
 
 impl Eq for Address {}
 
-impl fmt::Debug for Address {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.as_socket_addr(), self.as_pathname()) {
-            (Some(addr), _) => write!(f, "Address({addr})"),
-            (None, Some(path)) => write!(f, "Address({})", path.display()),
-            (None, None) => write!(f, "Address(family {})", self.family()),
+            (Some(addr), _) => write!(f, "{addr}"),
+            (None, Some(path)) => write!(f, "{}", path.display()),
+            (None, None) => write!(f, "(family {})", self.family()),
         }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
     }
 }
 

@@ -29,6 +29,9 @@ impl FromStr for Backend {
     type Err = SetupError;
 
     fn from_str(name: &str) -> Result<Self, SetupError> {
+        if name == "io-uring" {
+            return Ok(Self::IoUring); // As the cargo feature has it.
+        }
         let known = [Self::IoUring, Self::Readiness]
             .into_iter()
             .find(|known| name == known.name());
@@ -98,7 +101,7 @@ impl fmt::Display for Capabilities {
             Choice::Default => "the first choice of this platform".to_owned(),
             Choice::Builder => "asked for by the builder".to_owned(),
             Choice::Environment => "asked for by COMPLETEIO_BACKEND".to_owned(),
-            Choice::Fallback(error) => format!("because {error}"),
+            Choice::Fallback(error) => format!("the first choice is not to be had: {error}"),
         };
         writeln!(f, "backend: {} ({why})", self.backend)?;
         for (name, value) in &self.granted {
@@ -190,7 +193,8 @@ impl Builder {
     }
 
     /// Places in the completion queue: up to 65,536, at least as many as `entries`; four times
-    /// `entries` unless said otherwise. The kernel rounds up to a power of two.
+    /// `entries` unless said otherwise. With places for the driver's own entries added, the kernel
+    /// rounds up to a power of two.
     pub fn completion_entries(mut self, entries: usize) -> Self {
         self.completion_entries = Some(entries);
         self
@@ -204,8 +208,8 @@ impl Builder {
         self
     }
 
-    /// Cancellations that may be asked for between two submits: 1 to 4,096; 64 unless said
-    /// otherwise. Their places are reserved beside `entries`.
+    /// Cancellations that may be asked for between two submits of io_uring: 1 to 4,096; 64 unless
+    /// said otherwise. Their places are reserved beside `entries`. readiness needs none.
     pub fn cancels(mut self, cancels: usize) -> Self {
         self.cancels = cancels;
         self
@@ -233,8 +237,9 @@ impl Builder {
         self
     }
 
-    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring` or `readiness`) is
-    /// asked, and then the platform's first choice that works is taken.
+    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring` or `readiness`; empty
+    /// is as not set) is asked; and then io_uring is taken, or readiness where io_uring is too old,
+    /// forbidden, or short of locked memory. Any other failure is an error.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self
@@ -244,7 +249,7 @@ impl Builder {
     ///
     /// # Errors
     /// A limit outside its range, a backend that this build or this system does not have, a
-    /// resource limit; each says what to do.
+    /// resource limit, each with what to do about it; any other failure of a system call, by name.
     pub fn build<'arena>(self) -> Result<Driver<'arena>, SetupError> {
         let limits = self.limits()?;
         if let Some(backend) = self.backend {

@@ -176,9 +176,36 @@ impl<'arena> Driver<'arena> {
     }
 
     /// Hands over what was pushed, and says how a foreign event loop may wait for the driver: until
-    /// its descriptor ([`AsRawFd`]) is readable, at most until the time given. The notifier then
-    /// makes the descriptor readable. After the sleep, call
-    /// [`submit`](CompleteIo::submit) with `Some(Duration::ZERO)`.
+    /// its descriptor ([`AsRawFd`], the same for the driver's life) is readable (`POLLIN`), at most
+    /// until the time given. The notifier then makes the descriptor readable. After the sleep, call
+    /// [`submit`](CompleteIo::submit) with `Some(Duration::ZERO)`. With nothing in flight and no
+    /// notifier the descriptor never becomes readable.
+    ///
+    /// ```
+    /// use completeio_driver::clock::Instant;
+    /// use completeio_driver::driver::{AsRawFd, CompleteIo, Driver, PreparedWait};
+    /// use completeio_driver::op::Timeout;
+    /// use std::time::Duration;
+    ///
+    /// let mut op = Timeout::after(Duration::from_millis(1));
+    /// let mut driver = Driver::new()?;
+    /// driver.try_push(&mut op, 7).unwrap();
+    /// let mut entry = None;
+    /// while entry.is_none() {
+    ///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+    ///     if let PreparedWait::Until(until) = unsafe { driver.prepare_wait()? } {
+    ///         // Rounded up: poll(2) counts milliseconds.
+    ///         let left = until.map(|until| until.duration_since(Instant::now()));
+    ///         let millis = left.map_or(-1, |left| left.as_millis() as i32 + 1);
+    ///         let mut fd = libc::pollfd { fd: driver.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    ///         // SAFETY: the kernel reads and writes one `pollfd`.
+    ///         unsafe { libc::poll(&mut fd, 1, millis) };
+    ///     }
+    ///     // SAFETY: as above.
+    ///     unsafe { driver.submit(Some(Duration::ZERO), &mut entry)? };
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`submit`](CompleteIo::submit).
@@ -341,7 +368,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// [`FixedFd::from_id`] names them.
     ///
     /// # Errors
-    /// As [`register_fd`](Self::register_fd); nothing is registered then.
+    /// As [`register_fd`](Self::register_fd). Nothing of `fds` is registered then, and places that
+    /// were to be replaced may be empty.
     fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()>;
 
     /// Empties a place of the table. An empty one stays empty.
@@ -381,6 +409,7 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     ///
     /// # Errors
     /// [`Full`] when the reserved places ([`cancels`](Builder::cancels)) are used up: submit first.
+    /// readiness needs none.
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>>;
 
     /// Asks for the cancellation of all operations on a descriptor: io_uring goes by the file, so

@@ -1,8 +1,10 @@
 //! What comes back for an operation.
+#![allow(unsafe_code, reason = "an entry may name a descriptor")]
 
 use crate::error::Refusal;
 use std::fmt;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// One completion: whose it is, and what the kernel said.
 ///
@@ -30,7 +32,7 @@ use std::io;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[non_exhaustive]
-// The fields and their order are those of the kernel's completion: most are copied as they are.
+// The fields and their order are those of the kernel's completion; the usual one is copied as it is.
 #[repr(C)]
 pub struct Entry {
     user_data: usize,
@@ -133,9 +135,24 @@ impl Entry {
         }
     }
 
-    /// The descriptor that this entry names, if its operation makes one and succeeded.
-    pub(crate) fn fd(&self) -> Option<i32> {
-        (self.flags & IS_FD != 0 && self.result >= 0).then_some(self.result)
+    /// The descriptor that this entry names, if its operation makes one and succeeded; else the
+    /// entry again.
+    pub(crate) fn into_fd(self) -> Result<OwnedFd, Self> {
+        if self.flags & IS_FD == 0 || self.result < 0 {
+            return Err(self);
+        }
+        // SAFETY: (I16) the kernel made it for the operation of this entry, which is consumed here,
+        // is no copy of another, and was made by a backend: nobody else owns the number.
+        Ok(unsafe { OwnedFd::from_raw_fd(self.result) })
+    }
+
+    /// Why there is no descriptor.
+    pub(crate) fn into_error(self) -> io::Error {
+        debug_assert!(
+            self.result < 0,
+            "I16: what makes a descriptor names it, or fails"
+        );
+        self.error()
     }
 
     #[cold]

@@ -5,7 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A queue was full: nothing was done, and what was to be queued is handed back.
+/// A queue was full: nothing was done, and what was to be queued is handed back. So is everything
+/// while the driver winds down ([`quiesce`](crate::driver::Driver::quiesce)), and in a forked child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full<T>(T);
 
@@ -22,7 +23,10 @@ impl<T> Full<T> {
 
 impl<T> fmt::Display for Full<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue is full: submit, take entries out, and push again")
+        f.write_str(
+            "not accepted: the queue is full (submit, take entries out, and push again), the \
+             driver is winding down, or this is a forked child",
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 )]
 
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -227,10 +227,3 @@ macro_rules! shared {
     )*};
 }
 shared!(Rc Arc);
-
-/// Takes ownership of a descriptor that the kernel has just made for one of our operations.
-pub(crate) fn adopt(raw: RawFd) -> OwnedFd {
-    // SAFETY: (I16) `raw` came out of a successful accept or open, and its entry is consumed by
-    // whoever calls this: nobody else owns the number.
-    unsafe { OwnedFd::from_raw_fd(raw) }
-}

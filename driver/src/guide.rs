@@ -52,6 +52,11 @@ pub mod safety {
     //! # Ok::<(), std::io::Error>(())
     //! ```
     //!
+    //! Where the driver must come first, because descriptors are attached to it before there are
+    //! operations, put both into a struct with the driver as its first field: fields drop in order.
+    //! Keep a slab of operations behind raw pointers or `UnsafeCell`s: a `&mut` to the slab, or to a
+    //! neighbour through an index, touches those in flight.
+    //!
     //! An operation that goes round many times is pushed by
     //! [`OpObject::from_ptr`](crate::op::OpObject::from_ptr), for the borrow of `&'arena mut` would
     //! last as long as the driver.

@@ -2,7 +2,6 @@
 
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::adopt;
 use crate::notify::Shared;
 use crate::stats::Stats;
 use std::collections::VecDeque;
@@ -137,9 +136,7 @@ impl Drop for Core {
             return;
         }
         for entry in self.local.drain(..) {
-            if let Some(fd) = entry.fd() {
-                drop(adopt(fd));
-            }
+            drop(entry.into_fd());
         }
     }
 }

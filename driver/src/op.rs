@@ -7,7 +7,7 @@
 //! | state of an operation | who may touch it | what comes next |
 //! |---|---|---|
 //! | built | the caller | a push |
-//! | pushed | nobody (only its address is kept) | `submit`, or the driver's drop, which forgets it |
+//! | pushed | nobody (its words are kept, and not followed) | `submit`, or the driver's drop, which forgets it |
 //! | in flight | the kernel, or a worker thread | its last entry |
 //! | complete | the caller | `finish`, `dispose`, another push, or its drop |
 #![allow(
@@ -75,7 +75,6 @@ pub use self::time::{Timeout, Timespec};
 use self::call::Call;
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::adopt;
 #[cfg(io_uring)]
 use crate::sys::io_uring::Sqe;
 use std::fmt;
@@ -215,9 +214,7 @@ pub trait Op: OpCode {
     /// # Safety
     /// As [`finish`](Self::finish).
     unsafe fn dispose(&mut self, entry: Entry) {
-        if let Some(fd) = entry.fd() {
-            drop(adopt(fd));
-        }
+        drop(entry.into_fd());
     }
 }
 
@@ -240,6 +237,26 @@ pub struct OpObject<'arena> {
 
 impl<'arena> OpObject<'arena> {
     /// An operation without its loan: the way to push one again while the driver lives.
+    ///
+    /// ```
+    /// use completeio_driver::driver::{CompleteIo, Driver, Entry};
+    /// use completeio_driver::op::{Nop, OpObject};
+    /// use std::ptr::NonNull;
+    ///
+    /// let mut op = Nop::new();
+    /// let op = NonNull::from(&mut op); // Reached through this pointer alone from here on.
+    /// let mut driver = Driver::new()?;
+    /// for round in 0..3 {
+    ///     // SAFETY: out of flight, for its last entry came; it outlives the driver.
+    ///     let object = unsafe { OpObject::from_ptr(op, round) };
+    ///     driver.try_push_dyn(object).unwrap();
+    ///     let mut entry: Option<Entry> = None;
+    ///     // SAFETY: the operation stays where it is, and nobody touches it.
+    ///     unsafe { driver.submit(None, &mut entry)? };
+    ///     assert_eq!(entry.unwrap().user_data(), round);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Safety
     /// The operation is not in flight now, and stays where it is, untouched, from its push until

@@ -6,13 +6,18 @@ use std::fmt;
 
 /// Takes the entries of a [`submit`](crate::driver::CompleteIo::submit).
 ///
-/// The driver asks for the room once per call and never puts more than that; what does not fit
+/// A submit asks for the room once and never puts more than that; what does not fit
 /// waits for the next call. `Vec` and `VecDeque` offer their spare capacity, so that they never
 /// grow in here; an `Option` takes one entry; `ArrayVec` (feature `arrayvec`) what is left of its
 /// array; [`bounded`] makes a sink of a closure.
 ///
 /// A `put` that panics loses at most the entry in its hands: the driver is consistent before each
 /// call, and what it did not put comes out of the next `submit`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no sink of entries",
+    note = "use a `Vec<Entry>` with spare capacity, an `Option<Entry>`, or `sink::bounded(n, f)`; \
+            `ArrayVec<Entry, N>` needs the feature `arrayvec`"
+)]
 pub trait Sink {
     /// How many entries may be put.
     fn room(&self) -> usize;

@@ -7,11 +7,11 @@
 //! * `new(&Limits, &Core)`: allocates everything; nothing is allocated after it.
 //! * `capacity_left(&self) -> u32`: free submission places, reserved ones not counted.
 //! * `push(&mut self, core, &OpObject)` and `push_typed`: encodes one operation into a free place.
-//!   The caller has checked `capacity_left` and the credits, and has counted the operation. A
+//!   The caller has checked `capacity_left` and the credits, and counts the operation afterwards. A
 //!   refused one goes to `core.refuse`. Nothing reaches the kernel, and nothing is kept that
 //!   points into the operation, except what a later `turn` needs.
-//! * `cancel(&mut self, core, Which)`: notes the wish in a reserved place, or says that it is full.
-//!   Each operation still completes once. The cancellation itself never becomes an entry.
+//! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or says
+//!   that there is none left. Each operation still completes once. The cancellation itself never becomes an entry.
 //! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order,
 //!   and collects what has completed; waits, if told to, until something is there, a notifier
 //!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`

@@ -7,7 +7,7 @@ use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::{Descriptor, Owns, Target, adopt};
+use crate::fd::{Descriptor, Owns, Target};
 use crate::sys;
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -78,9 +78,23 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread.
 ///
 /// ```
-/// use completeio_driver::driver::{BorrowedFd, Cwd};
-/// use completeio_driver::op::WriteAt;
-/// let op = WriteAt::new(Cwd, 0, "text");
+/// use completeio_driver::driver::{CompleteIo, Driver};
+/// use completeio_driver::op::{Op, WriteAt};
+/// use std::fs::OpenOptions;
+/// use std::os::fd::OwnedFd;
+///
+/// let null = OpenOptions::new().write(true).open("/dev/null")?;
+/// let mut op = WriteAt::new(OwnedFd::from(null), 0, "text");
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// assert_eq!(unsafe { op.finish(entry.unwrap())? }, 4);
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 #[repr(C)]
@@ -404,11 +418,7 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
     type Output = OwnedFd;
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<OwnedFd> {
-        let fd = entry.fd();
-        entry.into_result()?;
-        Ok(adopt(
-            fd.expect("I16: an open that succeeds names a descriptor"),
-        ))
+        entry.into_fd().map_err(Entry::into_error)
     }
 }
 

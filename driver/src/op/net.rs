@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::buf::{IoBuf, IoBufMut};
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::{Descriptor, adopt};
+use crate::fd::Descriptor;
 use crate::sys;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -257,7 +257,8 @@ pub struct Accepted {
 /// Errors: as [accept4(2)](https://man7.org/linux/man-pages/man2/accept4.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_ACCEPT`, Linux 5.5. readiness: `accept4`, tried first, then when readable;
-/// the listener is made non-blocking when it is attached.
+/// it sets `O_NONBLOCK` on the listener, attached or not, and leaves it set. The connection is
+/// blocking on both.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -326,9 +327,7 @@ impl<F: Descriptor> Op for Accept<F> {
     type Output = Accepted;
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<Accepted> {
-        let fd = entry.fd();
-        entry.into_result()?;
-        let fd = adopt(fd.expect("I16: an accept that succeeds names a descriptor"));
+        let fd = entry.into_fd().map_err(Entry::into_error)?;
         Ok(Accepted {
             fd,
             addr: self.addr,
@@ -338,19 +337,38 @@ impl<F: Descriptor> Op for Accept<F> {
 
 /// Connects a socket to an address.
 ///
-/// Completes when the connection stands, or cannot be made.
+/// Completes when the connection stands, or cannot be made. The socket is the caller's to make, by
+/// `libc::socket`, the `socket2` crate, or the like; blocking or not is all the same.
 ///
 /// Errors: as [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html), unchanged.
 ///
-/// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable;
-/// the socket is made non-blocking when it is attached. A Unix socket whose peer's backlog is full
-/// completes with `EAGAIN` there, and waits on io_uring.
+/// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable; it
+/// sets `O_NONBLOCK` on the socket, attached or not, and leaves it set. A Unix socket whose peer's
+/// backlog is full completes with `EAGAIN` there, and waits on io_uring.
 ///
 /// ```
-/// use completeio_driver::driver::Cwd;
-/// use completeio_driver::op::Connect;
-/// use std::net::SocketAddr;
-/// let op = Connect::new(Cwd, SocketAddr::from(([127, 0, 0, 1], 80)));
+/// use completeio_driver::driver::{CompleteIo, Driver, FromRawFd, OwnedFd};
+/// use completeio_driver::op::{Connect, Op};
+/// use std::net::TcpListener;
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// // SAFETY: a new descriptor, or -1, which is caught.
+/// let socket = unsafe {
+///     let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+///     assert!(fd >= 0);
+///     OwnedFd::from_raw_fd(fd)
+/// };
+/// let mut op = Connect::new(socket, listener.local_addr()?);
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// unsafe { op.finish(entry.unwrap())? };
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 #[repr(C)]

@@ -23,7 +23,7 @@ use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::{Entry, Full};
 use crate::error::{Refusal, SetupError};
-use crate::fd::{Target, adopt};
+use crate::fd::Target;
 use crate::local::Core;
 use crate::notify::Shared;
 use crate::op::call::Call;
@@ -135,8 +135,8 @@ impl Uring {
             ops: [[0; 8]; 256],
         };
         let op = k::io_uring_register_op::IORING_REGISTER_PROBE;
-        self.ring
-            .register(op, (&raw mut probe).cast(), 256)
+        // SAFETY: (U3) a head and 256 places, which the kernel writes.
+        unsafe { self.ring.register(op, (&raw mut probe).cast(), 256) }
             .map_err(|e| SetupError::os("io_uring_register(PROBE)", e))?;
         let mut opcodes = [0; 4];
         for (i, op) in probe.ops.iter().enumerate() {
@@ -161,7 +161,8 @@ impl Uring {
         };
         let op = k::io_uring_register_op::IORING_REGISTER_FILES2;
         let size = u32::try_from(size_of_val(&table)).expect("U3: a small struct");
-        match self.ring.register(op, (&raw mut table).cast(), size) {
+        // SAFETY: (U3) one table's description, of which `size` is the size.
+        match unsafe { self.ring.register(op, (&raw mut table).cast(), size) } {
             Ok(_) => Ok(()),
             Err(e) => Err(SetupError::os("io_uring_register(FILES2)", e)),
         }
@@ -390,8 +391,9 @@ impl Uring {
         for attempt in 1.. {
             let missing = want.saturating_sub(core.local_len());
             let remaining = deadline.map(|d| d.duration_since(Instant::now()));
-            let result = self.enter(core, missing, if missing > 0 { remaining } else { None });
-            result?;
+            let timeout = if missing > 0 { remaining } else { None };
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.enter(core, missing, timeout) }?;
             let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let satisfied = want == 0 || self.available(core) > 0 || expired();
             if self.ring.unconsumed() == 0 && satisfied {
@@ -410,7 +412,10 @@ impl Uring {
     }
 
     /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues.
-    fn enter(
+    ///
+    /// # Safety
+    /// As [`turn`](Self::turn).
+    unsafe fn enter(
         &mut self,
         core: &mut Core,
         missing: usize,
@@ -419,7 +424,8 @@ impl Uring {
         let to_submit = self.ring.unconsumed();
         let min_complete = u32::try_from(missing).unwrap_or(u32::MAX);
         core.stats.enters += 1;
-        let result = self.ring.enter(to_submit, min_complete, timeout);
+        // SAFETY: (U4, D1) the caller's contract.
+        let result = unsafe { self.ring.enter(to_submit, min_complete, timeout) };
         self.account(to_submit);
         if self.ring.has_overflow() {
             core.stats.overflow += 1;
@@ -560,10 +566,10 @@ impl Uring {
         if count == 0 {
             return Ok(()); // The kernel calls that EINVAL.
         }
-        let updated = self.update_table(first_id, fds.as_ptr(), count)?;
+        let updated = self.update_table(first_id, fds)?;
         if updated < count {
             for id in first_id..first_id + updated {
-                self.update_table(id, &raw const EMPTY, 1)?;
+                self.update_table(id, &[EMPTY])?;
             }
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
@@ -572,7 +578,7 @@ impl Uring {
 
     pub(crate) fn unregister(&mut self, _core: &mut Core, id: u32) -> io::Result<()> {
         self.check_range(id, 1)?;
-        self.update_table(id, &raw const EMPTY, 1).map(drop)
+        self.update_table(id, &[EMPTY]).map(drop)
     }
 
     fn check_range(&self, first_id: u32, count: usize) -> io::Result<u32> {
@@ -583,16 +589,18 @@ impl Uring {
         }
     }
 
-    /// Replaces `count` places of the table.
-    fn update_table(&self, first_id: u32, fds: *const RawFd, count: u32) -> io::Result<u32> {
-        let data = fds.expose_provenance() as u64;
+    /// Replaces as many places of the table as there are `fds`.
+    fn update_table(&self, first_id: u32, fds: &[RawFd]) -> io::Result<u32> {
+        let data = fds.as_ptr().expose_provenance() as u64;
         let mut update = k::io_uring_rsrc_update {
             offset: first_id,
             resv: 0,
             data,
         };
+        let count = u32::try_from(fds.len()).unwrap_or(u32::MAX);
         let op = k::io_uring_register_op::IORING_REGISTER_FILES_UPDATE;
-        self.ring.register(op, (&raw mut update).cast(), count)
+        // SAFETY: (U3) one update, which names `count` descriptors; the kernel reads both.
+        unsafe { self.ring.register(op, (&raw mut update).cast(), count) }
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
@@ -601,7 +609,7 @@ impl Uring {
 }
 
 /// An empty place of the table, as the kernel spells it.
-static EMPTY: RawFd = -1;
+const EMPTY: RawFd = -1;
 
 impl Drop for Uring {
     /// Closing a ring is no barrier: the kernel writes on. Only the last completion of the last
@@ -642,7 +650,8 @@ impl Uring {
     fn reap_some(&mut self) {
         // An operation may have been where no cancellation finds it: ask again now and then.
         const PATIENCE: Duration = Duration::from_millis(100);
-        match self.ring.enter(self.ring.unconsumed(), 1, Some(PATIENCE)) {
+        // SAFETY: (U4) a cancellation alone is published, and points to nothing.
+        match unsafe { self.ring.enter(self.ring.unconsumed(), 1, Some(PATIENCE)) } {
             Ok(()) => {}
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {}
@@ -661,12 +670,7 @@ impl Uring {
         self.ring.discard(Key::is_operation);
         while self.ring.completions() > 0 {
             let cqe = self.ring.take();
-            let Some(entry) = self.entry(&mut 0, cqe) else {
-                continue;
-            };
-            if let Some(fd) = entry.fd() {
-                drop(adopt(fd));
-            }
+            drop(self.entry(&mut 0, cqe).map(Entry::into_fd));
         }
     }
 }

@@ -158,8 +158,8 @@ impl Ring {
         ring.register_ring()?;
         ring.granted.boottime_waits = ring.register_clock();
         // A filter may allow the set-up and forbid this call.
-        ring.enter(0, 0, None)
-            .map_err(|e| refused("io_uring_enter", e))?;
+        // SAFETY: (U4) nothing is published.
+        unsafe { ring.enter(0, 0, None) }.map_err(|e| refused("io_uring_enter", e))?;
         Ok(ring)
     }
 
@@ -183,7 +183,8 @@ impl Ring {
             data: u64::from(self.fd.as_raw_fd().unsigned_abs()),
         };
         let op = k::io_uring_register_op::IORING_REGISTER_RING_FDS;
-        match self.register(op, (&raw mut update).cast(), 1) {
+        // SAFETY: (U3) one update, which the kernel reads and writes.
+        match unsafe { self.register(op, (&raw mut update).cast(), 1) } {
             Ok(_) => {
                 let index = i32::try_from(update.offset);
                 self.enter_fd = index.expect("U3: the index is a small number");
@@ -199,7 +200,8 @@ impl Ring {
     pub(super) fn register_eventfd(&self, fd: RawFd) -> io::Result<()> {
         let mut fd = fd;
         let op = k::io_uring_register_op::IORING_REGISTER_EVENTFD;
-        self.register(op, (&raw mut fd).cast(), 1).map(drop)
+        // SAFETY: (U3) one descriptor, which the kernel reads.
+        unsafe { self.register(op, (&raw mut fd).cast(), 1) }.map(drop)
     }
 
     /// Tells the kernel whether to signal the eventfd.
@@ -225,18 +227,21 @@ impl Ring {
             __resv: [0; 3],
         };
         let op = k::io_uring_register_op::IORING_REGISTER_CLOCK;
-        self.register(op, (&raw mut clock).cast(), 0).is_ok()
+        // SAFETY: (U3) the clock, which the kernel reads; it wants no count.
+        unsafe { self.register(op, (&raw mut clock).cast(), 0) }.is_ok()
     }
 
-    /// `io_uring_register` with an argument that `op` knows how to read.
-    pub(super) fn register(
+    /// `io_uring_register`.
+    ///
+    /// # Safety
+    /// `argument` points to what `op` documents, `count` elements of it, for as long as `op` says.
+    pub(super) unsafe fn register(
         &self,
         op: k::io_uring_register_op,
         argument: *mut c_void,
         count: u32,
     ) -> io::Result<u32> {
-        // SAFETY: (U3) the argument is what `op` documents, with `count` elements, and outlives the
-        // call.
+        // SAFETY: (U3) the caller's contract.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_register,
@@ -250,7 +255,10 @@ impl Ring {
     }
 
     /// `io_uring_enter`: takes `to_submit` published entries, waits for `min_complete` completions.
-    pub(super) fn enter(
+    ///
+    /// # Safety
+    /// What the published entries point to is lent until their last completions.
+    pub(super) unsafe fn enter(
         &self,
         to_submit: u32,
         min_complete: u32,
@@ -277,8 +285,8 @@ impl Ring {
                 )
             }
         };
-        // SAFETY: (U4) the rings are mapped, the argument lives on this stack; what the published
-        // entries point to is the duty of `turn`'s caller.
+        // SAFETY: (U4) the rings are mapped, the argument lives on this stack; the entries are the
+        // caller's contract.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
@@ -327,7 +335,7 @@ impl Ring {
         self.head
     }
 
-    /// Shows the kernel every entry that was added. `turn` alone calls it, and `drain`.
+    /// Shows the kernel every entry that was added. Only `hand_over` calls it, and the drop.
     #[inline]
     pub(super) fn publish(&mut self) {
         // SAFETY: (U2) a word of the mapped rings.
@@ -432,7 +440,8 @@ impl Drop for Ring {
             data: 0,
         };
         let op = k::io_uring_register_op::IORING_UNREGISTER_RING_FDS;
-        let unregistered = self.register(op, (&raw mut update).cast(), 1);
+        // SAFETY: (U3) one update, which the kernel reads.
+        let unregistered = unsafe { self.register(op, (&raw mut update).cast(), 1) };
         debug_assert!(unregistered.is_ok(), "U3: {unregistered:?}");
     }
 }

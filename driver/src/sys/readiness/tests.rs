@@ -6,7 +6,7 @@ mod sockets;
 
 use super::*;
 use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, PreparedWait, Target};
-use crate::fd::{FixedFd, adopt};
+use crate::fd::FixedFd;
 use crate::op::{Accept, Close, Connect, MsgFlags, Nop, OpenAt, ReadAt, Recv, Send, Timeout};
 use crate::sys::{ForkGuard, check_open};
 use std::ffi::CString;
@@ -168,7 +168,8 @@ fn pipe() -> (OwnedFd, File) {
     // SAFETY: (K1) the kernel writes two integers to a local.
     let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
     assert_eq!(result, 0);
-    let [reader, writer] = ends.map(adopt);
+    // SAFETY: (R1) new descriptors.
+    let [reader, writer] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     (reader, writer.into())
 }
 
@@ -186,5 +187,6 @@ fn has_come(fd: RawFd, events: i16, timeout_ms: i32) -> bool {
 
 /// What an open or an accept gave is closed.
 fn close_result(result: Result<usize, i32>) {
-    drop(adopt(i32::try_from(result.unwrap()).unwrap()));
+    // SAFETY: (R1) nobody else has it.
+    drop(unsafe { OwnedFd::from_raw_fd(i32::try_from(result.unwrap()).unwrap()) });
 }

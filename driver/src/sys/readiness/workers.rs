@@ -34,7 +34,6 @@
 
 use super::file::Work;
 use super::list::{Linked, Links, List};
-use crate::fd::adopt;
 use crate::notify::{Flag, Shared};
 use crate::sys;
 use std::io;
@@ -219,7 +218,8 @@ impl Drop for Workers {
         }
         while let Some((_, place)) = self.pool.lock().finished() {
             if matches!(place.work, Work::Open { .. }) && place.result >= 0 {
-                drop(adopt(place.result));
+                // SAFETY: (R1) what the open gave; its operation is gone, so nobody else has it.
+                drop(unsafe { OwnedFd::from_raw_fd(place.result) });
             }
         }
         // SAFETY: (R3) dropped here and once, in the destructor.

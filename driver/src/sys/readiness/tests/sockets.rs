@@ -212,7 +212,8 @@ fn a_connect_is_settled() {
     let socket = || {
         // SAFETY: (K1) integers in, one out.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-        adopt(fd)
+        // SAFETY: (R1) a new descriptor.
+        unsafe { OwnedFd::from_raw_fd(fd) }
     };
     let (a, b) = (socket(), socket());
     let mut accept = Accept::new(listener.as_fd());
