@@ -7,6 +7,7 @@ pub use crate::error::{Full, Refusal, SetupError};
 pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target};
 pub use crate::notify::Notifier;
 pub use crate::stats::Stats;
+pub use crate::wait::{PreparedWait, Wait};
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::builder::Limits;
@@ -48,61 +49,6 @@ pub struct Driver<'arena> {
     capabilities: Box<Capabilities>,
     _arena: PhantomData<Cell<&'arena ()>>,
     _not_send: PhantomData<*const ()>,
-}
-
-/// How long to wait, and for how much.
-///
-/// ```
-/// use completeio_driver::clock::Instant;
-/// use completeio_driver::driver::Wait;
-/// use std::time::Duration;
-///
-/// let wait = Wait::new().at_least(32).until(Instant::now() + Duration::from_millis(1));
-/// ```
-#[derive(Debug, Clone, Copy)]
-#[must_use]
-pub struct Wait {
-    min: usize,
-    deadline: Option<Instant>,
-}
-
-impl Wait {
-    /// For one completion, without end.
-    pub const fn new() -> Self {
-        Self {
-            min: 1,
-            deadline: None,
-        }
-    }
-
-    /// For so many completions; never for more than are in flight or the sink has room for. 0 does
-    /// not wait.
-    pub const fn at_least(mut self, min: usize) -> Self {
-        self.min = min;
-        self
-    }
-
-    /// No longer than until then.
-    pub const fn until(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-}
-
-impl Default for Wait {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// What [`Driver::prepare_wait`] says to a foreign event loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum PreparedWait {
-    /// Do not sleep: entries, or a wake-up, are there. Call `submit`.
-    Ready,
-    /// Sleep until the driver's descriptor is readable, or until then.
-    Until(Option<Instant>),
 }
 
 impl<'arena> Driver<'arena> {

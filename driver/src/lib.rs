@@ -43,3 +43,4 @@ mod stats;
 mod sys;
 #[cfg(readiness)]
 mod timers;
+mod wait;

@@ -1,9 +1,9 @@
 //! Entries of the driver's own, timeouts, and the exit for everything else.
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
+use super::encode::{address, directed, fixed_fd};
 use super::key::{Internal, Key};
 use super::ring::Sqe;
-use super::{address, directed, fixed_fd};
 use crate::clock::Clock;
 use crate::fd::Target;
 use crate::op::Timespec;

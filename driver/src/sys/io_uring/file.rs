@@ -1,8 +1,8 @@
 //! Files.
 #![allow(unsafe_code, reason = "one probe")]
 
+use super::encode::{address, bits, directed};
 use super::ring::Sqe;
-use super::{address, bits, directed};
 use crate::error::Refusal;
 use crate::fd::Target;
 use linux_raw_sys::io_uring::io_uring_op as op;
@@ -34,7 +34,11 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
     let n = unsafe { libc::pwritev2(writer.as_raw_fd(), &raw const byte, 1, -1, RWF_NOSIGNAL) };
     let has = n == 1;
     NO_SIGNAL.store(
-        if has { super::bits(RWF_NOSIGNAL) } else { 0 },
+        if has {
+            super::encode::bits(RWF_NOSIGNAL)
+        } else {
+            0
+        },
         Ordering::Relaxed,
     );
     Ok(has)

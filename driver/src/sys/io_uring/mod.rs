@@ -5,14 +5,17 @@
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
 mod control;
+mod encode;
 mod file;
 mod key;
 mod net;
 mod ring;
+mod teardown;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub(crate) use self::encode::encode;
 pub(crate) use self::ring::Sqe;
 
 use self::key::{Internal, Key};
@@ -23,16 +26,13 @@ use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::{Entry, Full};
 use crate::error::{Refusal, SetupError};
-use crate::fd::Target;
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::call::Call;
 use crate::op::{OpCode, OpObject};
 use crate::sink::Sink;
 use linux_raw_sys::io_uring as k;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::process;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,7 +241,7 @@ impl Uring {
                 Support::Missing
             }
         };
-        let known = names.map(|(name, op)| (name, support(opcode(op))));
+        let known = names.map(|(name, op)| (name, support(encode::opcode(op))));
         known
             .into_iter()
             .chain([("Raw", Support::Native)])
@@ -610,163 +610,3 @@ impl Uring {
 
 /// An empty place of the table, as the kernel spells it.
 const EMPTY: RawFd = -1;
-
-impl Drop for Uring {
-    /// Closing a ring is no barrier: the kernel writes on. Only the last completion of the last
-    /// operation says that it is done.
-    fn drop(&mut self) {
-        if self.shared.is_child() {
-            return;
-        }
-        let mut guard = AbortUnlessDone { done: false };
-        let queued = self.queued();
-        let discarded = self.ring.discard(Key::is_operation);
-        debug_assert_eq!(discarded, queued, "I1: a pushed operation was lost");
-        self.base = self.ring.tail();
-        while self.in_kernel() > 0 {
-            self.push_internal(control::cancel_all());
-            self.ring.publish();
-            self.reap_some();
-        }
-        guard.done = true;
-    }
-}
-
-/// A drain that unwinds would let memory be freed that the kernel still has.
-struct AbortUnlessDone {
-    done: bool,
-}
-
-impl Drop for AbortUnlessDone {
-    fn drop(&mut self) {
-        if !self.done {
-            process::abort();
-        }
-    }
-}
-
-impl Uring {
-    /// Waits for completions of what is being cancelled, and takes them.
-    fn reap_some(&mut self) {
-        // An operation may have been where no cancellation finds it: ask again now and then.
-        const PATIENCE: Duration = Duration::from_millis(100);
-        // SAFETY: (U4) a cancellation alone is published, and points to nothing.
-        match unsafe { self.ring.enter(self.ring.unconsumed(), 1, Some(PATIENCE)) } {
-            Ok(()) => {}
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {}
-                _ => {
-                    // Not `eprintln!`, which panics when nobody listens.
-                    let _ = writeln!(
-                        io::stderr(),
-                        "completeio: the ring failed with {} operations in flight ({error}); \
-                         their memory cannot be freed safely: aborting",
-                        self.in_kernel()
-                    );
-                    process::abort();
-                }
-            },
-        }
-        self.ring.discard(Key::is_operation);
-        while self.ring.completions() > 0 {
-            let cqe = self.ring.take();
-            drop(self.entry(&mut 0, cqe).map(Entry::into_fd));
-        }
-    }
-}
-
-/// An operation as a submission entry.
-#[inline(always)]
-pub(crate) fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
-    let sqe = match *call {
-        Call::Nop => control::nop(),
-        Call::Timeout {
-            spec,
-            clock,
-            absolute,
-        } => control::timeout(spec, clock, absolute),
-        Call::Read {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::read(target, ptr, len, offset),
-        Call::Write {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::write(target, ptr, len, offset),
-        Call::Recv {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::recv(target, ptr, len, flags),
-        Call::Send {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::send(target, ptr, len, flags),
-        Call::Accept {
-            target,
-            addr,
-            addr_len,
-        } => net::accept(target, addr, addr_len),
-        Call::Connect {
-            target,
-            addr,
-            addr_len,
-        } => net::connect(target, addr, addr_len),
-        Call::Open {
-            dir,
-            path,
-            flags,
-            mode,
-        } => file::open(dir, path, flags, mode)?,
-        Call::Close { target } => file::close(target),
-        Call::Raw { entry } => control::raw(entry),
-    };
-    let user_data = Key::raw(user_data, makes_fd).word();
-    Ok(Sqe { user_data, ..sqe })
-}
-
-/// An opcode as its byte.
-const fn opcode(op: k::io_uring_op) -> u8 {
-    op as u8
-}
-
-/// An entry of `op` that is directed at `target`.
-#[inline(always)]
-fn directed(op: k::io_uring_op, target: Target) -> Sqe {
-    const FIXED_FILE: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_FIXED_FILE_BIT as u8;
-    let (fd, flags) = match target {
-        Target::Plain(fd) => (fd, 0),
-        Target::Fixed(id) => (fixed_fd(id), FIXED_FILE),
-    };
-    Sqe {
-        opcode: opcode(op),
-        fd,
-        flags,
-        ..Sqe::default()
-    }
-}
-
-/// The id of a fixed descriptor where the kernel expects a descriptor; both are small numbers.
-#[inline(always)]
-const fn fixed_fd(id: u32) -> i32 {
-    i32::from_ne_bytes(id.to_ne_bytes())
-}
-
-/// Flags of the C library's type as the kernel's.
-#[inline(always)]
-const fn bits(flags: i32) -> u32 {
-    u32::from_ne_bytes(flags.to_ne_bytes())
-}
-
-/// An address as the kernel reads it. Its provenance is exposed: the kernel will use it.
-#[inline(always)]
-fn address<T>(ptr: *const T) -> u64 {
-    ptr.expose_provenance() as u64
-}

@@ -1,7 +1,7 @@
 //! Sockets.
 
+use super::encode::{address, bits, directed};
 use super::ring::Sqe;
-use super::{address, bits, directed};
 use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use linux_raw_sys::io_uring::io_uring_op as op;

@@ -36,7 +36,7 @@ impl Watch {
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
         let bell = Waker::new().map_err(|e| SetupError::os("eventfd", e))?;
         for fd in [bell.as_raw_fd(), notifier.as_raw_fd()] {
-            let events = super::bits(libc::EPOLLIN);
+            let events = super::encode::bits(libc::EPOLLIN);
             let mut event = libc::epoll_event { events, u64: 0 };
             let add = libc::EPOLL_CTL_ADD;
             // SAFETY: (K1) the kernel reads one event.

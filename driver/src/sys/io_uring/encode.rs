@@ -1,0 +1,105 @@
+//! An operation in plain words as a submission entry; what the families share.
+
+use super::key::Key;
+use super::ring::Sqe;
+use super::{control, file, net};
+use crate::error::Refusal;
+use crate::fd::Target;
+use crate::op::call::Call;
+use linux_raw_sys::io_uring as k;
+
+/// An operation as a submission entry.
+#[inline(always)]
+pub(crate) fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
+    let sqe = match *call {
+        Call::Nop => control::nop(),
+        Call::Timeout {
+            spec,
+            clock,
+            absolute,
+        } => control::timeout(spec, clock, absolute),
+        Call::Read {
+            target,
+            ptr,
+            len,
+            offset,
+        } => file::read(target, ptr, len, offset),
+        Call::Write {
+            target,
+            ptr,
+            len,
+            offset,
+        } => file::write(target, ptr, len, offset),
+        Call::Recv {
+            target,
+            ptr,
+            len,
+            flags,
+        } => net::recv(target, ptr, len, flags),
+        Call::Send {
+            target,
+            ptr,
+            len,
+            flags,
+        } => net::send(target, ptr, len, flags),
+        Call::Accept {
+            target,
+            addr,
+            addr_len,
+        } => net::accept(target, addr, addr_len),
+        Call::Connect {
+            target,
+            addr,
+            addr_len,
+        } => net::connect(target, addr, addr_len),
+        Call::Open {
+            dir,
+            path,
+            flags,
+            mode,
+        } => file::open(dir, path, flags, mode)?,
+        Call::Close { target } => file::close(target),
+        Call::Raw { entry } => control::raw(entry),
+    };
+    let user_data = Key::raw(user_data, makes_fd).word();
+    Ok(Sqe { user_data, ..sqe })
+}
+
+/// An opcode as its byte.
+pub(super) const fn opcode(op: k::io_uring_op) -> u8 {
+    op as u8
+}
+
+/// An entry of `op` that is directed at `target`.
+#[inline(always)]
+pub(super) fn directed(op: k::io_uring_op, target: Target) -> Sqe {
+    const FIXED_FILE: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_FIXED_FILE_BIT as u8;
+    let (fd, flags) = match target {
+        Target::Plain(fd) => (fd, 0),
+        Target::Fixed(id) => (fixed_fd(id), FIXED_FILE),
+    };
+    Sqe {
+        opcode: opcode(op),
+        fd,
+        flags,
+        ..Sqe::default()
+    }
+}
+
+/// The id of a fixed descriptor where the kernel expects a descriptor; both are small numbers.
+#[inline(always)]
+pub(super) const fn fixed_fd(id: u32) -> i32 {
+    i32::from_ne_bytes(id.to_ne_bytes())
+}
+
+/// Flags of the C library's type as the kernel's.
+#[inline(always)]
+pub(super) const fn bits(flags: i32) -> u32 {
+    u32::from_ne_bytes(flags.to_ne_bytes())
+}
+
+/// An address as the kernel reads it. Its provenance is exposed: the kernel will use it.
+#[inline(always)]
+pub(super) fn address<T>(ptr: *const T) -> u64 {
+    ptr.expose_provenance() as u64
+}
