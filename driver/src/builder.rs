@@ -7,6 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The backends a driver can stand on.
+///
+/// ```
+/// use completeio_driver::driver::Backend;
+/// assert_eq!("readiness".parse::<Backend>()?, Backend::Readiness);
+/// # Ok::<(), completeio_driver::driver::SetupError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
@@ -46,6 +52,14 @@ impl fmt::Display for Backend {
 }
 
 /// Why a backend was chosen.
+///
+/// ```
+/// use completeio_driver::driver::{Choice, Driver};
+/// if let Choice::Fallback(reason) = &Driver::new()?.capabilities().choice {
+///     eprintln!("{reason}");
+/// }
+/// # Ok::<(), completeio_driver::driver::SetupError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Choice {
@@ -60,6 +74,14 @@ pub enum Choice {
 }
 
 /// How an operation is done.
+///
+/// ```
+/// use completeio_driver::driver::{Driver, Support};
+/// let driver = Driver::new()?;
+/// let operations = &driver.capabilities().operations;
+/// assert!(operations.iter().any(|(name, how)| *name == "Recv" && *how != Support::Missing));
+/// # Ok::<(), completeio_driver::driver::SetupError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {

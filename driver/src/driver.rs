@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "`submit` is the one unsafe door")]
 
 pub use crate::builder::{Backend, Builder, Capabilities, Choice, Support};
+pub use crate::complete_io::CompleteIo;
 pub use crate::entry::Entry;
 pub use crate::error::{Full, Refusal, SetupError};
 pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target};
@@ -226,11 +227,32 @@ impl<'arena> Driver<'arena> {
     }
 
     /// Accepts operations again after [`quiesce`](Self::quiesce).
+    ///
+    /// ```
+    /// use completeio_driver::clock::Instant;
+    /// use completeio_driver::driver::{CompleteIo, Driver, Entry};
+    ///
+    /// let mut driver = Driver::new()?;
+    /// // SAFETY: nothing is in flight.
+    /// unsafe { driver.quiesce(Instant::now(), &mut None::<Entry>)? };
+    /// driver.resume();
+    /// assert!(driver.capacity_left() > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn resume(&mut self) {
         self.core.reopen();
     }
 
     /// Attaches a borrowed descriptor, which is then known to be open for `'fd`.
+    ///
+    /// ```
+    /// use completeio_driver::{driver::{AsFd, Driver}, op::ReadAt};
+    ///
+    /// let file = std::fs::File::open("Cargo.toml")?;
+    /// let mut driver = Driver::new()?;
+    /// let op = ReadAt::new(driver.attach_fd(file.as_fd())?, 0, [0; 16]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`attach`](CompleteIo::attach).
@@ -272,163 +294,6 @@ impl fmt::Debug for Driver<'_> {
             .field("stats", &self.core.stats)
             .finish_non_exhaustive()
     }
-}
-
-/// The driver's contract: what a user of any backend calls.
-///
-/// Sealed: it names what [`Driver`] does, so that code can be generic over it.
-pub trait CompleteIo<'arena>: sealed::Sealed {
-    /// Attaches a descriptor, so that operations can be directed at its number.
-    ///
-    /// Owned and borrowed descriptors need not be attached: operations take them as they are.
-    /// readiness then registers a socket for each wait, instead of once.
-    ///
-    /// A number that the driver knows means a new file: what still waits on the old one
-    /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
-    /// (those that are registered, too) non-blocking, and keeps a duplicate of regular files until they are detached, closed by
-    /// [`Close`](crate::op::Close), attached anew, or the driver is dropped (closing it then drops
-    /// the process's POSIX record locks on that file, as any close does).
-    ///
-    /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
-    /// backend the driver cannot see that a number was closed.
-    ///
-    /// # Errors
-    /// `EBADF` when it is not open; `InvalidInput` when it lies above
-    /// [`descriptors`](Builder::descriptors).
-    fn attach(&mut self, fd: RawFd) -> io::Result<Fd>;
-
-    /// Detaches a descriptor: call it before closing what may still be waited on. It stays open.
-    ///
-    /// What waits on it completes with `EBADF` in the readiness backend, and goes on on io_uring.
-    fn detach(&mut self, fd: Fd);
-
-    /// Puts a descriptor into the driver's table; what was there before is replaced. The driver
-    /// keeps the file open, so that `fd` itself may be closed.
-    ///
-    /// # Errors
-    /// `InvalidInput` when `id` lies outside the table ([`file_slots`](Builder::file_slots)), else
-    /// the kernel's error.
-    fn register_fd(&mut self, fd: RawFd, id: u32) -> io::Result<FixedFd>;
-
-    /// Puts descriptors into the table, at `first_id` and the places after it, in one call;
-    /// [`FixedFd::from_id`] names them.
-    ///
-    /// # Errors
-    /// As [`register_fd`](Self::register_fd). Nothing of `fds` is registered then, and places that
-    /// were to be replaced may be empty.
-    fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()>;
-
-    /// Empties a place of the table. An empty one stays empty.
-    ///
-    /// # Errors
-    /// `InvalidInput` when `id` lies outside the table.
-    fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()>;
-
-    /// Pushes one operation, which is lent for as long as the driver is used. One that goes round
-    /// many times is pushed by [`OpObject::from_ptr`] instead.
-    ///
-    /// # Errors
-    /// [`Full`] hands it back; nothing else was done.
-    fn try_push<O: OpCode + 'arena>(
-        &mut self,
-        op: &'arena mut O,
-        user_data: usize,
-    ) -> Result<(), Full<&'arena mut O>>;
-
-    /// Pushes one operation of any type.
-    ///
-    /// # Errors
-    /// [`Full`] hands it back; nothing else was done.
-    fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>>;
-
-    /// Pushes a batch from the front of `queue`. What does not fit stays, in order.
-    fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>);
-
-    /// How many operations can be pushed now: free submission places or credits, whichever is less.
-    fn capacity_left(&self) -> usize;
-
-    /// Asks for the cancellation of all operations with this user data.
-    ///
-    /// Each then completes once, with its own result or with `ECANCELED`. The cancellation is no
-    /// entry, and never reaches an operation that is pushed after it. It takes effect at the next
-    /// submit; what was pushed and not submitted is cancelled too.
-    ///
-    /// # Errors
-    /// [`Full`] when the reserved places ([`cancels`](Builder::cancels)) are used up: submit first.
-    /// readiness needs none.
-    fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>>;
-
-    /// Asks for the cancellation of all operations on a descriptor: io_uring goes by the file, so
-    /// that duplicates of the descriptor count, readiness by the number.
-    ///
-    /// # Errors
-    /// As [`try_cancel`](Self::try_cancel).
-    fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>>;
-
-    /// Asks for the cancellation of everything in flight.
-    ///
-    /// # Errors
-    /// As [`try_cancel`](Self::try_cancel).
-    fn try_cancel_all(&mut self) -> Result<(), Full<()>>;
-
-    /// Hands over what was pushed, and collects entries into `sink`.
-    ///
-    /// `None` waits for at least one completion or wake-up; `Some(Duration::ZERO)` never blocks;
-    /// `Some(d)` waits at most `d`, rounded up. Interruptions of the wait are dealt with here.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a sink without room; `Deadlock` for a wait without end when nothing is in
-    /// flight and no [`notifier`](Driver::notifier) was ever made; `Unsupported` in a forked child; else
-    /// the ring or the selector is broken. An operation's own error is in its entry.
-    ///
-    /// # Safety
-    /// This is where the kernel gets the addresses of operations and buffers:
-    /// * Every operation that was pushed, and every buffer it lends, is where it was, and stays
-    ///   there, untouched, until its last entry came out or the driver's drop has returned.
-    /// * A plain descriptor that an operation is directed at is open now, and was not closed and
-    ///   reused since the push.
-    /// * A descriptor, once accepted or opened, is the caller's to close, through `finish` or
-    ///   `dispose`.
-    /// * The driver is not forgotten (`mem::forget`) while operations are in flight, unless they
-    ///   live for ever.
-    unsafe fn submit<S: Sink + ?Sized>(
-        &mut self,
-        timeout: Option<Duration>,
-        sink: &mut S,
-    ) -> io::Result<()>;
-
-    /// The same with all options.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    ///
-    /// # Safety
-    /// As [`submit`](Self::submit).
-    unsafe fn submit_until<S: Sink + ?Sized>(&mut self, wait: Wait, sink: &mut S)
-    -> io::Result<()>;
-
-    /// Pushes and hands over as much of `queue` as there are credits for, however few submission
-    /// entries there are, then waits as [`submit_until`](Self::submit_until) does.
-    ///
-    /// With [`push_queue`](Self::push_queue) and [`submit`](Self::submit) alone a wait may begin
-    /// while the very operation that would end it is still in the queue.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    ///
-    /// # Safety
-    /// As [`submit`](Self::submit).
-    unsafe fn submit_queue<S: Sink + ?Sized>(
-        &mut self,
-        queue: &mut VecDeque<OpObject<'arena>>,
-        wait: Wait,
-        sink: &mut S,
-    ) -> io::Result<()>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Driver<'_> {}
 }
 
 impl<'arena> CompleteIo<'arena> for Driver<'arena> {

@@ -7,6 +7,8 @@ use std::io;
 
 /// A queue was full: nothing was done, and what was to be queued is handed back. So is everything
 /// while the driver winds down ([`quiesce`](crate::driver::Driver::quiesce)), and in a forked child.
+///
+/// See [`try_push`](crate::driver::CompleteIo::try_push) for a running example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full<T>(T);
 
@@ -35,6 +37,20 @@ impl<T: fmt::Debug> Error for Full<T> {}
 /// Why the driver refused an operation that it had accepted: an argument that no type excludes.
 ///
 /// The operation completes with one entry that says so; the kernel never sees it.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Cwd, Driver, Entry, Refusal};
+/// use completeio_driver::op::ReadAt;
+///
+/// let mut op = ReadAt::new(Cwd, u64::MAX, [0; 16]);
+/// let mut driver = Driver::new()?;
+/// driver.try_push(&mut op, 0).unwrap();
+/// let mut entry: Option<Entry> = None;
+/// // SAFETY: `op` outlives the driver and is not touched while it has it.
+/// unsafe { driver.submit(None, &mut entry)? };
+/// assert_eq!(entry.unwrap().refusal(), Some(Refusal::Offset));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 // The discriminants are results below every errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,6 +116,15 @@ impl fmt::Display for Refusal {
 impl Error for Refusal {}
 
 /// Why a driver could not be made, and what to do about it.
+///
+/// ```
+/// use completeio_driver::driver::{Driver, SetupError};
+///
+/// match Driver::builder().in_flight(0).build() {
+///     Err(SetupError::Limit { option, min, .. }) => assert_eq!((option, min), ("in_flight", 1)),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SetupError {

@@ -10,6 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// How an operation names its file.
+///
+/// ```
+/// use completeio_driver::driver::{Cwd, Descriptor, FixedFd, Target};
+/// assert_eq!(FixedFd::from_id(7).target(), Target::Fixed(7));
+/// assert!(matches!(Cwd.target(), Target::Plain(_)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -83,6 +89,8 @@ impl AsRawFd for Fd {
 /// A descriptor in the driver's table, put there by
 /// [`register_fd`](crate::driver::CompleteIo::register_fd): the driver keeps its file open until
 /// the id is unregistered or registered anew.
+///
+/// See [`register_fd`](crate::driver::CompleteIo::register_fd) for a running example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FixedFd {
     id: u32,

@@ -30,6 +30,7 @@ mod builder;
 pub mod clock;
 #[cfg(doctest)]
 mod compile_tests;
+mod complete_io;
 pub mod driver;
 mod entry;
 mod error;

@@ -211,6 +211,23 @@ pub trait Op: OpCode {
     ///
     /// Exactly one of `finish` and `dispose` is called for a completion that names something.
     ///
+    /// ```
+    /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
+    /// use completeio_driver::op::{Op, OpenAt};
+    ///
+    /// let mut op = OpenAt::read(Cwd, c"Cargo.toml");
+    /// let mut entry = None;
+    /// {
+    ///     let mut driver = Driver::new()?;
+    ///     driver.try_push(&mut op, 0).unwrap();
+    ///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+    ///     unsafe { driver.submit(None, &mut entry)? };
+    /// }
+    /// // SAFETY: the entry is the operation's last one. Nobody wants the file: it is closed.
+    /// unsafe { op.dispose(entry.unwrap()) };
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Safety
     /// As [`finish`](Self::finish).
     unsafe fn dispose(&mut self, entry: Entry) {

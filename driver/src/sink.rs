@@ -11,6 +11,23 @@ use std::fmt;
 /// grow in here; an `Option` takes one entry; `ArrayVec` (feature `arrayvec`) what is left of its
 /// array; [`bounded`] makes a sink of a closure.
 ///
+/// ```
+/// use completeio_driver::driver::Entry;
+/// use completeio_driver::sink::Sink;
+///
+/// /// Counts what fails, and drops the rest.
+/// struct Failures(usize);
+///
+/// impl Sink for Failures {
+///     fn room(&self) -> usize {
+///         usize::MAX
+///     }
+///     fn put(&mut self, entry: Entry) {
+///         self.0 += usize::from(entry.into_result().is_err());
+///     }
+/// }
+/// ```
+///
 /// A `put` that panics loses at most the entry in its hands: the driver is consistent before each
 /// call, and what it did not put comes out of the next `submit`.
 #[diagnostic::on_unimplemented(

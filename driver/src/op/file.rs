@@ -123,6 +123,7 @@ impl<F, B> ReadAt<F, B> {
     /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
     /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced). With a
     /// `Vec` it is simpler to call `finish` each time: the next flight goes on in what is spare.
+    /// `examples/cp` goes on so after short reads and writes.
     ///
     /// # Safety
     /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not

@@ -11,6 +11,13 @@ use std::io;
 use std::time::Duration;
 
 /// A point or a span of time as the kernel reads it: `struct __kernel_timespec`.
+///
+/// ```
+/// use completeio_driver::op::Timespec;
+/// use std::time::Duration;
+/// let spec = Timespec::from(Duration::from_millis(1500));
+/// assert_eq!(Duration::from(spec), Duration::from_millis(1500));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Timespec {
