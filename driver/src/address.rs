@@ -75,8 +75,11 @@ impl Address {
     }
 
     /// Where the kernel reads or writes address and length.
-    pub(crate) fn parts(this: *mut Self) -> (*mut RawAddress, *mut RawAddressLen) {
-        // SAFETY: (D2) an operation's field: valid, and only its address is taken.
+    ///
+    /// # Safety
+    /// `this` is valid.
+    pub(crate) unsafe fn parts(this: *mut Self) -> (*mut RawAddress, *mut RawAddressLen) {
+        // SAFETY: (D2) the caller's contract; only the field's address is taken.
         let raw = unsafe { &raw mut (*this).raw };
         // SAFETY: (D2) as above.
         let len = unsafe { &raw mut (*this).len };

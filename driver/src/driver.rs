@@ -23,7 +23,6 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A thread's door to the kernel: takes operations, gives entries.
@@ -334,8 +333,7 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        let this = NonNull::from(&mut *op);
-        if self.backend.try_push(&mut self.core, this, user_data) {
+        if self.backend.try_push(&mut self.core, &mut *op, user_data) {
             Ok(())
         } else {
             Err(Full::new(op))

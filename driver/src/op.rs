@@ -144,7 +144,8 @@ unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
 /// # Safety
 /// `head` points to an `O` that is not in flight, `slot` to a free submission entry.
 #[cfg(io_uring)]
-unsafe fn encode<O: OpCode>(
+#[inline]
+pub(crate) unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,
     user_data: usize,
@@ -152,7 +153,8 @@ unsafe fn encode<O: OpCode>(
 ) -> Result<(), Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = unsafe { O::describe(head.cast().as_ptr()) }?;
-    let sqe = crate::sys::io_uring::encode(&call, user_data, O::MAKES_FD)?;
+    // SAFETY: (D2) made just now, from an operation that is not in flight.
+    let sqe = unsafe { crate::sys::io_uring::encode(&call, user_data, O::MAKES_FD) }?;
     if O::MAKES_FD {
         *makes_fds = true;
     }

@@ -57,7 +57,6 @@ use crate::sink::Sink;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr::NonNull;
 
 /// The backends of this build, the platform's first choice first.
 pub(crate) const BACKENDS: &[Kind] = &[
@@ -200,7 +199,7 @@ impl Backend {
     pub(crate) fn try_push<O: OpCode>(
         &mut self,
         core: &mut Core,
-        op: NonNull<O>,
+        op: &mut O,
         user_data: usize,
     ) -> bool {
         each!(self, b => {

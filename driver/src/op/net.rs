@@ -313,7 +313,9 @@ impl<F: Descriptor> Describe for Accept<F> {
         // SAFETY: (D2) as above; the reference ends with the statement.
         unsafe { (*this).addr.make_room() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let (addr, addr_len) = Address::parts(unsafe { &raw mut (*this).addr });
+        let addr = unsafe { &raw mut (*this).addr };
+        // SAFETY: (D2) a field of what is valid.
+        let (addr, addr_len) = unsafe { Address::parts(addr) };
         Ok(Call::Accept {
             target,
             addr,
@@ -400,7 +402,9 @@ impl<F: Descriptor> Describe for Connect<F> {
         // SAFETY: (D2) as above.
         let addr_len = unsafe { (*this).addr.len() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let (addr, _len) = Address::parts(unsafe { &raw mut (*this).addr });
+        let addr = unsafe { &raw mut (*this).addr };
+        // SAFETY: (D2) a field of what is valid.
+        let (addr, _len) = unsafe { Address::parts(addr) };
         Ok(Call::Connect {
             target,
             addr,

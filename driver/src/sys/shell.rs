@@ -14,7 +14,6 @@ use crate::op::{OpCode, OpObject};
 use crate::sink::Sink;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr::NonNull;
 
 #[derive(Debug)]
 pub(crate) enum Shell {}
@@ -40,7 +39,7 @@ impl Shell {
         match *self {}
     }
 
-    pub(crate) fn push_typed<O: OpCode>(&mut self, _: &mut Core, _: NonNull<O>, _: usize) {
+    pub(crate) fn push_typed<O: OpCode>(&mut self, _: &mut Core, _: &mut O, _: usize) {
         match *self {}
     }
 

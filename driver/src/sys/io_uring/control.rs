@@ -34,10 +34,12 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
+/// # Safety
+/// The entry can be read.
 #[inline(always)]
-pub(super) fn raw(entry: *const [u8; 64]) -> Sqe {
+pub(super) unsafe fn raw(entry: *const [u8; 64]) -> Sqe {
     const { assert!(size_of::<Sqe>() == 64) };
-    // SAFETY: (D2) the bytes of an operation that is not in flight; any bytes are an entry.
+    // SAFETY: (D2) the caller's contract; any bytes are an entry.
     unsafe { entry.cast::<Sqe>().read_unaligned() }
 }
 

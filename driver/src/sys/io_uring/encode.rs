@@ -1,4 +1,5 @@
 //! An operation in plain words as a submission entry; what the families share.
+#![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
 use super::key::Key;
 use super::ring::Sqe;
@@ -9,8 +10,11 @@ use crate::op::call::Call;
 use linux_raw_sys::io_uring as k;
 
 /// An operation as a submission entry.
+///
+/// # Safety
+/// The entry of a `Call::Raw` can be read.
 #[inline(always)]
-pub(crate) fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
+pub(crate) unsafe fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
         Call::Timeout {
@@ -59,7 +63,8 @@ pub(crate) fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sq
             mode,
         } => file::open(dir, path, flags, mode)?,
         Call::Close { target } => file::close(target),
-        Call::Raw { entry } => control::raw(entry),
+        // SAFETY: (D2) the caller's contract.
+        Call::Raw { entry } => unsafe { control::raw(entry) },
     };
     let user_data = Key::raw(user_data, makes_fd).word();
     Ok(Sqe { user_data, ..sqe })

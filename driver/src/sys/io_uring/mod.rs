@@ -28,7 +28,7 @@ use crate::driver::{Entry, Full};
 use crate::error::{Refusal, SetupError};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{OpCode, OpObject};
+use crate::op::{self, OpCode, OpObject};
 use crate::sink::Sink;
 use linux_raw_sys::io_uring as k;
 use std::io;
@@ -279,22 +279,11 @@ impl Uring {
     }
 
     #[inline]
-    pub(crate) fn push_typed<O: OpCode>(
-        &mut self,
-        core: &mut Core,
-        op: NonNull<O>,
-        user_data: usize,
-    ) {
+    pub(crate) fn push_typed<O: OpCode>(&mut self, core: &mut Core, op: &mut O, user_data: usize) {
         let slot = self.ring.slot();
-        // SAFETY: (D2) lent to `try_push`, and not in flight before it.
-        let call = unsafe { O::describe(op.as_ptr()) };
-        let encoded = call
-            .and_then(|call| encode(&call, user_data, O::MAKES_FD))
-            .map(|sqe| {
-                self.makes_fds |= O::MAKES_FD;
-                // SAFETY: (U1) `slot` is free.
-                unsafe { slot.write(sqe) };
-            });
+        let head = NonNull::from(op).cast();
+        // SAFETY: (D2, U1) exclusively borrowed, so not in flight; `slot` is free.
+        let encoded = unsafe { op::encode::<O>(head, slot, user_data, &mut self.makes_fds) };
         self.pushed(core, slot, encoded, user_data);
     }
 

@@ -56,7 +56,7 @@ use crate::sink::Sink;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::NonNull;
+use std::ptr;
 use std::time::Duration;
 
 /// The state of one driver.
@@ -173,14 +173,9 @@ impl Readiness {
     }
 
     #[inline]
-    pub(crate) fn push_typed<O: OpCode>(
-        &mut self,
-        core: &mut Core,
-        op: NonNull<O>,
-        user_data: usize,
-    ) {
-        // SAFETY: (D2) it was lent just now, so it is not in flight.
-        let described = unsafe { O::describe(op.as_ptr()) };
+    pub(crate) fn push_typed<O: OpCode>(&mut self, core: &mut Core, op: &mut O, user_data: usize) {
+        // SAFETY: (D2) exclusively borrowed, so not in flight.
+        let described = unsafe { O::describe(ptr::from_mut(op)) };
         self.keep(core, described, user_data, O::MAKES_FD);
     }
 

@@ -49,8 +49,7 @@ impl Bench {
     /// The index of its flight; where there is none, it was refused.
     fn push<O: OpCode>(&mut self, op: &mut O, user_data: usize) -> Option<u32> {
         self.core.accepted();
-        self.backend
-            .push_typed(&mut self.core, NonNull::from(op), user_data);
+        self.backend.push_typed(&mut self.core, op, user_data);
         self.backend.flights.find(user_data)
     }
 
