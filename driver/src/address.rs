@@ -146,7 +146,16 @@ mod tests {
 
     #[test]
     fn addresses_are_equal_by_their_bytes() {
-        let [a, b] = ["/a", "/b"].map(|path| Address::unix(path).unwrap());
+        // Abstract names have neither a path nor an internet address to go by.
+        let [a, b] = [b'a', b'b'].map(|name| {
+            let mut addr = Address::unix("/").unwrap();
+            let path = (&raw mut addr.raw).cast::<u8>().wrapping_add(2);
+            // SAFETY: (A1) within the storage: two bytes of family come before the name.
+            unsafe { path.cast::<[u8; 2]>().write([0, name]) };
+            addr.len = 4;
+            addr
+        });
+        assert_eq!(a.as_pathname(), None);
         assert!(a == a && a != b && a != Address::unspecified());
         let internet = Address::from(SocketAddr::from(([127, 0, 0, 1], 80)));
         assert!(internet == internet && internet != a);

@@ -102,7 +102,8 @@ pub mod cancellation {
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It
     //!   completes late, with its own result; a drop waits for it.
-    //! * [`Close`](crate::op::Close): the descriptor is gone either way.
+    //! * [`Close`](crate::op::Close): once it has begun. Do not close the descriptor again whatever
+    //!   its entry says.
     //!
     //! # Winding down
     //! [`Driver::quiesce`](crate::driver::Driver::quiesce) stops admitting, cancels everything, and

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 /// What user data may need: the kernel's top three bits are the driver's.
-const USER_DATA_BITS: u32 = 61;
+pub(crate) const USER_DATA_BITS: u32 = 61;
 
 /// The part of a driver that is not its backend.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Core {
         self.local.push_back(entry);
     }
 
-    /// Accepts an operation that was refused at encoding.
+    /// Completes an operation that is refused: its push is counted by the caller.
     #[cold]
     #[inline(never)]
     pub(crate) fn refuse(&mut self, user_data: usize, refusal: Refusal) {

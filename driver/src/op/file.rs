@@ -427,8 +427,10 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
 ///
 /// Completes when the kernel has closed it. The descriptor is gone whatever the result is, so never
 /// close again after an error; the operation itself is refused ([`Refusal::Closed`]) when it is
-/// pushed a second time. Once pushed, it no longer closes what it holds when it is dropped. It cannot be cancelled after its submission. Operations still in flight on the same
-/// file: io_uring lets them run to their end; readiness completes those that wait with `EBADF`.
+/// pushed a second time. Once pushed, it no longer closes what it holds when it is dropped. It
+/// cannot be cancelled once the kernel has begun; one that io_uring had put off and cancelled
+/// (`ECANCELED`) may leave its descriptor open. Operations still in flight on the same file:
+/// io_uring lets them run to their end; readiness completes those that wait with `EBADF`.
 ///
 /// Errors: as [close(2)](https://man7.org/linux/man-pages/man2/close.2.html), unchanged.
 ///

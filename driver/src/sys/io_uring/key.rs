@@ -6,8 +6,10 @@
 //! | 1, 2: for the safe layer's heads and slots | | |
 //! | 3: the driver's own entries | 0 | which one |
 
-const CLASS_SHIFT: u32 = 62;
-const FD_BIT: u64 = 1 << 61;
+use crate::local::USER_DATA_BITS;
+
+const CLASS_SHIFT: u32 = USER_DATA_BITS + 1;
+const FD_BIT: u64 = 1 << USER_DATA_BITS;
 const VALUE: u64 = FD_BIT - 1;
 const RAW: u64 = 0;
 const INTERNAL: u64 = 3;

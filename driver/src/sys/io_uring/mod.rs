@@ -377,21 +377,27 @@ impl Uring {
             Block::Until(want, deadline) => (want, Some(deadline)),
             Block::Forever(want) => (want, None),
         };
-        for attempt in 1.. {
+        let mut fruitless = 0;
+        loop {
             let missing = want.saturating_sub(core.local_len());
             let remaining = deadline.map(|d| d.duration_since(Instant::now()));
             let timeout = if missing > 0 { remaining } else { None };
             // SAFETY: (D1) the caller's contract.
-            unsafe { self.enter(core, missing, timeout) }?;
+            let refused = unsafe { self.enter(core, missing, timeout) }?;
             let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let satisfied = want == 0 || self.available(core) > 0 || expired();
             if self.ring.unconsumed() == 0 && satisfied {
                 break;
             }
-            if attempt < ATTEMPTS {
+            // A wait that was interrupted waits on; what the kernel does not take is asked for again,
+            // though not without end.
+            if !refused && self.ring.unconsumed() == 0 {
                 continue;
             }
-            // The kernel takes nothing, or the wait is interrupted again and again.
+            fruitless += 1;
+            if fruitless < ATTEMPTS {
+                continue;
+            }
             if satisfied {
                 break;
             }
@@ -400,7 +406,8 @@ impl Uring {
         Ok(())
     }
 
-    /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues.
+    /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues. Returns
+    /// whether the kernel refused to work, so that asking again at once would be in vain.
     ///
     /// # Safety
     /// As [`turn`](Self::turn).
@@ -409,7 +416,7 @@ impl Uring {
         core: &mut Core,
         missing: usize,
         timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let to_submit = self.ring.unconsumed();
         let min_complete = u32::try_from(missing).unwrap_or(u32::MAX);
         core.stats.enters += 1;
@@ -419,12 +426,14 @@ impl Uring {
         if self.ring.has_overflow() {
             core.stats.overflow += 1;
         }
-        let Err(error) = result else { return Ok(()) };
+        let Err(error) = result else {
+            return Ok(false);
+        };
         match error.raw_os_error() {
             // A signal came; the time is over.
-            Some(libc::EINTR | libc::ETIME) => Ok(()),
+            Some(libc::EINTR | libc::ETIME) => Ok(false),
             // No memory for a request now; the completion queue has to be emptied first.
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+            Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(true),
             // EBADR: completions were dropped, for the kernel had no memory to keep them.
             // EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO, EOPNOTSUPP: the ring is broken, or was
             // closed by others; see io_uring_enter(2).

@@ -51,7 +51,8 @@ impl Uring {
         match unsafe { self.ring.enter(self.ring.unconsumed(), 1, Some(PATIENCE)) } {
             Ok(()) => {}
             Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {}
+                Some(libc::EINTR | libc::ETIME) => {}
+                Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => self.back_off(),
                 _ => {
                     // Not `eprintln!`, which panics when nobody listens.
                     let _ = writeln!(
