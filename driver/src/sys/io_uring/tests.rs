@@ -34,6 +34,13 @@ fn a_thread_may_have_many_drivers_and_make_them_again_and_again() {
     for _ in 0..3 {
         let mut ops = [const { Nop::new() }; 20];
         let mut drivers: Vec<_> = (0..20).filter_map(|_| driver()).collect();
+        // All places are free again: those of the drivers that are gone were given up.
+        let registered = |driver: &&Driver<'_>| {
+            let granted = &driver.capabilities().granted;
+            granted.contains(&("registered ring", "yes".to_owned()))
+        };
+        let places = drivers.len().min(16);
+        assert_eq!(drivers.iter().filter(registered).count(), places);
         for (driver, op) in drivers.iter_mut().zip(&mut ops) {
             assert_eq!(complete_a_nop(driver, op).into_result().unwrap(), 0);
         }
