@@ -159,6 +159,7 @@ pub struct Builder {
     file_slots: Option<usize>,
     descriptors: Option<usize>,
     workers: usize,
+    slots: usize,
     backend: Option<Backend>,
 }
 
@@ -188,6 +189,7 @@ pub(crate) struct Limits {
         expect(dead_code, reason = "a limit of the readiness backend")
     )]
     pub(crate) workers: usize,
+    pub(crate) slots: u32,
 }
 
 const ENTRIES_MAX: usize = 1 << 14;
@@ -204,6 +206,7 @@ impl Builder {
             file_slots: None,
             descriptors: None,
             workers: 2,
+            slots: 1024,
             backend: None,
         }
     }
@@ -259,6 +262,14 @@ impl Builder {
         self
     }
 
+    /// Operations that the driver itself owns at a time, orphans included: 0 to 1,048,576; 1,024
+    /// unless said otherwise. Each takes [`SLOT_SIZE`](crate::slots::SLOT_SIZE) bytes and about 100
+    /// more. See [`slots`](crate::slots).
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
     /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring` or `readiness`; empty
     /// is as not set) is asked; and then io_uring is taken, or readiness where io_uring is too old,
     /// forbidden, or short of locked memory. Any other failure is an error.
@@ -308,6 +319,7 @@ impl Builder {
             None => crate::sys::open_files_max().min(1 << 16),
         };
         let workers = limit("workers", self.workers, 0, 256)? as usize;
+        let slots = limit("slots", self.slots, 0, 1 << 20)?;
         Ok(Limits {
             entries,
             completion_entries,
@@ -316,6 +328,7 @@ impl Builder {
             file_slots,
             descriptors,
             workers,
+            slots,
         })
     }
 }
@@ -352,7 +365,7 @@ mod tests {
 
     #[test]
     fn every_limit_is_checked() {
-        let wrong: [(&str, Builder); 9] = [
+        let wrong: [(&str, Builder); 10] = [
             ("entries", Builder::new().entries(0)),
             ("entries", Builder::new().entries(ENTRIES_MAX + 1)),
             (
@@ -368,6 +381,7 @@ mod tests {
             ("file_slots", Builder::new().file_slots(1 << 21)),
             ("descriptors", Builder::new().descriptors(0)),
             ("workers", Builder::new().workers(257)),
+            ("slots", Builder::new().slots(1 << 21)),
         ];
         for (name, builder) in wrong {
             match builder.build() {

@@ -13,8 +13,10 @@ pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, 
 
 use crate::builder::Limits;
 use crate::clock::Instant;
-use crate::local::Core;
+use crate::engine::Engine;
+use crate::key::Key;
 use crate::op::{OpCode, OpObject};
+use crate::outlet::Raw;
 use crate::sink::Sink;
 use crate::sys::{self, Block, Which};
 use std::cell::Cell;
@@ -22,7 +24,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A thread's door to the kernel: takes operations, gives entries.
@@ -43,9 +45,7 @@ use std::time::Duration;
 /// is_sync::<completeio_driver::driver::Driver<'static>>();
 /// ```
 pub struct Driver<'arena> {
-    // Dropped before `core`: the drain may still complete locally.
-    pub(crate) backend: sys::Backend,
-    core: Core,
+    pub(crate) engine: Engine,
     capabilities: Box<Capabilities>,
     _arena: PhantomData<Cell<&'arena ()>>,
     _not_send: PhantomData<*const ()>,
@@ -70,14 +70,10 @@ impl<'arena> Driver<'arena> {
         candidates: &[Backend],
         choice: Choice,
     ) -> Result<Self, SetupError> {
-        let core =
-            Core::new(limits.in_flight).map_err(|e| SetupError::os("making the notifier", e))?;
-        let (backend, capabilities) = sys::Backend::choose(limits, &core, candidates, choice)?;
-        let capabilities = Box::new(capabilities);
+        let (engine, capabilities) = Engine::new(limits, candidates, choice)?;
         Ok(Self {
-            backend,
-            core,
-            capabilities,
+            engine,
+            capabilities: Box::new(capabilities),
             _arena: PhantomData,
             _not_send: PhantomData,
         })
@@ -95,12 +91,12 @@ impl<'arena> Driver<'arena> {
 
     /// The counters.
     pub fn stats(&self) -> Stats {
-        self.core.stats
+        self.engine.core.stats
     }
 
     /// How many operations were accepted and have not given their last entry.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.core.in_flight()).expect("I2: no more than there are credits")
+        self.engine.in_flight()
     }
 
     /// A handle that wakes a blocked [`submit`](CompleteIo::submit) from any thread.
@@ -117,8 +113,7 @@ impl<'arena> Driver<'arena> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn notifier(&mut self) -> Notifier {
-        self.core.notified = true;
-        Notifier::new(self.core.shared.clone())
+        self.engine.notifier()
     }
 
     /// Hands over what was pushed, and says how a foreign event loop may wait for the driver: until
@@ -159,12 +154,15 @@ impl<'arena> Driver<'arena> {
     /// # Safety
     /// As [`submit`](CompleteIo::submit).
     pub unsafe fn prepare_wait(&mut self) -> io::Result<PreparedWait> {
-        self.check_process()?;
+        let engine = &mut self.engine;
+        engine.check_process()?;
         // SAFETY: (D1) the caller's contract.
-        let deadline = unsafe { self.backend.prepare_wait(&mut self.core) }?;
+        unsafe { engine.cancel_owned() }?;
+        // SAFETY: (D1) the caller's contract.
+        let deadline = unsafe { engine.backend.prepare_wait(&mut engine.core) }?;
         // Also before the first notifier is made: it may be made before the sleep.
-        let rung = !self.core.shared.flag().prepare_sleep();
-        if rung || self.core.woken || self.backend.available(&self.core) > 0 {
+        let rung = !engine.core.shared.flag().prepare_sleep();
+        if rung || engine.core.woken || engine.backend.available(&engine.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
         Ok(PreparedWait::Until(deadline))
@@ -202,15 +200,27 @@ impl<'arena> Driver<'arena> {
         deadline: Instant,
         sink: &mut S,
     ) -> io::Result<usize> {
-        self.core.close();
-        self.check_process()?;
-        let mut cancelled = self.backend.cancel(&mut self.core, Which::All).is_ok();
-        let wake_ups = self.core.stats.wake_ups;
-        while self.core.in_flight() > 0 && sink.room() > 0 {
+        self.engine.core.close();
+        self.engine.check_process()?;
+        let mut cancelled = self
+            .engine
+            .backend
+            .cancel(&mut self.engine.core, Which::All)
+            .is_ok();
+        let wake_ups = self.engine.core.stats.wake_ups;
+        while self.engine.core.in_flight() > 0 && sink.room() > 0 {
             if !cancelled {
                 // SAFETY: (D1) the caller's contract. A turn frees the reserved places.
-                unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
-                cancelled = self.backend.cancel(&mut self.core, Which::All).is_ok();
+                unsafe {
+                    self.engine
+                        .backend
+                        .turn(&mut self.engine.core, Block::Never)
+                }?;
+                cancelled = self
+                    .engine
+                    .backend
+                    .cancel(&mut self.engine.core, Which::All)
+                    .is_ok();
             }
             let wait = Wait::new().at_least(self.in_flight()).until(deadline);
             // SAFETY: (D1) the caller's contract.
@@ -220,8 +230,8 @@ impl<'arena> Driver<'arena> {
             }
         }
         // A wake-up is for the next `submit`.
-        self.core.woken |= self.core.stats.wake_ups != wake_ups;
-        self.core.stats.wake_ups = wake_ups;
+        self.engine.core.woken |= self.engine.core.stats.wake_ups != wake_ups;
+        self.engine.core.stats.wake_ups = wake_ups;
         Ok(self.in_flight())
     }
 
@@ -239,7 +249,7 @@ impl<'arena> Driver<'arena> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn resume(&mut self) {
-        self.core.reopen();
+        self.engine.core.reopen();
     }
 
     /// Attaches a borrowed descriptor, which is then known to be open for `'fd`.
@@ -256,24 +266,7 @@ impl<'arena> Driver<'arena> {
     /// # Errors
     /// As [`attach`](CompleteIo::attach).
     pub fn attach_fd<'fd>(&mut self, fd: BorrowedFd<'fd>) -> io::Result<Attached<'fd>> {
-        self.attach(fd.as_raw_fd())?;
-        Ok(Attached::new(fd))
-    }
-
-    fn check_process(&self) -> io::Result<()> {
-        if self.core.shared.is_child() {
-            return Err(io::Error::from(io::ErrorKind::Unsupported));
-        }
-        Ok(())
-    }
-
-    fn cancel(&mut self, which: Which) -> Result<(), Full<()>> {
-        if self.core.shared.is_child() {
-            return Err(Full::new(()));
-        }
-        self.backend.cancel(&mut self.core, which)?;
-        self.core.stats.cancelled += 1;
-        Ok(())
+        self.engine.attach_fd(fd)
     }
 }
 
@@ -281,7 +274,7 @@ impl AsRawFd for Driver<'_> {
     /// Readable when a turn has something to do; for foreign event loops, see
     /// [`Driver::prepare_wait`].
     fn as_raw_fd(&self) -> RawFd {
-        self.backend.as_raw_fd()
+        self.engine.backend.as_raw_fd()
     }
 }
 
@@ -290,22 +283,22 @@ impl fmt::Debug for Driver<'_> {
         f.debug_struct("Driver")
             .field("backend", &self.backend())
             .field("in_flight", &self.in_flight())
-            .field("stats", &self.core.stats)
+            .field("stats", &self.engine.core.stats)
             .finish_non_exhaustive()
     }
 }
 
 impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     fn attach(&mut self, fd: RawFd) -> io::Result<Fd> {
-        self.check_process()?;
-        sys::check_open(fd)?;
-        self.backend.attach(&mut self.core, fd)?;
+        self.engine.attach(fd)?;
         Ok(Fd::new(fd))
     }
 
     fn detach(&mut self, fd: Fd) {
-        if !self.core.shared.is_child() {
-            self.backend.detach(&mut self.core, fd.as_raw_fd());
+        if !self.engine.core.shared.is_child() {
+            self.engine
+                .backend
+                .detach(&mut self.engine.core, fd.as_raw_fd());
         }
     }
 
@@ -315,16 +308,20 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     }
 
     fn register_fds(&mut self, fds: &[RawFd], first_id: u32) -> io::Result<()> {
-        self.check_process()?;
+        self.engine.check_process()?;
         for fd in fds {
             sys::check_open(*fd)?;
         }
-        self.backend.register(&mut self.core, fds, first_id)
+        self.engine
+            .backend
+            .register(&mut self.engine.core, fds, first_id)
     }
 
     fn unregister_fd(&mut self, fd: FixedFd) -> io::Result<()> {
-        self.check_process()?;
-        self.backend.unregister(&mut self.core, fd.id())
+        self.engine.check_process()?;
+        self.engine
+            .backend
+            .unregister(&mut self.engine.core, fd.id())
     }
 
     #[inline]
@@ -333,7 +330,12 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if self.backend.try_push(&mut self.core, &mut *op, user_data) {
+        if !Key::fits(user_data) {
+            return self.refuse_user_data(op, user_data);
+        }
+        let head = NonNull::from(&mut *op);
+        // SAFETY: (D2) exclusively borrowed, so not in flight.
+        if unsafe { self.engine.try_push(head, Key::raw(user_data)) } {
             Ok(())
         } else {
             Err(Full::new(op))
@@ -342,7 +344,8 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
 
     #[inline]
     fn try_push_dyn(&mut self, op: OpObject<'arena>) -> Result<(), Full<OpObject<'arena>>> {
-        if self.backend.try_push_dyn(&mut self.core, &op) {
+        // SAFETY: (D2) an `OpObject` promises it.
+        if unsafe { self.engine.try_push_dyn(&op) } {
             Ok(())
         } else {
             Err(Full::new(op))
@@ -351,26 +354,25 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
 
     #[inline]
     fn push_queue(&mut self, queue: &mut VecDeque<OpObject<'arena>>) {
-        let n = self.capacity_left().min(queue.len());
-        self.backend.push_queue(&mut self.core, queue, n);
+        // SAFETY: (D2) an `OpObject` promises it.
+        unsafe { self.engine.push_queue(queue) };
     }
 
     #[inline]
     fn capacity_left(&self) -> usize {
-        let credits = u32::try_from(self.core.credits()).unwrap_or(u32::MAX);
-        self.backend.capacity_left().min(credits) as usize
+        self.engine.capacity_left()
     }
 
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>> {
-        self.cancel(Which::UserData(user_data))
+        self.engine.cancel(Which::UserData(user_data))
     }
 
     fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>> {
-        self.cancel(Which::Target(fd.target()))
+        self.engine.cancel(Which::Target(fd.target()))
     }
 
     fn try_cancel_all(&mut self) -> Result<(), Full<()>> {
-        self.cancel(Which::All)
+        self.engine.cancel(Which::All)
     }
 
     unsafe fn submit<S: Sink + ?Sized>(
@@ -378,53 +380,19 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         timeout: Option<Duration>,
         sink: &mut S,
     ) -> io::Result<()> {
-        let wait = match timeout {
-            None => Wait::new(),
-            Some(Duration::ZERO) => Wait::new().at_least(0),
-            Some(timeout) => Wait::new().until(Instant::now().saturating_add(timeout)),
-        };
         // SAFETY: (D1) the caller's contract.
-        unsafe { self.submit_until(wait, sink) }
+        unsafe { self.submit_until(Wait::for_timeout(timeout), sink) }
     }
 
+    #[inline]
     unsafe fn submit_until<S: Sink + ?Sized>(
         &mut self,
         wait: Wait,
         sink: &mut S,
     ) -> io::Result<()> {
-        self.check_process()?;
         let room = sink.room();
-        if room == 0 {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        if self.would_wait_for_ever(wait) {
-            return Err(io::Error::from(io::ErrorKind::Deadlock));
-        }
-        // A wait for more than can come would never end; one for nothing ends at once.
-        let min = wait.min.min(room).min(self.in_flight().max(1));
-        let mut put = 0;
-        loop {
-            let want = min - put;
-            let block = self.block(want, wait.deadline);
-            // SAFETY: (D1) the caller's contract.
-            let turned = unsafe { self.backend.turn(&mut self.core, block) };
-            if self.core.notified && self.core.shared.flag().awake() {
-                self.core.woken = true;
-            }
-            turned?;
-            put += self.backend.drain(&mut self.core, room - put, sink);
-            if mem::take(&mut self.core.woken) {
-                self.core.stats.wake_ups += 1;
-                return Ok(());
-            }
-            let expired = || {
-                wait.deadline
-                    .is_some_and(|deadline| Instant::now() >= deadline)
-            };
-            if put >= min || expired() {
-                return Ok(());
-            }
-        }
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.engine.submit(wait, room, &mut Raw(sink)) }
     }
 
     unsafe fn submit_queue<S: Sink + ?Sized>(
@@ -433,42 +401,26 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         wait: Wait,
         sink: &mut S,
     ) -> io::Result<()> {
-        self.check_process()?;
-        self.push_queue(queue);
-        while !queue.is_empty() && self.core.credits() > 0 {
-            let before = queue.len();
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
-            self.push_queue(queue);
-            if queue.len() == before {
-                break; // The kernel takes nothing now; the next call tries again.
-            }
-        }
-        // SAFETY: (D1) the caller's contract.
-        unsafe { self.submit_until(wait, sink) }
+        let room = sink.room();
+        let outlet = &mut Raw(sink);
+        // SAFETY: (D1, D2) the caller's contract.
+        unsafe { self.engine.submit_queue(queue, wait, room, outlet) }
     }
 }
 
-impl Driver<'_> {
-    /// Whether nothing can end a wait: nothing is in flight, nobody can ring, no time is set.
-    fn would_wait_for_ever(&self, wait: Wait) -> bool {
-        let endless = wait.min > 0 && wait.deadline.is_none();
-        endless && self.core.in_flight() == 0 && !self.core.notified
-    }
-
-    /// How a turn waits for `want` entries; not at all when a wake-up is there instead.
-    #[inline]
-    fn block(&mut self, want: usize, deadline: Option<Instant>) -> Block {
-        if want == 0 || self.core.woken || self.backend.available(&self.core) >= want {
-            return Block::Never;
+impl<'arena> Driver<'arena> {
+    #[cold]
+    fn refuse_user_data<O: OpCode>(
+        &mut self,
+        op: &'arena mut O,
+        user_data: usize,
+    ) -> Result<(), Full<&'arena mut O>> {
+        if self.engine.capacity_left() == 0 {
+            return Err(Full::new(op));
         }
-        if self.core.notified && !self.core.shared.flag().prepare_sleep() {
-            self.core.woken = true;
-            return Block::Never;
-        }
-        match deadline {
-            Some(deadline) => Block::Until(want, deadline),
-            None => Block::Forever(want),
-        }
+        let refused = self.engine.core.raw_key(user_data);
+        debug_assert_eq!(refused, None, "asked before");
+        self.engine.core.accepted();
+        Ok(())
     }
 }

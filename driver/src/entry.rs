@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "an entry may name a descriptor")]
 
 use crate::error::Refusal;
+use crate::key::Completion;
 use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -41,44 +42,29 @@ pub struct Entry {
     flags: u32,
 }
 
-const BUFFER: u32 = 1;
-const MORE: u32 = 1 << 1;
+pub(crate) const BUFFER: u32 = 1;
+pub(crate) const MORE: u32 = 1 << 1;
 const IS_FD: u32 = 1 << 2;
+/// The key is a whole number of the user's that does not fit: the operation was refused for it.
+pub(crate) const WHOLE: u32 = 1 << 3;
 
 impl Entry {
-    /// The last entry of an operation.
+    /// What a completion says, under the user's own number.
     #[inline]
-    pub(crate) fn last(user_data: usize, result: i32, is_fd: bool) -> Self {
-        let flags = if is_fd { IS_FD } else { 0 };
+    pub(crate) fn new(user_data: usize, completion: &Completion) -> Self {
+        let is_fd = completion.key.is_fd() && completion.flags & WHOLE == 0;
+        let flags = completion.flags | if is_fd { IS_FD } else { 0 };
         Self {
             user_data,
-            result,
+            result: completion.result,
             flags,
         }
     }
 
-    /// An entry with what the kernel says beside the result.
-    #[cfg(io_uring)]
-    pub(crate) fn shot(
-        user_data: usize,
-        result: i32,
-        is_fd: bool,
-        more: bool,
-        buffer: Option<u16>,
-    ) -> Self {
-        let mut entry = Self::last(user_data, result, is_fd);
-        if more {
-            entry.flags |= MORE;
-        }
-        if let Some(id) = buffer {
-            entry.flags |= BUFFER | u32::from(id) << 16;
-        }
-        entry
-    }
-
-    /// The entry of an operation that was refused when it was encoded.
-    pub(crate) fn refused(user_data: usize, refusal: Refusal) -> Self {
-        Self::last(user_data, refusal.code(), false)
+    /// The entry of a raw operation.
+    #[inline]
+    pub(crate) fn raw(completion: &Completion) -> Self {
+        Self::new(completion.user_data(), completion)
     }
 
     /// The number given at the push.

@@ -39,13 +39,23 @@ pub unsafe trait Descriptor: Unpin {
     fn target(&self) -> Target;
 }
 
-/// A descriptor that keeps its file open for as long as it lives.
+/// What keeps open the file that an operation is directed at, for as long as it lives.
 ///
-/// The safe layer asks for it; [`Fd`] and [`FixedFd`], which are plain numbers, are not.
+/// The safe layer asks for it. [`Fd`] and [`FixedFd`] are plain numbers and keep nothing open;
+/// operations without a descriptor have `()` in its place.
 ///
 /// # Safety
 /// The file that [`target`](Descriptor::target) names stays open until `self` is dropped.
-pub unsafe trait Holds: Descriptor {}
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not keep its file open",
+    note = "the safe layer takes an `OwnedFd`, a `BorrowedFd`, an `Attached` of \
+            `driver.attach_fd(fd)`, or an `Rc` or `Arc` of one; a bare number may be closed \
+            while the kernel has the operation"
+)]
+pub unsafe trait Holds {}
+
+// SAFETY: (I11) nothing is named.
+unsafe impl Holds for () {}
 
 /// A descriptor that [`Close`](crate::op::Close) may close.
 ///
@@ -231,7 +241,7 @@ macro_rules! shared {
         }
 
         // SAFETY: (I11) the inner value lives as long as the last pointer to it.
-        unsafe impl<F: Holds> Holds for $pointer<F> {}
+        unsafe impl<F: Holds + Descriptor> Holds for $pointer<F> {}
     )*};
 }
 shared!(Rc Arc);

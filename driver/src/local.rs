@@ -1,23 +1,28 @@
 //! What every backend shares: the local completions, the credits, the counters, the wake-up flag.
 
-use crate::driver::Entry;
 use crate::error::Refusal;
+use crate::key::{Class, Completion, Key};
+use crate::loans::Loans;
 use crate::notify::Shared;
+use crate::outlet::Outlet;
+use crate::slots::Slab;
 use crate::stats::Stats;
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
-
-/// What user data may need: the kernel's top three bits are the driver's.
-pub(crate) const USER_DATA_BITS: u32 = 61;
 
 /// The part of a driver that is not its backend.
 #[derive(Debug)]
 pub(crate) struct Core {
-    /// Entries that no kernel queue holds: preallocated, one place for each credit.
-    local: VecDeque<Entry>,
+    /// Completions that no kernel queue holds: preallocated, one place for each credit.
+    local: VecDeque<Completion>,
     in_flight_max: u32,
     pub(crate) stats: Stats,
+    /// What a scope has in flight.
+    pub(crate) loans: Loans,
+    /// The operations that the driver owns.
+    pub(crate) slots: Rc<Slab>,
     pub(crate) shared: Arc<Shared>,
     /// Whether a notifier was ever handed out.
     pub(crate) notified: bool,
@@ -25,16 +30,18 @@ pub(crate) struct Core {
     pub(crate) woken: bool,
     /// How many operations may be in flight now: none while the driver winds down.
     limit: u64,
-    /// Whether the kernel's entries are next, where both have some.
+    /// Whether the kernel's completions are next, where both have some.
     kernel_next: bool,
 }
 
 impl Core {
-    pub(crate) fn new(in_flight_max: u32) -> io::Result<Self> {
+    pub(crate) fn new(in_flight_max: u32, slots: u32) -> io::Result<Self> {
         Ok(Self {
             local: VecDeque::with_capacity(in_flight_max as usize),
             in_flight_max,
             stats: Stats::default(),
+            loans: Loans::new(),
+            slots: Rc::new(Slab::new(slots)),
             shared: Shared::new()?,
             notified: false,
             woken: false,
@@ -68,6 +75,18 @@ impl Core {
         self.limit = u64::from(self.in_flight_max);
     }
 
+    /// The key of a raw operation; refuses one whose user data does not fit. The caller counts it
+    /// either way, once it is pushed (I18: a buffer's method may panic at the encoding, then nothing
+    /// was accepted).
+    #[inline]
+    pub(crate) fn raw_key(&mut self, user_data: usize) -> Option<Key> {
+        if Key::fits(user_data) {
+            return Some(Key::raw(user_data));
+        }
+        self.complete_locally(Completion::refused_whole(user_data));
+        None
+    }
+
     /// Counts an operation that was accepted.
     #[inline]
     pub(crate) fn accepted(&mut self) {
@@ -75,68 +94,70 @@ impl Core {
         self.stats.pushed += 1;
     }
 
-    /// Refuses an operation if its user data does not fit. The caller counts it either way, once it
-    /// is pushed (I18: a buffer's method may panic at the encoding, then nothing was accepted).
+    /// The one door to "complete": counts a completion, and hands it to whom it is for. Returns
+    /// how much of the outlet's room that took.
     #[inline]
-    pub(crate) fn admits(&mut self, user_data: usize) -> bool {
-        let fits = (user_data as u64) >> USER_DATA_BITS == 0;
-        if !fits {
-            self.refuse(user_data, Refusal::UserData);
+    pub(crate) fn deliver<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) -> usize {
+        let class = completion.class();
+        if class == T::CLASS && (class == Class::Raw || !self.loans.is_empty()) {
+            self.count(&completion);
+            outlet.put(self, completion);
+            return 1;
         }
-        fits
+        self.deliver_aside(completion);
+        0
     }
 
-    /// The one door to "complete": counts an entry on its way out.
+    /// One that is not for the outlet: a slot's, or one that nobody knows (I37).
+    #[inline(never)]
+    fn deliver_aside(&mut self, completion: Completion) {
+        if completion.class() == Class::Slot && self.slots.expects(completion.key) {
+            self.count(&completion);
+            let slots = self.slots.clone();
+            slots.complete(completion);
+        } else {
+            self.stats.unknown += 1;
+        }
+    }
+
     #[inline]
-    pub(crate) fn completed(&mut self, entry: &Entry) {
-        if !entry.more() {
+    fn count(&mut self, completion: &Completion) {
+        if !completion.more() {
             debug_assert!(self.in_flight() > 0, "I1: completed twice");
             self.stats.completed += 1;
         }
     }
 
-    /// Queues an entry that the driver made itself.
-    pub(crate) fn complete_locally(&mut self, entry: Entry) {
+    /// Queues a completion that the driver made itself.
+    pub(crate) fn complete_locally(&mut self, completion: Completion) {
         assert!(
             self.local.len() < self.in_flight_max as usize,
             "I1: more entries than credits"
         );
         self.stats.local += 1;
-        self.local.push_back(entry);
+        self.local.push_back(completion);
     }
 
     /// Completes an operation that is refused: its push is counted by the caller.
     #[cold]
     #[inline(never)]
-    pub(crate) fn refuse(&mut self, user_data: usize, refusal: Refusal) {
-        self.complete_locally(Entry::refused(user_data, refusal));
+    pub(crate) fn refuse(&mut self, key: Key, refusal: Refusal) {
+        self.complete_locally(Completion::last(key, refusal.code()));
     }
 
-    /// How many local entries wait.
+    /// How many local completions wait.
     #[inline]
     pub(crate) fn local_len(&self) -> usize {
         self.local.len()
     }
 
-    /// The next entry while there are local ones: those and the kernel's in turn.
+    /// The next completion while there are local ones: those and the kernel's in turn.
     pub(crate) fn next(
         &mut self,
-        kernel: impl FnOnce(&mut Self) -> Option<Entry>,
-    ) -> Option<Entry> {
+        kernel: impl FnOnce(&mut Self) -> Option<Completion>,
+    ) -> Option<Completion> {
         self.kernel_next = !self.kernel_next;
         let first = if self.kernel_next { None } else { kernel(self) };
         first.or_else(|| self.local.pop_front())
-    }
-}
-
-impl Drop for Core {
-    /// Entries that nobody took out: closes the descriptors that they name.
-    fn drop(&mut self) {
-        if self.shared.is_child() {
-            return;
-        }
-        for entry in self.local.drain(..) {
-            drop(entry.into_fd());
-        }
     }
 }

@@ -10,6 +10,9 @@
 //! | pushed | nobody (its words are kept, and not followed) | `submit`, or the driver's drop, which forgets it |
 //! | in flight | the kernel, or a worker thread | its last entry |
 //! | complete | the caller | `finish`, `dispose`, another push, or its drop |
+//!
+//! The head of an operation that is lent to a scope, or owned by a slot, is the driver's own
+//! bookkeeping: the driver touches it while the operation is in flight, and nothing else of it.
 #![allow(
     unsafe_code,
     reason = "operations are reached through raw pointers while in flight"
@@ -76,15 +79,24 @@ use self::call::Call;
 use crate::driver::Entry;
 use crate::error::Refusal;
 #[cfg(io_uring)]
+use crate::key::Key;
+use crate::loans::Links;
+#[cfg(io_uring)]
 use crate::sys::io_uring::Sqe;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// What every operation begins with: the way from a thin pointer to its functions.
+/// What every operation begins with: the way from a thin pointer to its functions, and what a scope
+/// must know of an operation that it was lent.
+#[repr(C)]
 pub struct OpHead {
     table: &'static OpTable,
+    /// Its neighbours among a scope's loans: see [`Loans`](crate::loans::Loans).
+    pub(crate) links: Links,
+    /// What the lender wants to be told with its completions.
+    pub(crate) token: usize,
 }
 
 const _: () = assert!(
@@ -93,10 +105,22 @@ const _: () = assert!(
 );
 
 impl OpHead {
-    pub(crate) const fn new<O: OpCode>() -> Self {
+    pub(crate) const fn new<O: Op>() -> Self {
         Self {
             table: const { &OpTable::of::<O>() },
+            links: Links::UNLINKED,
+            token: 0,
         }
+    }
+
+    /// The functions of an operation.
+    ///
+    /// # Safety
+    /// `head` points to the head of an operation that lives.
+    #[inline]
+    pub(crate) unsafe fn table(head: NonNull<Self>) -> &'static OpTable {
+        // SAFETY: (D2) the caller's contract; never written after it was made.
+        unsafe { (*head.as_ptr()).table }
     }
 }
 
@@ -110,25 +134,31 @@ impl fmt::Debug for OpHead {
 pub(crate) struct OpTable {
     /// The operation in plain words.
     #[cfg(readiness)]
-    describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
+    pub(crate) describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
-    encode: unsafe fn(NonNull<OpHead>, *mut Sqe, usize, &mut bool) -> Result<(), Refusal>,
-    #[cfg_attr(
-        not(readiness),
-        expect(dead_code, reason = "io_uring encodes it in its keys")
-    )]
-    makes_fd: bool,
+    pub(crate) encode: unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut bool) -> Result<(), Refusal>,
+    /// Gives up what the last entry names.
+    pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
+    /// Drops the operation in place.
+    pub(crate) drop: unsafe fn(NonNull<OpHead>),
+    /// Whether a result that is no error is a descriptor.
+    pub(crate) makes_fd: bool,
+    /// Whether a cancellation leaves everything as it was.
+    pub(crate) cancellable: bool,
 }
 
 impl OpTable {
-    const fn of<O: OpCode>() -> Self {
+    const fn of<O: Op>() -> Self {
         Self {
             #[cfg(readiness)]
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
+            dispose: dispose::<O>,
+            drop: drop_in_place::<O>,
             makes_fd: O::MAKES_FD,
+            cancellable: O::CANCELLABLE,
         }
     }
 }
@@ -148,19 +178,35 @@ unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
 pub(crate) unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,
-    user_data: usize,
+    key: Key,
     makes_fds: &mut bool,
 ) -> Result<(), Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = unsafe { O::describe(head.cast().as_ptr()) }?;
     // SAFETY: (D2) made just now, from an operation that is not in flight.
-    let sqe = unsafe { crate::sys::io_uring::encode(&call, user_data, O::MAKES_FD) }?;
+    let sqe = unsafe { crate::sys::io_uring::encode(&call, key.with_fd(O::MAKES_FD)) }?;
     if O::MAKES_FD {
         *makes_fds = true;
     }
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
     Ok(())
+}
+
+/// # Safety
+/// `head` points to an `O`, and `entry` is the last one of its last flight.
+unsafe fn dispose<O: Op>(head: NonNull<OpHead>, entry: Entry) {
+    // SAFETY: (D2) the caller's contract: it is not in flight any more.
+    let op = unsafe { head.cast::<O>().as_mut() };
+    // SAFETY: (D3) the caller's contract.
+    unsafe { op.dispose(entry) };
+}
+
+/// # Safety
+/// `head` points to an `O` that is not in flight, and that nobody uses again.
+unsafe fn drop_in_place<O>(head: NonNull<OpHead>) {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    unsafe { head.cast::<O>().drop_in_place() };
 }
 
 /// An operation of this crate.
@@ -179,6 +225,8 @@ pub(crate) mod sealed {
     pub trait Describe {
         /// Whether a result that is no error is a new descriptor.
         const MAKES_FD: bool = false;
+        /// Whether the safe layer may cancel it: what it names is then as it was before.
+        const CANCELLABLE: bool = true;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.
         ///
@@ -293,40 +341,10 @@ impl<'arena> OpObject<'arena> {
         self.user_data
     }
 
-    /// Whether a result that is no error is a descriptor.
-    #[cfg(readiness)]
+    /// The operation's head: lent for `'arena`, and not in flight before its push.
     #[inline]
-    pub(crate) fn makes_fd(&self) -> bool {
-        // SAFETY: (D2) the operation is lent for `'arena` and not in flight before its push.
-        let table = unsafe { (*self.head.as_ptr()).table };
-        table.makes_fd
-    }
-
-    /// The operation in plain words.
-    #[cfg(readiness)]
-    #[inline]
-    pub(crate) fn describe(&self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) as above.
-        let table = unsafe { (*self.head.as_ptr()).table };
-        // SAFETY: (D2) the table was made for the type of this operation.
-        unsafe { (table.describe)(self.head) }
-    }
-
-    /// The operation as a submission entry; notes if its result is a descriptor.
-    ///
-    /// # Safety
-    /// `slot` points to a free submission entry.
-    #[cfg(io_uring)]
-    #[inline]
-    pub(crate) unsafe fn encode(
-        &self,
-        slot: *mut Sqe,
-        makes_fds: &mut bool,
-    ) -> Result<(), Refusal> {
-        // SAFETY: (D2) as above.
-        let table = unsafe { (*self.head.as_ptr()).table };
-        // SAFETY: (D2, U1) the table was made for the type of this operation; the caller's slot.
-        unsafe { (table.encode)(self.head, slot, self.user_data, makes_fds) }
+    pub(crate) fn head(&self) -> NonNull<OpHead> {
+        self.head
     }
 }
 

@@ -4,7 +4,8 @@ use crate::driver::Entry;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Takes the entries of a [`submit`](crate::driver::CompleteIo::submit).
+/// Takes the entries of a [`submit`](crate::driver::CompleteIo::submit), or the
+/// [`Event`](crate::scope::Event)s of a scope's.
 ///
 /// A submit asks for the room once and never puts more than that; what does not fit
 /// waits for the next call. `Vec` and `VecDeque` offer their spare capacity, so that they never
@@ -31,75 +32,75 @@ use std::fmt;
 /// A `put` that panics loses at most the entry in its hands: the driver is consistent before each
 /// call, and what it did not put comes out of the next `submit`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no sink of entries",
-    note = "use a `Vec<Entry>` with spare capacity, an `Option<Entry>`, or `sink::bounded(n, f)`; \
-            `ArrayVec<Entry, N>` needs the feature `arrayvec`"
+    message = "`{Self}` is no sink of `{T}`",
+    note = "use a `Vec` of it with spare capacity, an `Option`, or `sink::bounded(n, f)`; \
+            `ArrayVec` needs the feature `arrayvec`"
 )]
-pub trait Sink {
-    /// How many entries may be put.
+pub trait Sink<T = Entry> {
+    /// How many may be put.
     fn room(&self) -> usize;
-    /// Takes one entry; called at most [`room`](Self::room) times.
-    fn put(&mut self, entry: Entry);
+    /// Takes one; called at most [`room`](Self::room) times.
+    fn put(&mut self, item: T);
 }
 
-impl Sink for Vec<Entry> {
+impl<T> Sink<T> for Vec<T> {
     #[inline]
     fn room(&self) -> usize {
         self.capacity() - self.len()
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
-        self.push(entry);
+    fn put(&mut self, item: T) {
+        self.push(item);
     }
 }
 
-impl Sink for VecDeque<Entry> {
+impl<T> Sink<T> for VecDeque<T> {
     #[inline]
     fn room(&self) -> usize {
         self.capacity() - self.len()
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
-        self.push_back(entry);
+    fn put(&mut self, item: T) {
+        self.push_back(item);
     }
 }
 
-impl Sink for Option<Entry> {
+impl<T> Sink<T> for Option<T> {
     #[inline]
     fn room(&self) -> usize {
         usize::from(self.is_none())
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
-        *self = Some(entry);
+    fn put(&mut self, item: T) {
+        *self = Some(item);
     }
 }
 
 #[cfg(feature = "arrayvec")]
 #[cfg_attr(docsrs, doc(cfg(feature = "arrayvec")))]
-impl<const N: usize> Sink for arrayvec::ArrayVec<Entry, N> {
+impl<T, const N: usize> Sink<T> for arrayvec::ArrayVec<T, N> {
     #[inline]
     fn room(&self) -> usize {
         self.remaining_capacity()
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
-        self.push(entry);
+    fn put(&mut self, item: T) {
+        self.push(item);
     }
 }
 
-impl<S: Sink + ?Sized> Sink for &mut S {
+impl<T, S: Sink<T> + ?Sized> Sink<T> for &mut S {
     #[inline]
     fn room(&self) -> usize {
         (**self).room()
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
-        (**self).put(entry);
+    fn put(&mut self, item: T) {
+        (**self).put(item);
     }
 }
 
-/// A sink that calls `f` with at most `n` entries.
+/// A sink that calls `f` with at most `n` entries or events.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -117,7 +118,7 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn bounded<F: FnMut(Entry)>(n: usize, f: F) -> Bounded<F> {
+pub fn bounded<T, F: FnMut(T)>(n: usize, f: F) -> Bounded<F> {
     Bounded { room: n, f }
 }
 
@@ -127,19 +128,19 @@ pub struct Bounded<F> {
     f: F,
 }
 
-impl<F: FnMut(Entry)> Sink for Bounded<F> {
+impl<T, F: FnMut(T)> Sink<T> for Bounded<F> {
     #[inline]
     fn room(&self) -> usize {
         self.room
     }
     #[inline]
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, item: T) {
         debug_assert!(
             self.room > 0,
             "a sink is given no more than it has room for"
         );
         self.room = self.room.wrapping_sub(1);
-        (self.f)(entry);
+        (self.f)(item);
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! * `new(&Limits, &Core)`: allocates everything; nothing is allocated after it.
 //! * `capacity_left(&self) -> u32`: free submission places, reserved ones not counted.
-//! * `push(&mut self, core, &OpObject)` and `push_typed`: encodes one operation into a free place.
-//!   The caller has checked `capacity_left` and the credits, and counts the operation afterwards. A
+//! * `unsafe push(&mut self, core, head, Key)` and `push_typed`: encodes one operation into a free
+//!   place. The caller has checked `capacity_left` and the credits, and counts the operation afterwards. A
 //!   refused one goes to `core.refuse`. Nothing reaches the kernel, and nothing is kept that
 //!   points into the operation, except what a later `turn` needs.
 //! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or says
@@ -17,15 +17,16 @@
 //!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`
 //!   may be satisfied without a system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
-//! * `next(&mut self, core) -> Option<Entry>`: one entry of the backend's own queue; what a backend
-//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, sink)`
-//!   does the same for many, and counts each at `core.completed` before the sink gets it.
+//! * `next(&mut self, core) -> Option<Completion>`: one of the backend's own queue; what a backend
+//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, outlet)`
+//!   gives many to `core.deliver`, and returns how much room they took.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
 //!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
-//! * its `Drop`: discards what was pushed and never handed over, without touching it; cancels the
-//!   rest, and returns when nobody can touch an operation's memory any more; closes descriptors
-//!   that completions name. In a forked child it closes its own descriptors and does no more.
+//! * `shut_down(&mut self, core, outlet)`: discards what was pushed and never handed over, without
+//!   touching it; cancels the rest, delivers what completes, and returns when nobody can touch an
+//!   operation's memory any more. It is called once, before the drop, and not in a forked child: there
+//!   the drop closes descriptors of its own and does no more.
 
 #![allow(unsafe_code, reason = "the edge to the system")]
 
@@ -51,12 +52,14 @@ use crate::clock::Instant;
 use crate::driver::Full;
 use crate::error::SetupError;
 use crate::fd::Target;
+use crate::key::Key;
 use crate::local::Core;
-use crate::op::{OpCode, OpObject};
-use crate::sink::Sink;
+use crate::op::{OpCode, OpHead, OpObject};
+use crate::outlet::Outlet;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr::NonNull;
 
 /// The backends of this build, the platform's first choice first.
 pub(crate) const BACKENDS: &[Kind] = &[
@@ -71,6 +74,7 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
+    pub(crate) use libc::ECANCELED;
     #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
     /// FreeBSD has no `ETIME`.
@@ -111,7 +115,10 @@ pub(crate) enum Block {
 /// Which operations to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
+    /// Raw operations with this user data.
     UserData(usize),
+    /// One operation of the safe layer.
+    Key(Key),
     Target(Target),
     All,
 }
@@ -195,47 +202,57 @@ impl Backend {
     }
 
     /// Pushes an operation of a known type; `false` when there is no place for it.
+    ///
+    /// # Safety
+    /// (D2) `op` is not in flight.
     #[inline]
-    pub(crate) fn try_push<O: OpCode>(
+    pub(crate) unsafe fn try_push<O: OpCode>(
         &mut self,
         core: &mut Core,
-        op: &mut O,
-        user_data: usize,
+        op: NonNull<O>,
+        key: Key,
     ) -> bool {
         each!(self, b => {
             if b.capacity_left() == 0 || core.credits() == 0 {
                 return false;
             }
-            if core.admits(user_data) {
-                b.push_typed(core, op, user_data);
-            }
+            // SAFETY: (D2) the caller's contract.
+            unsafe { b.push_typed(core, op, key) };
         });
         core.accepted();
         true
     }
 
     /// The same for one whose type was lost.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
     #[inline]
-    pub(crate) fn try_push_dyn(&mut self, core: &mut Core, op: &OpObject<'_>) -> bool {
+    pub(crate) unsafe fn try_push_dyn<P: Pushable>(&mut self, core: &mut Core, op: &P) -> bool {
         each!(self, b => {
             if b.capacity_left() == 0 || core.credits() == 0 {
                 return false;
             }
-            if core.admits(op.user_data()) {
-                b.push(core, op);
+            if let Some(key) = op.key(core) {
+                // SAFETY: (D2) the caller's contract.
+                unsafe { b.push(core, op.head(), key) };
             }
         });
         core.accepted();
+        op.pushed(core);
         true
     }
 
     /// Pushes the first `n` of `queue`, which fit. An operation leaves the queue when it is
     /// accepted: its buffer's method may panic (I18).
+    ///
+    /// # Safety
+    /// (D2) The operations are not in flight.
     #[inline]
-    pub(crate) fn push_queue(
+    pub(crate) unsafe fn push_queue<P: Pushable>(
         &mut self,
         core: &mut Core,
-        queue: &mut VecDeque<OpObject<'_>>,
+        queue: &mut VecDeque<P>,
         n: usize,
     ) {
         let mut batch = Batch { queue, pushed: 0 };
@@ -244,10 +261,12 @@ impl Backend {
         let first = &first[..n.min(first.len())];
         each!(self, b => for half in [first, second] {
             for op in half {
-                if core.admits(op.user_data()) {
-                    b.push(core, op);
+                if let Some(key) = op.key(core) {
+                    // SAFETY: (D2) the caller's contract.
+                    unsafe { b.push(core, op.head(), key) };
                 }
                 core.accepted();
+                op.pushed(core);
                 batch.pushed += 1;
             }
         });
@@ -271,24 +290,31 @@ impl Backend {
         each!(self, b => b.available(core))
     }
 
-    /// Puts up to `room` entries into `sink`. The driver is consistent before each call of it.
+    /// Puts completions into `outlet` until its `room` is used up, and returns how much was. The
+    /// driver is consistent before each call of it.
     #[inline]
-    pub(crate) fn drain<S: Sink + ?Sized>(
+    pub(crate) fn drain<T: Outlet>(
         &mut self,
         core: &mut Core,
         room: usize,
-        sink: &mut S,
+        outlet: &mut T,
     ) -> usize {
         let mut put = 0;
         while core.local_len() > 0 && put < room {
-            let Some(entry) = each!(self, b => core.next(|core| b.next(core))) else {
+            let Some(completion) = each!(self, b => core.next(|core| b.next(core))) else {
                 break;
             };
-            put += 1;
-            core.completed(&entry);
-            sink.put(entry);
+            put += core.deliver(completion, outlet);
         }
-        put + each!(self, b => b.drain(core, room - put, sink))
+        put + each!(self, b => b.drain(core, room - put, outlet))
+    }
+
+    /// Returns when nobody can touch an operation's memory any more; nothing is pushed after it.
+    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
+        each!(self, b => b.shut_down(core, outlet));
+        while let Some(completion) = core.next(|_| None) {
+            core.deliver(completion, outlet);
+        }
     }
 
     pub(crate) fn attach(&mut self, core: &mut Core, fd: RawFd) -> io::Result<()> {
@@ -324,14 +350,36 @@ impl Backend {
     }
 }
 
+/// What can be pushed from a queue.
+pub(crate) trait Pushable {
+    /// The operation.
+    fn head(&self) -> NonNull<OpHead>;
+    /// The key of its completions; `None` if the operation is refused, which was seen to.
+    fn key(&self, core: &mut Core) -> Option<Key>;
+    /// It was accepted.
+    fn pushed(&self, _core: &mut Core) {}
+}
+
+impl Pushable for OpObject<'_> {
+    #[inline]
+    fn head(&self) -> NonNull<OpHead> {
+        self.head()
+    }
+
+    #[inline]
+    fn key(&self, core: &mut Core) -> Option<Key> {
+        core.raw_key(self.user_data())
+    }
+}
+
 /// A queue, and how many of its first have been pushed: these leave it at the end, also when a
 /// buffer's method panics.
-struct Batch<'q, 'arena> {
-    queue: &'q mut VecDeque<OpObject<'arena>>,
+struct Batch<'q, P> {
+    queue: &'q mut VecDeque<P>,
     pushed: usize,
 }
 
-impl Drop for Batch<'_, '_> {
+impl<P> Drop for Batch<'_, P> {
     fn drop(&mut self) {
         self.queue.drain(..self.pushed);
     }

@@ -1,6 +1,7 @@
 //! How long a submit waits, and how a foreign event loop does.
 
 use crate::clock::Instant;
+use std::time::Duration;
 
 /// How long to wait, and for how much.
 ///
@@ -38,6 +39,18 @@ impl Wait {
     pub const fn until(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+}
+
+impl Wait {
+    /// As the timeout of a submit says: `None` without end, zero not at all.
+    #[inline]
+    pub(crate) fn for_timeout(timeout: Option<Duration>) -> Self {
+        match timeout {
+            None => Self::new(),
+            Some(Duration::ZERO) => Self::new().at_least(0),
+            Some(timeout) => Self::new().until(Instant::now().saturating_add(timeout)),
+        }
     }
 }
 

@@ -505,6 +505,8 @@ impl<F: Owns> fmt::Debug for Close<F> {
 unsafe impl<F: Owns> OpCode for Close<F> {}
 
 impl<F: Owns> Describe for Close<F> {
+    const CANCELLABLE: bool = false;
+
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.

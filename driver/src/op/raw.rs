@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::{Op, OpCode, OpHead, sealed::Describe};
-use crate::driver::Entry;
+use crate::driver::{Entry, Fd};
 use crate::error::Refusal;
 use std::io;
 
@@ -54,7 +54,8 @@ impl Describe for Raw {
 }
 
 impl Op for Raw {
-    type Fd = ();
+    // Nothing keeps open what the entry is directed at: not for the safe layer.
+    type Fd = Fd;
     type Output = usize;
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {

@@ -3,17 +3,20 @@
 //! It is the list of what a backend must provide, checked by the compiler; begin a new one with a
 //! copy of it.
 #![allow(clippy::unused_self, reason = "the signatures are the contract")]
+#![allow(unsafe_code, reason = "the signatures are the contract")]
 
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
-use crate::driver::{Entry, Full};
+use crate::driver::Full;
 use crate::error::SetupError;
+use crate::key::{Completion, Key};
 use crate::local::Core;
-use crate::op::{OpCode, OpObject};
-use crate::sink::Sink;
+use crate::op::{OpCode, OpHead};
+use crate::outlet::Outlet;
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr::NonNull;
 
 #[derive(Debug)]
 pub(crate) enum Shell {}
@@ -35,11 +38,15 @@ impl Shell {
         match *self {}
     }
 
-    pub(crate) fn push(&mut self, _: &mut Core, _: &OpObject<'_>) {
+    /// # Safety
+    /// The operation is not in flight.
+    pub(crate) unsafe fn push(&mut self, _: &mut Core, _: NonNull<OpHead>, _: Key) {
         match *self {}
     }
 
-    pub(crate) fn push_typed<O: OpCode>(&mut self, _: &mut Core, _: &mut O, _: usize) {
+    /// # Safety
+    /// The operation is not in flight.
+    pub(crate) unsafe fn push_typed<O: OpCode>(&mut self, _: &mut Core, _: NonNull<O>, _: Key) {
         match *self {}
     }
 
@@ -57,11 +64,15 @@ impl Shell {
         match *self {}
     }
 
-    pub(crate) fn next(&mut self, _: &mut Core) -> Option<Entry> {
+    pub(crate) fn next(&mut self, _: &mut Core) -> Option<Completion> {
         match *self {}
     }
 
-    pub(crate) fn drain<S: Sink + ?Sized>(&mut self, _: &mut Core, _: usize, _: &mut S) -> usize {
+    pub(crate) fn drain<T: Outlet>(&mut self, _: &mut Core, _: usize, _: &mut T) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn shut_down<T: Outlet>(&mut self, _: &mut Core, _: &mut T) {
         match *self {}
     }
 

@@ -2,10 +2,11 @@
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
 use super::encode::{address, directed, fixed_fd};
-use super::key::{Internal, Key};
+use super::key::Internal;
 use super::ring::Sqe;
 use crate::clock::Clock;
 use crate::fd::Target;
+use crate::key::Key;
 use crate::op::Timespec;
 use linux_raw_sys::io_uring::{self as k, io_uring_op as op};
 use std::os::fd::RawFd;
@@ -48,7 +49,7 @@ pub(super) fn poll(fd: RawFd) -> Sqe {
     Sqe {
         len: k::IORING_POLL_ADD_MULTI,
         op_flags: POLLIN,
-        user_data: Key::Internal(Internal::Doorbell).word(),
+        user_data: Internal::Doorbell.key().word(),
         ..directed(op::IORING_OP_POLL_ADD, Target::Plain(fd))
     }
 }
@@ -100,7 +101,7 @@ fn cancel(target: Target, flags: u32) -> Sqe {
     Sqe {
         flags: SKIP_SUCCESS,
         op_flags: flags,
-        user_data: Key::Internal(Internal::Cancel).word(),
+        user_data: Internal::Cancel.key().word(),
         ..directed(op::IORING_OP_ASYNC_CANCEL, target)
     }
 }

@@ -1,11 +1,11 @@
 //! An operation in plain words as a submission entry; what the families share.
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
-use super::key::Key;
 use super::ring::Sqe;
 use super::{control, file, net};
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::key::Key;
 use crate::op::call::Call;
 use linux_raw_sys::io_uring as k;
 
@@ -14,7 +14,7 @@ use linux_raw_sys::io_uring as k;
 /// # Safety
 /// The entry of a `Call::Raw` can be read.
 #[inline(always)]
-pub(crate) unsafe fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Result<Sqe, Refusal> {
+pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
         Call::Timeout {
@@ -66,8 +66,10 @@ pub(crate) unsafe fn encode(call: &Call, user_data: usize, makes_fd: bool) -> Re
         // SAFETY: (D2) the caller's contract.
         Call::Raw { entry } => unsafe { control::raw(entry) },
     };
-    let user_data = Key::raw(user_data, makes_fd).word();
-    Ok(Sqe { user_data, ..sqe })
+    Ok(Sqe {
+        user_data: key.word(),
+        ..sqe
+    })
 }
 
 /// An opcode as its byte.

@@ -1,25 +1,6 @@
-//! What the kernel carries for each entry: 64 bits, of which the top three are the driver's.
-//!
-//! | bits 63–62 | bit 61 | bits 60–0 |
-//! |---|---|---|
-//! | 0: a raw operation | its result is a descriptor | its user data |
-//! | 1, 2: for the safe layer's heads and slots | | |
-//! | 3: the driver's own entries | 0 | which one |
+//! The keys of the backend's own entries.
 
-use crate::local::USER_DATA_BITS;
-
-const CLASS_SHIFT: u32 = USER_DATA_BITS + 1;
-const FD_BIT: u64 = 1 << USER_DATA_BITS;
-const VALUE: u64 = FD_BIT - 1;
-const RAW: u64 = 0;
-const INTERNAL: u64 = 3;
-
-/// Whose completion it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Raw { user_data: usize, is_fd: bool },
-    Internal(Internal),
-}
+use crate::key::{Class, Key};
 
 /// The driver's own entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,65 +10,22 @@ pub(super) enum Internal {
     Cancel = 2,
 }
 
-impl Key {
-    /// The key of a raw operation; `fits` was asked before.
-    #[inline]
-    pub(super) const fn raw(user_data: usize, is_fd: bool) -> Self {
-        Self::Raw { user_data, is_fd }
+impl Internal {
+    pub(super) const fn key(self) -> Key {
+        Key::internal(self as u64)
     }
 
-    /// Whether user data leaves the driver its bits.
-    #[inline]
-    pub(super) const fn fits(user_data: usize) -> bool {
-        user_data as u64 & !VALUE == 0
+    /// `None` for a key that the backend never made.
+    pub(super) fn from_key(key: Key) -> Option<Self> {
+        [Self::Doorbell, Self::Cancel]
+            .into_iter()
+            .find(|internal| internal.key() == key)
     }
+}
 
-    #[inline]
-    pub(super) const fn word(self) -> u64 {
-        match self {
-            Self::Raw { user_data, is_fd } => {
-                debug_assert!(Self::fits(user_data), "user data is checked at the push");
-                RAW << CLASS_SHIFT | if is_fd { FD_BIT } else { 0 } | user_data as u64
-            }
-            Self::Internal(internal) => INTERNAL << CLASS_SHIFT | internal as u64,
-        }
-    }
-
-    /// `None` for a word that the driver never made.
-    #[inline]
-    pub(super) fn decode(word: u64) -> Option<Self> {
-        match word >> CLASS_SHIFT {
-            RAW => {
-                let user_data = usize::try_from(word & VALUE).ok()?;
-                Some(Self::Raw {
-                    user_data,
-                    is_fd: word & FD_BIT != 0,
-                })
-            }
-            INTERNAL if word == Self::Internal(Internal::Doorbell).word() => {
-                Some(Self::Internal(Internal::Doorbell))
-            }
-            INTERNAL if word == Self::Internal(Internal::Cancel).word() => {
-                Some(Self::Internal(Internal::Cancel))
-            }
-            _ => None,
-        }
-    }
-
-    /// The user data, if a completion has nothing else to say: the usual case.
-    #[inline]
-    pub(super) fn plain(word: u64, flags: u32) -> Option<usize> {
-        if word & !VALUE | u64::from(flags) == 0 {
-            usize::try_from(word).ok()
-        } else {
-            None
-        }
-    }
-
-    /// Whether a word is a raw operation's.
-    pub(super) fn is_operation(word: u64) -> bool {
-        word >> CLASS_SHIFT == RAW
-    }
+/// Whether a word of the submission queue is an operation's.
+pub(super) fn is_operation(word: u64) -> bool {
+    Key::from_word(word).class() != Class::Internal
 }
 
 #[cfg(test)]
@@ -95,33 +33,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_survive_the_kernel() {
-        for is_fd in [false, true] {
-            for user_data in [0, 1, usize::MAX >> 3] {
-                let key = Key::raw(user_data, is_fd);
-                assert_eq!(Key::decode(key.word()), Some(key));
-                assert!(Key::is_operation(key.word()));
-            }
-        }
+    fn the_own_entries_survive_the_kernel() {
         for internal in [Internal::Doorbell, Internal::Cancel] {
-            let key = Key::Internal(internal);
-            assert_eq!(Key::decode(key.word()), Some(key));
-            assert!(!Key::is_operation(key.word()));
+            let word = internal.key().word();
+            assert!(!is_operation(word));
+            assert_eq!(Internal::from_key(Key::from_word(word)), Some(internal));
         }
-    }
-
-    #[test]
-    fn user_data_has_61_bits() {
-        assert!(Key::fits(usize::MAX >> 3));
-        assert!(!Key::fits(1 << 61));
-        assert!(!Key::fits(usize::MAX));
+        assert!(is_operation(Key::raw(1).word()));
+        assert!(is_operation(Key::slot(1, 1).word()));
     }
 
     /// I37: a word that the driver never made names nothing.
     #[test]
     fn unknown_words_are_nothing() {
-        for word in [1 << 62, 2 << 62, 3 << 62, (3 << 62) + 3, u64::MAX] {
-            assert_eq!(Key::decode(word), None, "{word:#x}");
+        for word in [3 << 62, (3 << 62) + 3, u64::MAX] {
+            assert_eq!(Internal::from_key(Key::from_word(word)), None, "{word:#x}");
         }
     }
 }

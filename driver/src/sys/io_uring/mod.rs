@@ -18,18 +18,19 @@ mod watch;
 pub(crate) use self::encode::encode;
 pub(crate) use self::ring::Sqe;
 
-use self::key::{Internal, Key};
-use self::ring::{Cqe, Ring};
+use self::key::Internal;
+use self::ring::Ring;
 use self::watch::Watch;
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
-use crate::driver::{Entry, Full};
+use crate::driver::Full;
 use crate::error::{Refusal, SetupError};
+use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{self, OpCode, OpObject};
-use crate::sink::Sink;
+use crate::op::{self, OpCode, OpHead};
+use crate::outlet::Outlet;
 use linux_raw_sys::io_uring as k;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -47,10 +48,8 @@ pub(crate) struct Uring {
     base: u32,
     /// Operations that were handed over, ever; wraps.
     handed_over: u32,
-    /// Completions that ended no operation, ever; wraps.
+    /// Completions that ended no operation, ever, but for unknown ones; wraps.
     other_completions: u32,
-    /// Completions that were no entry, ever; wraps.
-    no_entries: usize,
     /// Whether an operation was ever pushed whose result is a descriptor.
     makes_fds: bool,
     /// Whether the kernel lacks an opcode that is modelled.
@@ -96,7 +95,6 @@ impl Uring {
             base: 0,
             handed_over: 0,
             other_completions: 0,
-            no_entries: 0,
             makes_fds: false,
             lacks_opcodes: false,
             cancels: 0,
@@ -265,26 +263,43 @@ impl Uring {
     }
 
     /// Operations that the kernel has, or whose completions have not been taken.
-    fn in_kernel(&self) -> u32 {
-        let ended = self.ring.taken().wrapping_sub(self.other_completions);
+    fn in_kernel(&self, core: &Core) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "all of these wrap")]
+        let unknown = core.stats.unknown as u32;
+        let others = self.other_completions.wrapping_add(unknown);
+        let ended = self.ring.taken().wrapping_sub(others);
         self.handed_over.wrapping_sub(ended)
     }
 
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
     #[inline]
-    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
+    pub(crate) unsafe fn push(&mut self, core: &mut Core, head: NonNull<OpHead>, key: Key) {
         let slot = self.ring.slot();
-        // SAFETY: (U1) `slot` is free.
-        let encoded = unsafe { op.encode(slot, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, op.user_data());
+        // SAFETY: (D2) the caller's contract.
+        let table = unsafe { OpHead::table(head) };
+        // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
+        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.makes_fds) };
+        self.pushed(core, slot, encoded, key);
     }
 
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
     #[inline]
-    pub(crate) fn push_typed<O: OpCode>(&mut self, core: &mut Core, op: &mut O, user_data: usize) {
+    pub(crate) unsafe fn push_typed<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        key: Key,
+    ) {
         let slot = self.ring.slot();
-        let head = NonNull::from(op).cast();
-        // SAFETY: (D2, U1) exclusively borrowed, so not in flight; `slot` is free.
-        let encoded = unsafe { op::encode::<O>(head, slot, user_data, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, user_data);
+        // SAFETY: (D2, U1) the caller's contract; `slot` is free.
+        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.makes_fds) };
+        self.pushed(core, slot, encoded, key);
     }
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused.
@@ -294,14 +309,14 @@ impl Uring {
         core: &mut Core,
         slot: *const Sqe,
         encoded: Result<(), Refusal>,
-        user_data: usize,
+        key: Key,
     ) {
         if let Err(refusal) = encoded {
-            return core.refuse(user_data, refusal);
+            return core.refuse(key, refusal);
         }
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
-            return core.refuse(user_data, Refusal::Unsupported);
+            return core.refuse(key, Refusal::Unsupported);
         }
         self.ring.advance();
     }
@@ -327,11 +342,13 @@ impl Uring {
         self.cancels += 1;
         match which {
             Which::UserData(user_data) => {
-                self.push_internal(control::cancel_key(Key::raw(user_data, false)));
+                let key = Key::raw(user_data);
+                self.push_internal(control::cancel_key(key));
                 if self.makes_fds {
-                    self.push_internal(control::cancel_key(Key::raw(user_data, true)));
+                    self.push_internal(control::cancel_key(key.with_fd(true)));
                 }
             }
+            Which::Key(key) => self.push_internal(control::cancel_key(key)),
             Which::Target(target) => self.push_internal(control::cancel_target(target)),
             Which::All => self.push_internal(control::cancel_all()),
         }
@@ -453,7 +470,7 @@ impl Uring {
             self.cancels = 0;
             0
         } else {
-            self.ring.count_unconsumed(Key::is_operation)
+            self.ring.count_unconsumed(key::is_operation)
         };
         self.handed_over = self.handed_over.wrapping_add(queued - still_queued);
         self.base = self.ring.tail().wrapping_sub(still_queued);
@@ -477,74 +494,75 @@ impl Uring {
     }
 
     #[inline]
-    pub(crate) fn next(&mut self, core: &mut Core) -> Option<Entry> {
+    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
         while self.ring.completions() > 0 {
             let cqe = self.ring.take();
-            if let Some(entry) = self.entry(&mut core.stats.unknown, cqe) {
-                return Some(entry);
+            if let Some(completion) = self.decode(cqe.user_data, cqe.result, cqe.flags) {
+                return Some(completion);
             }
         }
         None
     }
 
     #[inline]
-    pub(crate) fn drain<S: Sink + ?Sized>(
+    pub(crate) fn drain<T: Outlet>(
         &mut self,
         core: &mut Core,
         room: usize,
-        sink: &mut S,
+        outlet: &mut T,
     ) -> usize {
         let n = room.min(self.ring.completions() as usize);
-        let skipped = self.no_entries;
+        let mut aside = 0;
         for _ in 0..n {
             let cqe = self.ring.take();
+            let key = Key::from_word(cqe.user_data);
             // Nearly all of them: the last of an operation, no descriptor, no flags.
-            let entry = if let Some(user_data) = Key::plain(cqe.user_data, cqe.flags) {
-                Entry::last(user_data, cqe.result, false)
-            } else if let Some(entry) = self.entry(&mut core.stats.unknown, cqe) {
-                entry
+            if key.is_plain(T::CLASS) && cqe.flags == 0 {
+                let put = core.deliver(Completion::last(key, cqe.result), outlet);
+                aside += 1 - put;
             } else {
-                continue;
-            };
-            core.completed(&entry);
-            sink.put(entry);
+                // By its fields, so that it need not be in memory.
+                let put = self.drain_one(core, cqe.user_data, cqe.result, cqe.flags, outlet);
+                aside += 1 - put;
+            }
         }
-        n - self.no_entries.wrapping_sub(skipped)
-    }
-
-    /// A completion as an entry, unless it is the driver's own, or unknown.
-    #[inline(always)]
-    fn entry(&mut self, unknown: &mut u64, cqe: Cqe) -> Option<Entry> {
-        // By its fields, so that it need not be in memory.
-        self.decode(unknown, cqe.user_data, cqe.result, cqe.flags)
+        n - aside
     }
 
     #[inline(never)]
-    fn decode(
+    fn drain_one<T: Outlet>(
         &mut self,
-        unknown: &mut u64,
-        user_data: u64,
+        core: &mut Core,
+        word: u64,
         result: i32,
         flags: u32,
-    ) -> Option<Entry> {
+        outlet: &mut T,
+    ) -> usize {
+        match self.decode(word, result, flags) {
+            Some(completion) => core.deliver(completion, outlet),
+            None => 0,
+        }
+    }
+
+    /// A completion, unless it is the driver's own.
+    fn decode(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
+        let key = Key::from_word(word);
         let more = flags & k::IORING_CQE_F_MORE != 0;
-        let key = Key::decode(user_data);
-        if more || !matches!(key, Some(Key::Raw { .. })) {
+        let internal = Internal::from_key(key);
+        if more || internal.is_some() {
             self.other_completions = self.other_completions.wrapping_add(1);
         }
-        match key {
-            Some(Key::Raw { user_data, is_fd }) => {
+        match internal {
+            Some(Internal::Doorbell) => self.doorbell = more,
+            // Only a cancellation that found nothing it could stop posts one.
+            Some(Internal::Cancel) => {}
+            None => {
                 let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
                 let [_, _, low, high] = flags.to_le_bytes();
                 let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
-                return Some(Entry::shot(user_data, result, is_fd, more, buffer));
+                return Some(Completion::shot(key, result, more, buffer));
             }
-            Some(Key::Internal(Internal::Doorbell)) => self.doorbell = more,
-            // Only a cancellation that found nothing it could stop posts one.
-            Some(Key::Internal(Internal::Cancel)) => {}
-            None => *unknown += 1,
         }
-        self.no_entries = self.no_entries.wrapping_add(1);
         None
     }
 

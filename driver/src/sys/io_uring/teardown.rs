@@ -1,50 +1,29 @@
 //! The end of a ring: what was pushed is forgotten, what was handed over is reaped.
 #![allow(unsafe_code, reason = "enters the kernel")]
 
-use super::key::Key;
-use super::{Uring, control};
-use crate::driver::Entry;
-use std::io::{self, Write as _};
-use std::process;
+use super::{Uring, control, key};
+use crate::engine::abort;
+use crate::local::Core;
+use crate::outlet::Outlet;
 use std::time::Duration;
 
-impl Drop for Uring {
+impl Uring {
     /// Closing a ring is no barrier: the kernel writes on. Only the last completion of the last
     /// operation says that it is done.
-    fn drop(&mut self) {
-        if self.shared.is_child() {
-            return;
-        }
-        let mut guard = AbortUnlessDone { done: false };
+    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
         let queued = self.queued();
-        let discarded = self.ring.discard(Key::is_operation);
+        let discarded = self.ring.discard(key::is_operation);
         debug_assert_eq!(discarded, queued, "I1: a pushed operation was lost");
         self.base = self.ring.tail();
-        while self.in_kernel() > 0 {
+        while self.in_kernel(core) > 0 {
             self.push_internal(control::cancel_all());
             self.ring.publish();
-            self.reap_some();
-        }
-        guard.done = true;
-    }
-}
-
-/// A drain that unwinds would let memory be freed that the kernel still has.
-struct AbortUnlessDone {
-    done: bool,
-}
-
-impl Drop for AbortUnlessDone {
-    fn drop(&mut self) {
-        if !self.done {
-            process::abort();
+            self.reap_some(core, outlet);
         }
     }
-}
 
-impl Uring {
     /// Waits for completions of what is being cancelled, and takes them.
-    fn reap_some(&mut self) {
+    fn reap_some<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
         // An operation may have been where no cancellation finds it: ask again now and then.
         const PATIENCE: Duration = Duration::from_millis(100);
         // SAFETY: (U4) a cancellation alone is published, and points to nothing.
@@ -53,22 +32,15 @@ impl Uring {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR | libc::ETIME) => {}
                 Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => self.back_off(),
-                _ => {
-                    // Not `eprintln!`, which panics when nobody listens.
-                    let _ = writeln!(
-                        io::stderr(),
-                        "completeio: the ring failed with {} operations in flight ({error}); \
-                         their memory cannot be freed safely: aborting",
-                        self.in_kernel()
-                    );
-                    process::abort();
-                }
+                _ => abort(format_args!(
+                    "the ring failed with {} operations in flight ({error})",
+                    self.in_kernel(core)
+                )),
             },
         }
-        self.ring.discard(Key::is_operation);
-        while self.ring.completions() > 0 {
-            let cqe = self.ring.take();
-            drop(self.entry(&mut 0, cqe).map(Entry::into_fd));
+        self.ring.discard(key::is_operation);
+        while let Some(completion) = self.next(core) {
+            core.deliver(completion, outlet);
         }
     }
 }

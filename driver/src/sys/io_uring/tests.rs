@@ -53,7 +53,7 @@ fn a_missing_opcode_is_unsupported() {
     let mut op = Nop::new();
     let Some(mut driver) = driver() else { return };
     let nop = linux_raw_sys::io_uring::io_uring_op::IORING_OP_NOP as usize;
-    let Sys::Uring(uring) = &mut driver.backend else {
+    let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
     };
     let mut opcodes = uring.opcodes;
@@ -73,7 +73,7 @@ fn a_missing_opcode_is_unsupported() {
 fn a_completion_with_an_unknown_key_is_dropped() {
     let mut op = Nop::new();
     let Some(mut driver) = driver() else { return };
-    let Sys::Uring(uring) = &mut driver.backend else {
+    let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
     };
     uring.push_internal(super::Sqe {

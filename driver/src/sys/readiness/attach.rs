@@ -10,8 +10,8 @@
 
 use super::Readiness;
 use super::flights::Direction;
-use super::list::List;
 use super::table::{Kind, Unused};
+use crate::list::List;
 use crate::local::Core;
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,4 +1,4 @@
-//! The operations in flight: a preallocated slab of plain words, found again by user data.
+//! The operations in flight: a preallocated slab of plain words, found again by key.
 //!
 //! | state | where it is linked | who may touch the operation's memory | what comes next |
 //! |---|---|---|---|
@@ -11,9 +11,10 @@
 //!
 //! So an operation completes from `Loose` only, by [`Flights::remove`], and that is the one door.
 
-use super::list::{Linked, Links, List};
 use crate::clock::Clock;
 use crate::fd::Target;
+use crate::key::Key;
+use crate::list::{Linked, Links, List};
 use crate::op::call::Call;
 use std::ops::{Index, IndexMut};
 
@@ -41,10 +42,9 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) call: Call,
-    pub(super) user_data: usize,
+    pub(super) key: Key,
     /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
     pub(super) moved: u32,
-    pub(super) makes_fd: bool,
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -123,9 +123,8 @@ impl Flights {
     pub(super) fn with_capacity(capacity: u32) -> Self {
         let flight = |_| Flight {
             call: Call::Nop,
-            user_data: 0,
+            key: Key::raw(0),
             moved: 0,
-            makes_fd: false,
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -172,18 +171,17 @@ impl Flights {
 
     /// Keeps an operation that was pushed.
     #[inline]
-    pub(super) fn insert(&mut self, call: Call, user_data: usize, makes_fd: bool) -> u32 {
+    pub(super) fn insert(&mut self, call: Call, key: Key) -> u32 {
         let index = self
             .free
             .pop_front(&mut self.flights)
             .expect("I2: a credit is a free place");
-        let bucket = self.bucket(user_data);
+        let bucket = self.bucket(key);
         let flight = &mut self.flights[index as usize];
         assert_eq!(flight.state, State::Free, "I1: flight {index} is taken");
         flight.call = call;
-        flight.user_data = user_data;
+        flight.key = key;
         flight.moved = 0;
-        flight.makes_fd = makes_fd;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);
@@ -191,10 +189,9 @@ impl Flights {
         index
     }
 
-    /// The one door to "complete": frees a loose flight, and says whose it was and whether its
-    /// result is a descriptor.
+    /// The one door to "complete": frees a loose flight, and says whose it was.
     #[inline]
-    pub(super) fn remove(&mut self, index: u32) -> (usize, bool) {
+    pub(super) fn remove(&mut self, index: u32) -> Key {
         let flight = &mut self[index];
         assert_eq!(
             flight.state,
@@ -202,12 +199,12 @@ impl Flights {
             "I1: flight {index} completes while it is linked"
         );
         flight.state = State::Free;
-        let (user_data, makes_fd) = (flight.user_data, flight.makes_fd);
-        let bucket = self.bucket(user_data);
+        let key = flight.key;
+        let bucket = self.bucket(key);
         self.buckets[bucket].remove(&mut self.flights, index);
         // Last in, first out: what is touched next is still in the cache.
         self.free.push_front(&mut self.flights, index);
-        (user_data, makes_fd)
+        key
     }
 
     /// The next one to start, in the order of the pushes.
@@ -283,22 +280,22 @@ impl Flights {
         waiters.after(&self.flights, index)
     }
 
-    /// The oldest one with this user data.
-    pub(super) fn find(&self, user_data: usize) -> Option<u32> {
-        self.matching(self.buckets[self.bucket(user_data)].front(), user_data)
+    /// The oldest one with this key, whether its result is a descriptor or not.
+    pub(super) fn find(&self, key: Key) -> Option<u32> {
+        self.matching(self.buckets[self.bucket(key)].front(), key)
     }
 
-    /// The one with the same user data that was pushed next after `index`.
+    /// The one with the same key that was pushed next after `index`.
     pub(super) fn find_after(&self, index: u32) -> Option<u32> {
-        let user_data = self[index].user_data;
-        let bucket = &self.buckets[self.bucket(user_data)];
-        self.matching(bucket.after(&self.flights, index), user_data)
+        let key = self[index].key;
+        let bucket = &self.buckets[self.bucket(key)];
+        self.matching(bucket.after(&self.flights, index), key)
     }
 
-    fn matching(&self, mut at: Option<u32>, user_data: usize) -> Option<u32> {
-        let bucket = &self.buckets[self.bucket(user_data)];
+    fn matching(&self, mut at: Option<u32>, key: Key) -> Option<u32> {
+        let bucket = &self.buckets[self.bucket(key)];
         while let Some(index) = at {
-            if self[index].user_data == user_data {
+            if self[index].key.with_fd(false) == key.with_fd(false) {
                 return at;
             }
             at = bucket.after(&self.flights, index);
@@ -308,8 +305,11 @@ impl Flights {
 
     /// Multiplies by the golden ratio: neighbours, and multiples of powers of two, part well.
     #[inline]
-    fn bucket(&self, user_data: usize) -> usize {
-        let hash = (user_data as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn bucket(&self, key: Key) -> usize {
+        let hash = key
+            .with_fd(false)
+            .word()
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         usize::try_from(hash >> self.shift).expect("a shift leaves the bits of an index")
     }
 }
@@ -339,13 +339,14 @@ mod tests {
     use super::*;
 
     fn with_user_data(flights: &Flights, user_data: usize) -> Vec<u32> {
-        std::iter::successors(flights.find(user_data), |i| flights.find_after(*i)).collect()
+        let first = flights.find(Key::raw(user_data));
+        std::iter::successors(first, |i| flights.find_after(*i)).collect()
     }
 
     #[test]
     fn started_in_the_order_of_the_pushes() {
         let mut flights = Flights::with_capacity(3);
-        let [a, b, c] = [5, 6, 7].map(|user_data| flights.insert(Call::Nop, user_data, false));
+        let [a, b, c] = [5, 6, 7].map(|user_data| flights.insert(Call::Nop, Key::raw(user_data)));
         assert_eq!(flights.pushed_len(), 3);
         flights.take_pushed(b);
         assert_eq!(flights.start_next(), Some(a));
@@ -364,19 +365,19 @@ mod tests {
             for round in 0..3 {
                 let pushed: Vec<(u32, usize)> = (0..capacity)
                     .map(|n| (n % 5) as usize * (usize::MAX >> 8) + round)
-                    .map(|user_data| (flights.insert(Call::Nop, user_data, false), user_data))
+                    .map(|user_data| (flights.insert(Call::Nop, Key::raw(user_data)), user_data))
                     .collect();
                 for (_, user_data) in &pushed {
                     let same = pushed.iter().filter(|(_, other)| other == user_data);
                     let same: Vec<u32> = same.map(|(index, _)| *index).collect();
                     assert_eq!(with_user_data(&flights, *user_data), same);
                 }
-                assert_eq!(flights.find(usize::MAX), None);
+                assert_eq!(flights.find(Key::raw(usize::MAX >> 3)), None);
                 // From the middle outwards: every place of a chain is taken from.
                 for n in 0..capacity {
                     let (index, user_data) = pushed[((n + capacity / 2) % capacity) as usize];
                     flights.take_pushed(index);
-                    assert_eq!(flights.remove(index), (user_data, false));
+                    assert_eq!(flights.remove(index), Key::raw(user_data));
                     assert!(!with_user_data(&flights, user_data).contains(&index));
                 }
             }
@@ -388,7 +389,7 @@ mod tests {
         let mut flights = Flights::with_capacity(2);
         let mut waiters = List::new();
         for user_data in 0..2 {
-            flights.insert(Call::Nop, user_data, true);
+            flights.insert(Call::Nop, Key::raw(user_data).with_fd(true));
             let index = flights.start_next().expect("it was pushed");
             flights.wait(index, &mut waiters, 3, Direction::Write);
         }
@@ -396,22 +397,22 @@ mod tests {
         let first = waiters.front().expect("two wait");
         flights.stop_waiting(first, &mut waiters);
         assert_eq!(flights.waiting_len(), 1);
-        assert_eq!(flights.remove(first), (0, true));
+        assert_eq!(flights.remove(first), Key::raw(0).with_fd(true));
     }
 
     #[test]
     #[should_panic(expected = "I2: a credit is a free place")]
     fn a_full_slab_is_a_bug() {
         let mut flights = Flights::with_capacity(1);
-        flights.insert(Call::Nop, 0, false);
-        flights.insert(Call::Nop, 0, false);
+        flights.insert(Call::Nop, Key::raw(0));
+        flights.insert(Call::Nop, Key::raw(0));
     }
 
     #[test]
     #[should_panic(expected = "completes while it is linked")]
     fn none_completes_while_it_is_linked() {
         let mut flights = Flights::with_capacity(1);
-        let index = flights.insert(Call::Nop, 0, false);
+        let index = flights.insert(Call::Nop, Key::raw(0));
         flights.remove(index);
     }
 
@@ -419,7 +420,7 @@ mod tests {
     #[should_panic(expected = "is free")]
     fn none_completes_twice() {
         let mut flights = Flights::with_capacity(1);
-        let index = flights.insert(Call::Nop, 0, false);
+        let index = flights.insert(Call::Nop, Key::raw(0));
         flights.take_pushed(index);
         flights.remove(index);
         flights.remove(index);

@@ -31,7 +31,7 @@ mod attach;
 mod epoll;
 mod file;
 mod flights;
-mod list;
+
 mod net;
 mod table;
 #[cfg(test)]
@@ -47,22 +47,23 @@ use self::workers::Workers;
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
-use crate::driver::{Entry, Full};
+use crate::driver::Full;
 use crate::error::{Refusal, SetupError};
+use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::op::call::Call;
-use crate::op::{OpCode, OpObject};
-use crate::sink::Sink;
+use crate::op::{OpCode, OpHead};
+use crate::outlet::Outlet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// The state of one driver.
 ///
-/// In a forked child its drop closes descriptors and does no more: only the workers have one that
-/// would do otherwise, and they ask.
+/// In a forked child its drop closes descriptors and does no more: only the workers' would do
+/// otherwise, and it asks.
 pub(crate) struct Readiness {
     // Dropped before `table`: a job that runs uses a held file's number.
     workers: Option<Workers>,
@@ -167,33 +168,44 @@ impl Readiness {
         self.entries - self.flights.pushed_len()
     }
 
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
     #[inline]
-    pub(crate) fn push(&mut self, core: &mut Core, op: &OpObject<'_>) {
-        self.keep(core, op.describe(), op.user_data(), op.makes_fd());
+    pub(crate) unsafe fn push(&mut self, core: &mut Core, head: NonNull<OpHead>, key: Key) {
+        // SAFETY: (D2) the caller's contract.
+        let table = unsafe { OpHead::table(head) };
+        // SAFETY: (D2) the table was made for the type of this operation.
+        let described = unsafe { (table.describe)(head) };
+        self.keep(core, described, key.with_fd(table.makes_fd));
     }
 
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
     #[inline]
-    pub(crate) fn push_typed<O: OpCode>(&mut self, core: &mut Core, op: &mut O, user_data: usize) {
-        // SAFETY: (D2) exclusively borrowed, so not in flight.
-        let described = unsafe { O::describe(ptr::from_mut(op)) };
-        self.keep(core, described, user_data, O::MAKES_FD);
-    }
-
-    #[inline]
-    fn keep(
+    pub(crate) unsafe fn push_typed<O: OpCode>(
         &mut self,
         core: &mut Core,
-        described: Result<Call, Refusal>,
-        user_data: usize,
-        makes_fd: bool,
+        op: NonNull<O>,
+        key: Key,
     ) {
+        // SAFETY: (D2) the caller's contract.
+        let described = unsafe { O::describe(op.as_ptr()) };
+        self.keep(core, described, key.with_fd(O::MAKES_FD));
+    }
+
+    #[inline]
+    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
-            Ok(Call::Raw { .. }) => core.refuse(user_data, Refusal::Unsupported),
+            Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
             Ok(call) => {
-                self.flights.insert(call, user_data, makes_fd);
+                self.flights.insert(call, key);
             }
-            Err(refusal) => core.refuse(user_data, refusal),
+            Err(refusal) => core.refuse(key, refusal),
         }
     }
 
@@ -204,13 +216,11 @@ impl Readiness {
     /// or queued: its descriptor was given up.
     pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
         match which {
-            Which::UserData(user_data) => {
-                let mut at = self.flights.find(user_data);
-                while let Some(index) = at {
-                    at = self.flights.find_after(index);
-                    self.cancel_one(core, index);
-                }
+            Which::UserData(user_data) if Key::fits(user_data) => {
+                self.cancel_key(core, Key::raw(user_data));
             }
+            Which::UserData(_) => {} // No operation has it.
+            Which::Key(key) => self.cancel_key(core, key),
             Which::Target(target) => {
                 self.cancel_where(core, |flights, index| {
                     flights[index].target() == Some(target)
@@ -219,6 +229,14 @@ impl Readiness {
             Which::All => self.cancel_where(core, |_, _| true),
         }
         Ok(())
+    }
+
+    fn cancel_key(&mut self, core: &mut Core, key: Key) {
+        let mut at = self.flights.find(key);
+        while let Some(index) = at {
+            at = self.flights.find_after(index);
+            self.cancel_one(core, index);
+        }
     }
 
     fn cancel_where(&mut self, core: &mut Core, matches: impl Fn(&Flights, u32) -> bool) {
@@ -401,8 +419,8 @@ impl Readiness {
     /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
     #[inline]
     fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
-        let (user_data, makes_fd) = self.flights.remove(index);
-        core.complete_locally(Entry::last(user_data, result, makes_fd));
+        let key = self.flights.remove(index);
+        core.complete_locally(Completion::last(key, result));
     }
 
     /// Completes one that ends by `error`, or with what it has moved before.
@@ -417,13 +435,26 @@ impl Readiness {
     }
 
     #[inline]
-    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Entry> {
+    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
         None
     }
 
     #[inline]
-    pub(crate) fn drain<S: Sink + ?Sized>(&mut self, _: &mut Core, _: usize, _: &mut S) -> usize {
+    pub(crate) fn drain<T: Outlet>(&mut self, _: &mut Core, _: usize, _: &mut T) -> usize {
         0
+    }
+
+    /// See the contract in `sys.rs`. What runs on a worker is waited for; its completion is local,
+    /// like all of them, and delivered by the caller.
+    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
+        while let Some(index) = self.flights.start_next() {
+            self.flights.remove(index); // Never handed over: it was never there.
+        }
+        self.cancel_where(core, |_, _| true);
+        if let Some(workers) = &mut self.workers {
+            workers.stop();
+            self.finish_jobs(core);
+        }
     }
 
     /// See the contract in `sys.rs`. The descriptor is going to be readable when a worker has a

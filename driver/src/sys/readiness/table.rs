@@ -11,8 +11,8 @@
 //! watched any more has a new one, so that late reports find nobody.
 
 use super::flights::{Direction, Queued};
-use super::list::{Linked, Links, List, NONE};
 use crate::fd::Target;
+use crate::list::{Linked, Links, List, NONE};
 use std::ops::{Index, IndexMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 

@@ -5,9 +5,10 @@ mod jobs;
 mod sockets;
 
 use super::*;
-use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, PreparedWait, Target};
+use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWait, Target};
 use crate::fd::FixedFd;
 use crate::op::{Accept, Close, Connect, MsgFlags, Nop, OpenAt, ReadAt, Recv, Send, Timeout};
+use crate::outlet::Raw;
 use crate::sys::{ForkGuard, check_open};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -35,11 +36,12 @@ const LIMITS: Limits = Limits {
     file_slots: 4,
     descriptors: 4096,
     workers: 1,
+    slots: 0,
 };
 
 impl Bench {
     fn new(limits: Limits) -> Self {
-        let core = Core::new(limits.in_flight).unwrap();
+        let core = Core::new(limits.in_flight, limits.slots).unwrap();
         Self {
             backend: Readiness::new(&limits, &core).unwrap(),
             core,
@@ -49,8 +51,13 @@ impl Bench {
     /// The index of its flight; where there is none, it was refused.
     fn push<O: OpCode>(&mut self, op: &mut O, user_data: usize) -> Option<u32> {
         self.core.accepted();
-        self.backend.push_typed(&mut self.core, op, user_data);
-        self.backend.flights.find(user_data)
+        let op = NonNull::from(op);
+        // SAFETY: (D2) exclusively borrowed, so not in flight.
+        unsafe {
+            self.backend
+                .push_typed(&mut self.core, op, Key::raw(user_data))
+        };
+        self.backend.flights.find(Key::raw(user_data))
     }
 
     fn turn(&mut self, block: Block) {
@@ -64,15 +71,19 @@ impl Bench {
 
     /// What has completed: user data, and the result or its error number.
     fn take(&mut self) -> Vec<(usize, Result<usize, i32>)> {
-        let mut taken = Vec::new();
-        while let Some(entry) = self.core.next(|_| None) {
-            self.core.completed(&entry);
-            taken.push((
-                entry.user_data(),
-                entry.result().map_err(|e| e.raw_os_error().unwrap()),
-            ));
+        let entries = self.entries().into_iter().map(|entry| {
+            let result = entry.result().map_err(|e| e.raw_os_error().unwrap());
+            (entry.user_data(), result)
+        });
+        entries.collect()
+    }
+
+    fn entries(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        while let Some(completion) = self.core.next(|_| None) {
+            self.core.deliver(completion, &mut Raw(&mut entries));
         }
-        taken
+        entries
     }
 
     /// Waits until so many have completed, and takes them.

@@ -33,7 +33,7 @@
 )]
 
 use super::file::Work;
-use super::list::{Linked, Links, List};
+use crate::list::{Linked, Links, List};
 use crate::notify::{Flag, Shared};
 use crate::sys;
 use std::io;
@@ -185,6 +185,17 @@ impl Workers {
         Some((index, place.result))
     }
 
+    /// Ends the threads: what runs, and the closes that are queued, they finish first. Results are
+    /// there to be taken after it.
+    pub(super) fn stop(&mut self) {
+        self.pool.lock().wind_up();
+        self.pool.work.notify_all();
+        for thread in self.threads.drain(..) {
+            let result = thread.join();
+            debug_assert!(result.is_ok(), "a worker has panicked");
+        }
+    }
+
     /// Readable when a result has come while the driver slept.
     pub(super) fn bell(&self) -> RawFd {
         self.pool.bell.as_raw_fd()
@@ -209,19 +220,15 @@ impl Drop for Workers {
             drop(unsafe { OwnedFd::from_raw_fd(self.bell()) });
             return;
         }
-        self.pool.lock().wind_up();
-        self.pool.work.notify_all();
-        // SAFETY: (R3) taken here and once, in the destructor.
-        for thread in unsafe { ManuallyDrop::take(&mut self.threads) } {
-            let result = thread.join();
-            debug_assert!(result.is_ok(), "a worker has panicked");
-        }
+        self.stop();
         while let Some((_, place)) = self.pool.lock().finished() {
             if matches!(place.work, Work::Open { .. }) && place.result >= 0 {
                 // SAFETY: (R1) what the open gave; its operation is gone, so nobody else has it.
                 drop(unsafe { OwnedFd::from_raw_fd(place.result) });
             }
         }
+        // SAFETY: (R3) dropped here and once, in the destructor.
+        unsafe { ManuallyDrop::drop(&mut self.threads) };
         // SAFETY: (R3) dropped here and once, in the destructor.
         unsafe { ManuallyDrop::drop(&mut self.pool) };
     }

@@ -179,7 +179,7 @@ fn the_bell_is_rung_for_a_sleeper_only() {
     let mut open = fifo.open();
     let mut bench = Bench::new(LIMITS);
     bench.block_worker(&mut open, 0);
-    let index = bench.backend.flights.find(0).unwrap();
+    let index = bench.backend.flights.find(Key::raw(0)).unwrap();
     drop(fifo.writer());
     let workers = bench.backend.workers.as_ref().unwrap();
     while workers.is_running(index) {

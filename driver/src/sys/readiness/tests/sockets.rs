@@ -312,8 +312,10 @@ fn timers_are_never_early_in_milliseconds_either() {
                 bench.turn(Block::Forever(1));
             }
             assert!(start.elapsed() >= n * span);
-            let entry = bench.core.next(|_| None).unwrap();
-            bench.core.completed(&entry);
+            let completion = bench.core.next(|_| None).unwrap();
+            let mut entry: Option<Entry> = None;
+            bench.core.deliver(completion, &mut Raw(&mut entry));
+            let entry = entry.unwrap();
             assert_eq!(
                 (entry.user_data(), entry.raw_os_error()),
                 (user_data, Some(libc::ETIME))

@@ -7,37 +7,37 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The index that names no item.
-pub(super) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// The place of an item among its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Links {
+pub(crate) struct Links {
     prev: u32,
     next: u32,
 }
 
 impl Links {
-    pub(super) const UNLINKED: Self = Self {
+    pub(crate) const UNLINKED: Self = Self {
         prev: NONE,
         next: NONE,
     };
 }
 
 /// An item that lists of one role can hold.
-pub(super) trait Linked<Role> {
+pub(crate) trait Linked<Role> {
     fn links(&self) -> &Links;
     fn links_mut(&mut self) -> &mut Links;
 }
 
 /// A list, first in, first out, from which any item can be taken.
-pub(super) struct List<Role> {
+pub(crate) struct List<Role> {
     head: u32,
     tail: u32,
     _role: PhantomData<fn(Role)>,
 }
 
 impl<Role> List<Role> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             head: NONE,
             tail: NONE,
@@ -46,23 +46,23 @@ impl<Role> List<Role> {
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.head == NONE
     }
 
     #[inline]
-    pub(super) fn front(&self) -> Option<u32> {
+    pub(crate) fn front(&self) -> Option<u32> {
         some(self.head)
     }
 
     /// The item after one that is in the list.
     #[inline]
-    pub(super) fn after<T: Linked<Role>>(&self, items: &[T], index: u32) -> Option<u32> {
+    pub(crate) fn after<T: Linked<Role>>(&self, items: &[T], index: u32) -> Option<u32> {
         some(items[index as usize].links().next)
     }
 
     #[inline]
-    pub(super) fn push_back<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
+    pub(crate) fn push_back<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
         let links = items[index as usize].links_mut();
         debug_assert_eq!(
             *links,
@@ -81,7 +81,7 @@ impl<Role> List<Role> {
     }
 
     #[inline]
-    pub(super) fn push_front<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
+    pub(crate) fn push_front<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
         let links = items[index as usize].links_mut();
         debug_assert_eq!(
             *links,
@@ -100,7 +100,7 @@ impl<Role> List<Role> {
     }
 
     #[inline]
-    pub(super) fn pop_front<T: Linked<Role>>(&mut self, items: &mut [T]) -> Option<u32> {
+    pub(crate) fn pop_front<T: Linked<Role>>(&mut self, items: &mut [T]) -> Option<u32> {
         let index = self.front()?;
         self.remove(items, index);
         Some(index)
@@ -108,7 +108,7 @@ impl<Role> List<Role> {
 
     /// Takes out an item, which is in this list.
     #[inline]
-    pub(super) fn remove<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
+    pub(crate) fn remove<T: Linked<Role>>(&mut self, items: &mut [T], index: u32) {
         let links = std::mem::replace(items[index as usize].links_mut(), Links::UNLINKED);
         match some(links.prev) {
             Some(prev) => items[prev as usize].links_mut().next = links.next,

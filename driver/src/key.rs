@@ -1,0 +1,257 @@
+//! What travels with an operation to the kernel and back: 64 bits, of which the top three are the
+//! driver's.
+//!
+//! | bits 63–62 | bit 61 | bits 60–0 |
+//! |---|---|---|
+//! | `Raw` | its result is a descriptor | its user data |
+//! | `Head` | its result is a descriptor | the address of its head |
+//! | `Slot` | its result is a descriptor | generation and index of its slot |
+//! | `Internal` | 0 | which of the backend's own entries |
+//!
+//! So no completion of one class is ever taken for one of another, and a drain closes accepted
+//! descriptors without a table.
+
+#[cfg(io_uring)]
+use crate::entry::BUFFER;
+use crate::entry::{MORE, WHOLE};
+use crate::error::Refusal;
+use crate::op::OpHead;
+use std::ptr::NonNull;
+
+/// See the table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
+/// Whose completion it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Pushed by way of the raw layer: the caller of `submit` answers for it.
+    Raw = 0,
+    /// Lent to a scope.
+    Head = 1,
+    /// Owned by the slab of slots.
+    Slot = 2,
+    /// The backend's own.
+    Internal = 3,
+}
+
+const CLASS_SHIFT: u32 = 62;
+const FD: u64 = 1 << 61;
+const VALUE: u64 = FD - 1;
+/// The builder allows as many slots.
+const INDEX_BITS: u32 = 20;
+
+impl Key {
+    const fn new(class: Class, value: u64) -> Self {
+        debug_assert!(value <= VALUE, "the top three bits are the driver's");
+        Self((class as u64) << CLASS_SHIFT | value)
+    }
+
+    /// The key of a raw operation; `fits` was asked before.
+    #[inline]
+    pub(crate) const fn raw(user_data: usize) -> Self {
+        Self::new(Class::Raw, user_data as u64)
+    }
+
+    /// Whether user data leaves the driver its bits.
+    #[inline]
+    pub(crate) const fn fits(user_data: usize) -> bool {
+        user_data as u64 <= VALUE
+    }
+
+    /// The key of an operation that is found again by its head, whose provenance is exposed.
+    #[inline]
+    pub(crate) fn head(head: NonNull<OpHead>) -> Self {
+        Self::new(Class::Head, head.as_ptr().expose_provenance() as u64)
+    }
+
+    pub(crate) const fn slot(index: u32, generation: u32) -> Self {
+        debug_assert!(index < 1 << INDEX_BITS, "the builder's limit");
+        Self::new(
+            Class::Slot,
+            (generation as u64) << INDEX_BITS | index as u64,
+        )
+    }
+
+    /// One of a backend's own.
+    #[cfg(io_uring)]
+    pub(crate) const fn internal(which: u64) -> Self {
+        Self::new(Class::Internal, which)
+    }
+
+    /// The same for an operation whose result is a descriptor, or is not.
+    #[inline]
+    pub(crate) const fn with_fd(self, is_fd: bool) -> Self {
+        Self(if is_fd { self.0 | FD } else { self.0 & !FD })
+    }
+
+    /// As the kernel carries it.
+    #[inline]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// As the kernel gives it back.
+    #[inline]
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    #[inline]
+    pub(crate) const fn class(self) -> Class {
+        match self.0 >> CLASS_SHIFT {
+            0 => Class::Raw,
+            1 => Class::Head,
+            2 => Class::Slot,
+            _ => Class::Internal,
+        }
+    }
+
+    /// Whether it is of this class and its result no descriptor: the usual case.
+    #[inline]
+    pub(crate) const fn is_plain(self, class: Class) -> bool {
+        self.0 >> (CLASS_SHIFT - 1) == (class as u64) << 1
+    }
+
+    #[inline]
+    pub(crate) const fn is_fd(self) -> bool {
+        self.0 & FD != 0
+    }
+
+    #[inline]
+    const fn value(self) -> u64 {
+        self.0 & VALUE
+    }
+
+    /// The head's address, with the provenance that `head` has exposed.
+    #[inline]
+    pub(crate) fn as_head(self) -> *mut OpHead {
+        debug_assert_eq!(self.class(), Class::Head, "not every key is an address");
+        std::ptr::with_exposed_provenance_mut(address(self.value()))
+    }
+
+    /// Index and generation of a slot; no more than a claim.
+    #[inline]
+    pub(crate) const fn as_slot(self) -> (u32, u32) {
+        let index = self.value() & ((1 << INDEX_BITS) - 1);
+        let generation = self.value() >> INDEX_BITS & u32::MAX as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to fewer bits")]
+        (index as u32, generation as u32)
+    }
+}
+
+/// What came from a `usize`.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "keys are made of as many bits"
+)]
+const fn address(value: u64) -> usize {
+    value as usize
+}
+
+/// One completion as a backend gives it: whose it is, and what the kernel said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Completion {
+    pub(crate) key: Key,
+    pub(crate) result: i32,
+    /// As [`Entry`](crate::driver::Entry) has them.
+    pub(crate) flags: u32,
+}
+
+impl Completion {
+    /// The last one of an operation.
+    #[inline]
+    pub(crate) const fn last(key: Key, result: i32) -> Self {
+        Self {
+            key,
+            result,
+            flags: 0,
+        }
+    }
+
+    /// One with what the kernel says beside the result.
+    #[cfg(io_uring)]
+    pub(crate) const fn shot(key: Key, result: i32, more: bool, buffer: Option<u16>) -> Self {
+        let mut flags = if more { MORE } else { 0 };
+        if let Some(id) = buffer {
+            flags |= BUFFER | (id as u32) << 16;
+        }
+        Self { key, result, flags }
+    }
+
+    /// The refusal of an operation whose user data is too large for a key.
+    pub(crate) const fn refused_whole(user_data: usize) -> Self {
+        Self {
+            key: Key(user_data as u64),
+            result: Refusal::UserData.code(),
+            flags: WHOLE,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn class(&self) -> Class {
+        if self.flags & WHOLE != 0 {
+            return Class::Raw;
+        }
+        self.key.class()
+    }
+
+    /// The user data of a raw operation.
+    #[inline]
+    pub(crate) fn user_data(&self) -> usize {
+        debug_assert_eq!(self.class(), Class::Raw, "user data is a raw operation's");
+        address(if self.flags & WHOLE != 0 {
+            self.key.0
+        } else {
+            self.key.value()
+        })
+    }
+
+    #[inline]
+    pub(crate) const fn more(&self) -> bool {
+        self.flags & MORE != 0
+    }
+}
+
+const _: () = assert!(
+    size_of::<Completion>() <= 16,
+    "completions are copied on the hot path"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Nop;
+
+    #[test]
+    fn keys_survive_the_kernel() {
+        let mut op = Nop::new();
+        let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
+        for is_fd in [false, true] {
+            for user_data in [0, 1, usize::MAX >> 3] {
+                let key = Key::raw(user_data).with_fd(is_fd);
+                let back = Key::from_word(key.word());
+                assert_eq!((back.class(), back.is_fd()), (Class::Raw, is_fd));
+                assert_eq!(Completion::last(back, 0).user_data(), user_data);
+                assert_eq!(back.is_plain(Class::Raw), !is_fd);
+                assert!(!back.is_plain(Class::Slot));
+            }
+            for slot in [(0, 0), (1, 7), ((1 << INDEX_BITS) - 1, u32::MAX)] {
+                let key = Key::slot(slot.0, slot.1).with_fd(is_fd);
+                assert_eq!((key.class(), key.is_fd()), (Class::Slot, is_fd));
+                assert_eq!(key.as_slot(), slot);
+            }
+            let key = Key::head(head).with_fd(is_fd);
+            assert_eq!((key.class(), key.is_fd()), (Class::Head, is_fd));
+            assert_eq!(key.as_head(), head.as_ptr());
+        }
+    }
+
+    #[test]
+    fn user_data_has_61_bits() {
+        assert!(Key::fits(usize::MAX >> 3));
+        assert!(!Key::fits(1 << 61));
+        assert!(!Key::fits(usize::MAX));
+    }
+}

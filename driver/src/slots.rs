@@ -1,0 +1,761 @@
+//! Operations that the driver owns, each in a preallocated slot: what runtimes build futures on.
+//!
+//! [`try_push_owned`](crate::driver::Driver::try_push_owned) moves an operation into a slot and
+//! returns a [`Key`]. The operation's buffers and descriptors are its own, so nothing has to outlive
+//! anything, and no `unsafe` is needed. When it has completed, the key gives the output and the
+//! operation back: by [`redeem`](Key::redeem), or as a future.
+//!
+//! Keys complete while somebody submits: [`Driver::scope`](crate::driver::Driver::scope) with
+//! [`Scope::submit`](crate::scope::Scope::submit), or the raw layer's `submit`. Then
+//! [`next_finished`](crate::driver::Driver::next_finished) says whose turn it is.
+//!
+//! Dropping a key makes an orphan of its operation: it is cancelled at the next submit, and the
+//! slot keeps operation, buffer and descriptor until the kernel is done with them. Forgetting a key
+//! keeps the slot occupied for the driver's life, and does no other harm.
+//!
+//! | state of a slot | who has the operation | what comes next |
+//! |---|---|---|
+//! | `Free` | nobody | `InFlight` by a push |
+//! | `InFlight` | the kernel, or a worker | `Done`, or `Orphan` when the key is dropped |
+//! | `Orphan` | the kernel, or a worker | `Taken` with its last completion |
+//! | `Done` | the slot, for its key | `Taken` when the key is redeemed or dropped |
+//! | `Taken` | the one function that moves it out, or drops it | `Free`, or `Retired` |
+//! | `Retired` | nobody, ever: its generations are used up | |
+//!
+//! ```
+//! use completeio_driver::driver::Driver;
+//! use completeio_driver::op::ReadAt;
+//! use std::{fs::File, os::fd::OwnedFd};
+//!
+//! let mut driver = Driver::new()?;
+//! let file = OwnedFd::from(File::open("Cargo.toml")?);
+//! let key = driver.try_push_owned(ReadAt::new(file, 0, Vec::with_capacity(16)), 7).unwrap();
+//! driver.scope(|s| s.submit(None, &mut None))??;
+//! assert_eq!(driver.next_finished().unwrap().token(), 7);
+//! let (read, op) = key.redeem().unwrap();
+//! assert_eq!(read?, 16);
+//! assert_eq!(op.buf().len(), 16);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![allow(
+    unsafe_code,
+    reason = "owns operations of any type in memory of one size"
+)]
+
+use crate::driver::{Driver, Entry, Full, Holds};
+use crate::engine::Engine;
+use crate::key::{Completion, Key as Word};
+use crate::list::{Linked, Links, List};
+use crate::op::{Op, OpHead};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{self, MaybeUninit};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Bytes of one slot: the largest operation, descriptor and inline buffer included, that the
+/// driver can own. Larger ones fail to compile; box the buffer, or lend the operation to a
+/// [scope](crate::scope).
+pub const SLOT_SIZE: usize = 512;
+
+/// The alignment of slots, in bytes.
+const SLOT_ALIGN: usize = 16;
+
+/// The memory of one slot.
+#[repr(C, align(16))]
+struct Place(UnsafeCell<MaybeUninit<[u8; SLOT_SIZE]>>);
+
+const _: () = assert!(align_of::<Place>() == SLOT_ALIGN, "see `Fits`");
+
+/// See the table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    InFlight,
+    Orphan,
+    Done(Completion),
+    Taken,
+    Retired,
+}
+
+/// What is known about one slot.
+struct Slot {
+    state: State,
+    /// How often it was emptied: a key of an earlier time names nothing.
+    generation: u32,
+    /// Whether a scope must empty it before it ends.
+    scoped: bool,
+    /// Whether it is in the list of cancellations.
+    cancelled: bool,
+    /// Whether it is in the list of finished ones.
+    announced: bool,
+    makes_fd: bool,
+    cancellable: bool,
+    token: usize,
+    waker: Option<Waker>,
+    /// Among the free ones, or the finished ones.
+    queue: Links,
+    cancels: Links,
+    scope: Links,
+}
+
+struct Queued;
+struct Cancelled;
+struct Scoped;
+
+macro_rules! linked {
+    ($($role:ident by $field:ident),*) => {$(
+        impl Linked<$role> for Slot {
+            #[inline]
+            fn links(&self) -> &Links {
+                &self.$field
+            }
+
+            #[inline]
+            fn links_mut(&mut self) -> &mut Links {
+                &mut self.$field
+            }
+        }
+    )*};
+}
+linked!(Queued by queue, Cancelled by cancels, Scoped by scope);
+
+/// Everything about the slots but their memory. Borrowed for a few lines at a time, in which no
+/// code of the user's runs.
+struct Table {
+    slots: Box<[Slot]>,
+    free: List<Queued>,
+    finished: List<Queued>,
+    cancels: List<Cancelled>,
+    scoped: List<Scoped>,
+    free_len: u32,
+    in_flight: u32,
+    /// Operations that have completed, ever; wraps.
+    completions: usize,
+}
+
+/// The slots of a driver, shared with the keys.
+pub(crate) struct Slab {
+    table: RefCell<Table>,
+    places: Box<[Place]>,
+}
+
+impl Slab {
+    /// The only place that allocates.
+    pub(crate) fn new(slots: u32) -> Self {
+        let slot = |_| Slot {
+            state: State::Free,
+            generation: 0,
+            scoped: false,
+            cancelled: false,
+            announced: false,
+            makes_fd: false,
+            cancellable: false,
+            token: 0,
+            waker: None,
+            queue: Links::UNLINKED,
+            cancels: Links::UNLINKED,
+            scope: Links::UNLINKED,
+        };
+        let mut table: Box<[Slot]> = (0..slots).map(slot).collect();
+        let mut free = List::new();
+        for index in 0..slots {
+            free.push_back(&mut table, index);
+        }
+        let place = |_| Place(UnsafeCell::new(MaybeUninit::uninit()));
+        Self {
+            table: RefCell::new(Table {
+                slots: table,
+                free,
+                finished: List::new(),
+                cancels: List::new(),
+                scoped: List::new(),
+                free_len: slots,
+                in_flight: 0,
+                completions: 0,
+            }),
+            places: (0..slots).map(place).collect(),
+        }
+    }
+
+    /// How many slots are free.
+    pub(crate) fn free(&self) -> usize {
+        self.table.borrow().free_len as usize
+    }
+
+    /// How many operations the driver has, orphans included.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.table.borrow().in_flight
+    }
+
+    /// How many operations have completed, ever; wraps.
+    #[inline]
+    pub(crate) fn completions(&self) -> usize {
+        self.table.borrow().completions
+    }
+
+    fn place(&self, index: u32) -> NonNull<OpHead> {
+        let place = self.places[index as usize].0.get();
+        NonNull::new(place.cast()).expect("a place has an address")
+    }
+
+    /// Moves an operation into a slot, of which there is a free one.
+    fn put<O: Op>(&self, op: O, token: usize, scoped: bool) -> Occupied<'_> {
+        const { Fits::<O>::CHECK };
+        let mut table = self.table.borrow_mut();
+        let Table { slots, free, .. } = &mut *table;
+        let index = free.pop_front(slots).expect("I2: asked before");
+        let slot = &mut table.slots[index as usize];
+        assert_eq!(slot.state, State::Free, "slot {index} is taken");
+        slot.state = State::InFlight;
+        slot.token = token;
+        slot.scoped = scoped;
+        slot.makes_fd = O::MAKES_FD;
+        slot.cancellable = O::CANCELLABLE;
+        let generation = slot.generation;
+        if scoped {
+            let Table { slots, scoped, .. } = &mut *table;
+            scoped.push_back(slots, index);
+        }
+        table.in_flight += 1;
+        table.free_len -= 1;
+        drop(table);
+        let head = self.place(index);
+        // SAFETY: (S3) the slot was free, so nobody else has the place; `Fits` has checked its size
+        // and alignment.
+        unsafe { head.cast::<O>().write(op) };
+        Occupied {
+            slab: self,
+            index,
+            generation,
+        }
+    }
+
+    /// Whether a completion is for an operation that is in flight (I37).
+    pub(crate) fn expects(&self, key: Word) -> bool {
+        let (index, generation) = key.as_slot();
+        let table = self.table.borrow();
+        let Some(slot) = table.slots.get(index as usize) else {
+            return false;
+        };
+        slot.generation == generation && matches!(slot.state, State::InFlight | State::Orphan)
+    }
+
+    /// The one door to "complete" of the slots. `expects` was asked before.
+    pub(crate) fn complete(&self, completion: Completion) {
+        debug_assert!(self.expects(completion.key), "I37: asked before");
+        assert!(!completion.more(), "no operation of a slot is a multishot");
+        let (index, _) = completion.key.as_slot();
+        let mut table = self.table.borrow_mut();
+        table.in_flight -= 1;
+        table.completions = table.completions.wrapping_add(1);
+        table.forget_cancel(index);
+        let slot = &mut table.slots[index as usize];
+        if slot.state == State::InFlight {
+            slot.state = State::Done(completion);
+            slot.announced = true;
+            let Table {
+                slots, finished, ..
+            } = &mut *table;
+            finished.push_back(slots, index);
+            return;
+        }
+        assert_eq!(slot.state, State::Orphan, "slot {index} completes twice");
+        slot.state = State::Taken;
+        let entry = Entry::new(slot.token, &completion);
+        drop(table);
+        self.dispose(index, entry);
+    }
+
+    /// Gives up what an entry names, and drops the operation. The slot is `Taken`.
+    fn dispose(&self, index: u32, entry: Entry) {
+        // Whatever the operation's destructor does, the slot is empty after it.
+        let _emptied = Emptied { slab: self, index };
+        let head = self.place(index);
+        // SAFETY: (S3) occupied until now, and taken by this function.
+        let table = unsafe { OpHead::table(head) };
+        // SAFETY: (S3, D3) taken, so not in flight; the last entry of this slot's operation.
+        unsafe { (table.dispose)(head, entry) };
+        // SAFETY: (S3) taken, and dropped here and once.
+        unsafe { (table.drop)(head) };
+    }
+
+    /// The next one to cancel.
+    pub(crate) fn next_cancel(&self) -> Option<Word> {
+        let table = self.table.borrow();
+        let index = table.cancels.front()?;
+        let slot = &table.slots[index as usize];
+        Some(Word::slot(index, slot.generation).with_fd(slot.makes_fd))
+    }
+
+    /// The cancellation of `next_cancel` was asked for.
+    pub(crate) fn cancel_asked(&self) {
+        let mut table = self.table.borrow_mut();
+        if let Some(index) = table.cancels.front() {
+            table.forget_cancel(index);
+        }
+    }
+
+    fn cancel(&self, index: u32) {
+        let mut table = self.table.borrow_mut();
+        let slot = &mut table.slots[index as usize];
+        let in_flight = matches!(slot.state, State::InFlight | State::Orphan);
+        if in_flight && slot.cancellable && !slot.cancelled {
+            slot.cancelled = true;
+            let Table { slots, cancels, .. } = &mut *table;
+            cancels.push_back(slots, index);
+        }
+    }
+
+    /// The next operation that has completed, once.
+    pub(crate) fn next_finished(&self) -> Option<Finished> {
+        let mut table = self.table.borrow_mut();
+        let Table {
+            slots, finished, ..
+        } = &mut *table;
+        let index = finished.pop_front(slots)?;
+        let slot = &mut slots[index as usize];
+        slot.announced = false;
+        Some(Finished {
+            token: slot.token,
+            waker: slot.waker.take(),
+        })
+    }
+
+    /// Takes the completion of a slot that is done; it is `Taken` then. The waker is for the caller
+    /// to drop, which runs code of the user's.
+    fn take_done(&self, index: u32, generation: u32) -> Option<(Entry, Option<Waker>)> {
+        let mut table = self.table.borrow_mut();
+        let Table {
+            slots, finished, ..
+        } = &mut *table;
+        let slot = &mut slots[index as usize];
+        assert_eq!(
+            slot.generation, generation,
+            "a key of slot {index} is stale"
+        );
+        let State::Done(completion) = slot.state else {
+            return None;
+        };
+        slot.state = State::Taken;
+        let waker = slot.waker.take();
+        let entry = Entry::new(slot.token, &completion);
+        if mem::take(&mut slot.announced) {
+            finished.remove(slots, index);
+        }
+        Some((entry, waker))
+    }
+
+    /// Empties a slot that is `Taken`.
+    fn release(&self, index: u32) {
+        let mut table = self.table.borrow_mut();
+        let Table {
+            slots,
+            free,
+            free_len,
+            scoped,
+            ..
+        } = &mut *table;
+        let slot = &mut slots[index as usize];
+        assert_eq!(slot.state, State::Taken, "slot {index} is not empty");
+        debug_assert!(
+            !slot.announced && !slot.cancelled,
+            "in no list but the scope's"
+        );
+        if mem::take(&mut slot.scoped) {
+            scoped.remove(slots, index);
+        }
+        let slot = &mut slots[index as usize];
+        match slot.generation.checked_add(1) {
+            Some(generation) => {
+                slot.generation = generation;
+                slot.state = State::Free;
+                // Last in, first out: what is touched next is still in the cache.
+                free.push_front(slots, index);
+                *free_len += 1;
+            }
+            // A key of the first generation might be taken for one of a new first generation.
+            None => slot.state = State::Retired,
+        }
+    }
+
+    /// A key is gone: cancels its operation, or disposes of it.
+    fn orphan(&self, index: u32, generation: u32) {
+        if let Some((entry, _waker)) = self.take_done(index, generation) {
+            return self.dispose(index, entry);
+        }
+        let _waker = self.make_orphan(index);
+        self.cancel(index);
+    }
+
+    /// Nobody waits for it any more; the waker is for the caller to drop.
+    fn make_orphan(&self, index: u32) -> Option<Waker> {
+        let mut table = self.table.borrow_mut();
+        let slot = &mut table.slots[index as usize];
+        assert_eq!(slot.state, State::InFlight, "slot {index} has lost its key");
+        slot.state = State::Orphan;
+        slot.waker.take()
+    }
+
+    /// The end of a scope, of which no key is left: disposes of what has completed, and cancels the
+    /// rest. Returns whether there is a rest.
+    pub(crate) fn end_scope(&self) -> bool {
+        let mut at = self.table.borrow().scoped.front();
+        while let Some(index) = at {
+            let (state, generation) = {
+                let table = self.table.borrow();
+                at = table.scoped.after(&table.slots, index);
+                let slot = &table.slots[index as usize];
+                (slot.state, slot.generation)
+            };
+            match state {
+                // Their keys were forgotten.
+                State::Done(_) | State::InFlight => self.orphan(index, generation),
+                State::Orphan => self.cancel(index),
+                State::Free | State::Taken | State::Retired => {
+                    unreachable!("slot {index} is {state:?}, and a scope's")
+                }
+            }
+        }
+        !self.table.borrow().scoped.is_empty()
+    }
+
+    /// The end of the driver: nobody has any operation any more. What was never handed over
+    /// completes as cancelled.
+    pub(crate) fn end(&self) {
+        let slots = self.places.len();
+        for index in 0..u32::try_from(slots).expect("a limit of 20 bits") {
+            let key = {
+                let slot = &self.table.borrow().slots[index as usize];
+                Word::slot(index, slot.generation).with_fd(slot.makes_fd)
+            };
+            if self.expects(key) {
+                self.complete(Completion::last(key, -crate::sys::errno::ECANCELED));
+            }
+        }
+    }
+}
+
+impl Table {
+    /// Takes a slot out of the cancellations, if it is there.
+    fn forget_cancel(&mut self, index: u32) {
+        if mem::take(&mut self.slots[index as usize].cancelled) {
+            let Self { slots, cancels, .. } = self;
+            cancels.remove(slots, index);
+        }
+    }
+}
+
+impl fmt::Debug for Slab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slab")
+            .field("slots", &self.places.len())
+            .field("in_flight", &self.in_flight())
+            .finish()
+    }
+}
+
+/// A slot that was filled for a push. Unless that succeeds, the operation is dropped with it: a
+/// buffer's method has panicked.
+struct Occupied<'slab> {
+    slab: &'slab Slab,
+    index: u32,
+    generation: u32,
+}
+
+impl Occupied<'_> {
+    /// The operation is in flight.
+    fn pushed(self) -> (u32, u32) {
+        let place = (self.index, self.generation);
+        let _stays = mem::ManuallyDrop::new(self);
+        place
+    }
+}
+
+impl Drop for Occupied<'_> {
+    fn drop(&mut self) {
+        let mut table = self.slab.table.borrow_mut();
+        table.in_flight -= 1;
+        table.slots[self.index as usize].state = State::Taken;
+        drop(table);
+        let entry = Entry::new(0, &Completion::last(Word::slot(0, 0), 0));
+        self.slab.dispose(self.index, entry);
+    }
+}
+
+/// Empties a `Taken` slot at the end of a function, also when it unwinds.
+struct Emptied<'slab> {
+    slab: &'slab Slab,
+    index: u32,
+}
+
+impl Drop for Emptied<'_> {
+    fn drop(&mut self) {
+        self.slab.release(self.index);
+    }
+}
+
+/// An operation that has completed: [`next_finished`](crate::driver::Driver::next_finished) gives
+/// each one once, in the order of their completions, unless its key was redeemed before.
+#[must_use = "somebody waits for it: call `wake`, or look at the token"]
+#[derive(Debug)]
+pub struct Finished {
+    token: usize,
+    waker: Option<Waker>,
+}
+
+impl Finished {
+    /// The number given at the push.
+    pub fn token(&self) -> usize {
+        self.token
+    }
+
+    /// Wakes the task that polled the key, if one did.
+    pub fn wake(self) {
+        if let Some(waker) = self.waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The claim on an operation that a driver owns.
+///
+/// It is a future: ready with the output and the operation when that has completed. Whoever drives
+/// the driver wakes it by [`Finished::wake`]. Without an executor, [`redeem`](Self::redeem) asks.
+///
+/// Dropping it cancels the operation, which is not waited for. A key may outlive its driver, whose
+/// drop completes what it still had.
+#[must_use = "dropping a key cancels its operation"]
+pub struct Key<'s, O: Op> {
+    slab: Rc<Slab>,
+    index: u32,
+    generation: u32,
+    /// Whether the operation was given back.
+    spent: bool,
+    _scope: PhantomData<Cell<&'s ()>>,
+    _owns: PhantomData<O>,
+}
+
+impl<O: Op> Key<'_, O> {
+    /// The output and the operation, if it has completed; else the key again.
+    ///
+    /// # Errors
+    /// The key, while the operation is in flight.
+    pub fn redeem(mut self) -> Result<(io::Result<O::Output>, O), Self> {
+        self.take().ok_or(self)
+    }
+
+    /// Asks for the operation to be cancelled at the next submit. It then completes once, with its
+    /// own result or `ECANCELED`. One that has completed is not affected, and a
+    /// [`Close`](crate::op::Close) is never cancelled.
+    pub fn cancel(&self) {
+        self.slab.cancel(self.index);
+    }
+
+    /// Whether the operation has completed, so that `redeem` will succeed.
+    pub fn is_done(&self) -> bool {
+        let table = self.slab.table.borrow();
+        matches!(table.slots[self.index as usize].state, State::Done(_))
+    }
+
+    fn take(&mut self) -> Option<(io::Result<O::Output>, O)> {
+        let (entry, _waker) = self.slab.take_done(self.index, self.generation)?;
+        self.spent = true;
+        let place = self.slab.place(self.index).cast::<O>();
+        // SAFETY: (S3) done, and taken here and once; the key's type is that of the push.
+        let mut op = unsafe { place.read() };
+        self.slab.release(self.index);
+        // SAFETY: (D3) the last entry of this slot's operation.
+        let output = unsafe { op.finish(entry) };
+        Some((output, op))
+    }
+
+    /// Remembers whom to wake.
+    fn wait(&self, waker: &Waker) {
+        let known = |waiting: &Waker| waiting.will_wake(waker);
+        let slot = |table: &Table| {
+            table.slots[self.index as usize]
+                .waker
+                .as_ref()
+                .is_some_and(known)
+        };
+        if slot(&self.slab.table.borrow()) {
+            return;
+        }
+        // The clone, and the drop of the one before, are code of the user's: nothing is borrowed.
+        let mut replaced = Some(waker.clone());
+        let mut table = self.slab.table.borrow_mut();
+        mem::swap(&mut table.slots[self.index as usize].waker, &mut replaced);
+    }
+}
+
+// Nothing of the operation is in the key.
+impl<O: Op> Unpin for Key<'_, O> {}
+
+impl<O: Op> Future for Key<'_, O> {
+    type Output = (io::Result<O::Output>, O);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let key = self.get_mut();
+        assert!(!key.spent, "a future is polled until it is ready");
+        match key.take() {
+            Some(output) => Poll::Ready(output),
+            None => {
+                key.wait(context.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<O: Op> Drop for Key<'_, O> {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.slab.orphan(self.index, self.generation);
+        }
+    }
+}
+
+impl<O: Op> fmt::Debug for Key<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("index", &self.index)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver<'_> {
+    /// Moves an operation into a slot and pushes it; `token` is what
+    /// [`next_finished`](Self::next_finished) will say. See [`slots`](crate::slots).
+    ///
+    /// # Errors
+    /// [`Full`], with the operation, when there is no slot, no submission entry or no credit left.
+    ///
+    /// # Panics
+    /// What a buffer's own method panics with; the operation is dropped.
+    pub fn try_push_owned<O: Op + 'static>(
+        &mut self,
+        op: O,
+        token: usize,
+    ) -> Result<Key<'static, O>, Full<O>>
+    where
+        O::Fd: Holds,
+    {
+        self.engine.try_push_owned(op, token, false)
+    }
+
+    /// The next owned operation that has completed, in the order of their completions.
+    pub fn next_finished(&mut self) -> Option<Finished> {
+        self.engine.core.slots.next_finished()
+    }
+
+    /// How many more operations [`try_push_owned`](Self::try_push_owned) will take now.
+    pub fn owned_capacity_left(&self) -> usize {
+        self.engine.owned_capacity_left()
+    }
+}
+
+impl Engine {
+    /// The push of both [`Driver`] and [`Scope`](crate::scope::Scope).
+    pub(crate) fn try_push_owned<'s, O: Op>(
+        &mut self,
+        op: O,
+        token: usize,
+        scoped: bool,
+    ) -> Result<Key<'s, O>, Full<O>> {
+        if self.owned_capacity_left() == 0 {
+            return Err(Full::new(op));
+        }
+        let slab = self.core.slots.clone();
+        let occupied = slab.put(op, token, scoped);
+        let key = Word::slot(occupied.index, occupied.generation);
+        let op = slab.place(occupied.index).cast::<O>();
+        // SAFETY: (S3) the slot keeps the operation until its last completion came, whatever
+        // becomes of the key.
+        let pushed = unsafe { self.try_push(op, key) };
+        assert!(pushed, "I2: asked before");
+        let (index, generation) = occupied.pushed();
+        Ok(Key {
+            slab,
+            index,
+            generation,
+            spent: false,
+            _scope: PhantomData,
+            _owns: PhantomData,
+        })
+    }
+
+    pub(crate) fn owned_capacity_left(&self) -> usize {
+        self.capacity_left().min(self.core.slots.free())
+    }
+}
+
+/// The largest operation, checked where one is pushed.
+struct Fits<O>(PhantomData<O>);
+
+impl<O> Fits<O> {
+    const CHECK: () = {
+        assert!(
+            align_of::<O>() <= SLOT_ALIGN,
+            "the driver owns operations of an alignment up to 16 bytes: box the buffer, or lend \
+             the operation to a scope"
+        );
+        assert!(size_of::<O>() <= SLOT_SIZE, "{}", Self::TOO_LARGE.as_str());
+    };
+
+    const TOO_LARGE: Message = Message::EMPTY
+        .text("this operation has ")
+        .number(size_of::<O>())
+        .text(" bytes, and a slot of the driver has ")
+        .number(SLOT_SIZE)
+        .text(": box its buffer, or lend the operation to a scope");
+}
+
+/// A text that is put together while compiling.
+struct Message {
+    bytes: [u8; 192],
+    len: usize,
+}
+
+impl Message {
+    const EMPTY: Self = Self {
+        bytes: [0; 192],
+        len: 0,
+    };
+
+    const fn byte(mut self, byte: u8) -> Self {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+        self
+    }
+
+    const fn text(mut self, text: &str) -> Self {
+        let mut i = 0;
+        while i < text.len() {
+            self = self.byte(text.as_bytes()[i]);
+            i += 1;
+        }
+        self
+    }
+
+    const fn number(mut self, number: usize) -> Self {
+        if number >= 10 {
+            self = self.number(number / 10);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "one digit")]
+        self.byte(b'0' + (number % 10) as u8)
+    }
+
+    const fn as_str(&self) -> &str {
+        match std::str::from_utf8(self.bytes.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "this operation is larger than a slot of the driver",
+        }
+    }
+}
