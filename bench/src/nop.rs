@@ -5,6 +5,7 @@ use crate::measure::{Goal, Run, drive};
 use crate::raw;
 use completeio_driver::driver::{Backend, CompleteIo, Driver, Entry};
 use completeio_driver::op::{Nop, OpObject};
+use completeio_driver::scope::{Event, Ticket};
 use completeio_driver::sink;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -17,15 +18,18 @@ pub(crate) enum Peer {
     Raw,
     PushQueue(Backend),
     TryPush(Backend),
+    Scope(Backend),
 }
 
 impl Peer {
     /// All but the reference.
-    pub(crate) const OTHERS: [Self; 4] = [
+    pub(crate) const OTHERS: [Self; 6] = [
         Self::PushQueue(Backend::IoUring),
         Self::TryPush(Backend::IoUring),
+        Self::Scope(Backend::IoUring),
         Self::PushQueue(Backend::Readiness),
         Self::TryPush(Backend::Readiness),
+        Self::Scope(Backend::Readiness),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -33,8 +37,10 @@ impl Peer {
             Self::Raw => "raw",
             Self::PushQueue(Backend::IoUring) => "io_uring, push_queue",
             Self::TryPush(Backend::IoUring) => "io_uring, try_push",
+            Self::Scope(Backend::IoUring) => "io_uring, scope",
             Self::PushQueue(_) => "readiness, push_queue",
             Self::TryPush(_) => "readiness, try_push",
+            Self::Scope(_) => "readiness, scope",
         }
     }
 
@@ -48,7 +54,9 @@ impl Peer {
     pub(crate) fn why_not(self) -> Option<String> {
         match self {
             Self::Raw => None,
-            Self::PushQueue(backend) | Self::TryPush(backend) => why_not(backend),
+            Self::PushQueue(backend) | Self::TryPush(backend) | Self::Scope(backend) => {
+                why_not(backend)
+            }
         }
     }
 }
@@ -59,6 +67,7 @@ pub(crate) fn run(peer: Peer, batch: u32, goal: Goal) -> Result<Run, String> {
         Peer::Raw => raw_loop(batch, goal),
         Peer::PushQueue(backend) => push_queue(backend, batch, goal),
         Peer::TryPush(backend) => try_push(backend, batch, goal),
+        Peer::Scope(backend) => scope(backend, batch, goal),
     }
 }
 
@@ -126,4 +135,44 @@ fn collect(driver: &mut Driver<'_>, batch: usize) {
         // SAFETY: the callers leave the operations alone until the driver is gone.
         unsafe { driver.submit(None, &mut sink) }.expect("the driver works");
     }
+}
+
+/// The safe loop: each operation is lent, redeemed, and lent again.
+fn scope(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
+    let batch = batch as usize;
+    let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
+    let mut driver = Driver::builder()
+        .backend(backend)
+        .build()
+        .map_err(|e| e.to_string())?;
+    let ran = driver.scope(|s| {
+        let mut idle: Vec<Option<&mut Nop>> = ops.iter_mut().map(Some).collect();
+        let mut tickets: Vec<Option<Ticket<'_, '_, Nop>>> = (0..batch).map(|_| None).collect();
+        let mut queue = VecDeque::with_capacity(batch);
+        drive(goal, batch as u64, || {
+            for (i, (op, ticket)) in idle.iter_mut().zip(&mut tickets).enumerate() {
+                let op = op.take().expect("redeemed in the last turn");
+                let (prepared, lent) = s.lend(op, i);
+                queue.push_back(prepared);
+                *ticket = Some(lent);
+            }
+            s.push_queue(&mut queue);
+            let mut left = batch;
+            while left > 0 {
+                let mut sink = sink::bounded(left, |event: Event<'_>| {
+                    let i = event.token();
+                    let done = event.done().expect("a NOP completes once");
+                    let ticket = tickets[i].take().expect("lent in this turn");
+                    let Ok((output, op)) = ticket.redeem(done) else {
+                        unreachable!("the token is the place of the ticket")
+                    };
+                    assert!(output.is_ok());
+                    idle[i] = Some(op);
+                    left -= 1;
+                });
+                s.submit(None, &mut sink).expect("the driver works");
+            }
+        })
+    });
+    ran.map_err(|e| e.to_string())
 }

@@ -140,8 +140,10 @@ impl Engine {
         let mut put = 0;
         let mut came = 0;
         loop {
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.cancel_owned() }?;
+            if self.core.slots.has_cancels() {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.cancel_owned() }?;
+            }
             let block = self.block(min - came, wait.deadline);
             // SAFETY: (D1) the caller's contract.
             let turned = unsafe { self.backend.turn(&mut self.core, block) };
@@ -198,7 +200,7 @@ impl Engine {
     ///
     /// # Safety
     /// As [`submit`](Self::submit).
-    #[inline]
+    #[cold]
     pub(crate) unsafe fn cancel_owned(&mut self) -> io::Result<()> {
         while let Some(key) = self.core.slots.next_cancel() {
             if self.cancel(Which::Key(key)).is_ok() {

@@ -79,10 +79,17 @@ impl Key {
         Self::new(Class::Internal, which)
     }
 
-    /// The same for an operation whose result is a descriptor, or is not.
+    /// The same for an operation whose result is a descriptor, if it is.
     #[inline]
     pub(crate) const fn with_fd(self, is_fd: bool) -> Self {
-        Self(if is_fd { self.0 | FD } else { self.0 & !FD })
+        if is_fd { Self(self.0 | FD) } else { self }
+    }
+
+    /// The same, whatever its result is.
+    #[cfg(readiness)]
+    #[inline]
+    pub(crate) const fn without_fd(self) -> Self {
+        Self(self.0 & !FD)
     }
 
     /// As the kernel carries it.
@@ -107,10 +114,10 @@ impl Key {
         }
     }
 
-    /// Whether it is of this class and its result no descriptor: the usual case.
+    /// Whether it is of this class, its result no descriptor, and `flags` empty: the usual case.
     #[inline]
-    pub(crate) const fn is_plain(self, class: Class) -> bool {
-        self.0 >> (CLASS_SHIFT - 1) == (class as u64) << 1
+    pub(crate) const fn is_plain(self, class: Class, flags: u32) -> bool {
+        (self.0 ^ (class as u64) << CLASS_SHIFT) & !VALUE | flags as u64 == 0
     }
 
     #[inline]
@@ -234,8 +241,9 @@ mod tests {
                 let back = Key::from_word(key.word());
                 assert_eq!((back.class(), back.is_fd()), (Class::Raw, is_fd));
                 assert_eq!(Completion::last(back, 0).user_data(), user_data);
-                assert_eq!(back.is_plain(Class::Raw), !is_fd);
-                assert!(!back.is_plain(Class::Slot));
+                assert_eq!(back.is_plain(Class::Raw, 0), !is_fd);
+                assert!(!back.is_plain(Class::Raw, 1));
+                assert!(!back.is_plain(Class::Slot, 0));
             }
             for slot in [(0, 0), (1, 7), ((1 << INDEX_BITS) - 1, u32::MAX)] {
                 let key = Key::slot(slot.0, slot.1).with_fd(is_fd);

@@ -94,14 +94,24 @@ impl Core {
         self.stats.pushed += 1;
     }
 
-    /// The one door to "complete": counts a completion, and hands it to whom it is for. Returns
-    /// how much of the outlet's room that took.
-    #[inline]
+    /// The one door to "complete": counts a completion of the outlet's class, and puts it there.
+    #[inline(always)]
+    pub(crate) fn put<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) {
+        debug_assert_eq!(completion.class(), T::CLASS, "I37: not for this outlet");
+        self.count(&completion);
+        outlet.put(self, completion);
+    }
+
+    /// Whether a completion of the outlet's class can be for it: a head is followed (I37).
+    #[inline(always)]
+    pub(crate) fn takes<T: Outlet>(&self) -> bool {
+        T::CLASS == Class::Raw || !self.loans.is_empty()
+    }
+
+    /// Hands a completion to whom it is for. Returns how much of the outlet's room that took.
     pub(crate) fn deliver<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) -> usize {
-        let class = completion.class();
-        if class == T::CLASS && (class == Class::Raw || !self.loans.is_empty()) {
-            self.count(&completion);
-            outlet.put(self, completion);
+        if completion.class() == T::CLASS && self.takes::<T>() {
+            self.put(completion, outlet);
             return 1;
         }
         self.deliver_aside(completion);
@@ -120,7 +130,7 @@ impl Core {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, completion: &Completion) {
         if !completion.more() {
             debug_assert!(self.in_flight() > 0, "I1: completed twice");

@@ -133,14 +133,16 @@ struct Table {
     finished: List<Queued>,
     cancels: List<Cancelled>,
     scoped: List<Scoped>,
-    free_len: u32,
-    in_flight: u32,
-    /// Operations that have completed, ever; wraps.
-    completions: usize,
 }
 
 /// The slots of a driver, shared with the keys.
 pub(crate) struct Slab {
+    free: Cell<u32>,
+    in_flight: Cell<u32>,
+    /// Operations that have completed, ever; wraps.
+    completions: Cell<usize>,
+    /// Whether a cancellation is to be asked for.
+    cancels: Cell<bool>,
     table: RefCell<Table>,
     places: Box<[Place]>,
 }
@@ -169,15 +171,16 @@ impl Slab {
         }
         let place = |_| Place(UnsafeCell::new(MaybeUninit::uninit()));
         Self {
+            free: Cell::new(slots),
+            in_flight: Cell::new(0),
+            completions: Cell::new(0),
+            cancels: Cell::new(false),
             table: RefCell::new(Table {
                 slots: table,
                 free,
                 finished: List::new(),
                 cancels: List::new(),
                 scoped: List::new(),
-                free_len: slots,
-                in_flight: 0,
-                completions: 0,
             }),
             places: (0..slots).map(place).collect(),
         }
@@ -185,18 +188,18 @@ impl Slab {
 
     /// How many slots are free.
     pub(crate) fn free(&self) -> usize {
-        self.table.borrow().free_len as usize
+        self.free.get() as usize
     }
 
     /// How many operations the driver has, orphans included.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.table.borrow().in_flight
+        self.in_flight.get()
     }
 
     /// How many operations have completed, ever; wraps.
     #[inline]
     pub(crate) fn completions(&self) -> usize {
-        self.table.borrow().completions
+        self.completions.get()
     }
 
     fn place(&self, index: u32) -> NonNull<OpHead> {
@@ -222,8 +225,8 @@ impl Slab {
             let Table { slots, scoped, .. } = &mut *table;
             scoped.push_back(slots, index);
         }
-        table.in_flight += 1;
-        table.free_len -= 1;
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.free.set(self.free.get() - 1);
         drop(table);
         let head = self.place(index);
         // SAFETY: (S3) the slot was free, so nobody else has the place; `Fits` has checked its size
@@ -251,9 +254,9 @@ impl Slab {
         debug_assert!(self.expects(completion.key), "I37: asked before");
         assert!(!completion.more(), "no operation of a slot is a multishot");
         let (index, _) = completion.key.as_slot();
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.completions.set(self.completions.get().wrapping_add(1));
         let mut table = self.table.borrow_mut();
-        table.in_flight -= 1;
-        table.completions = table.completions.wrapping_add(1);
         table.forget_cancel(index);
         let slot = &mut table.slots[index as usize];
         if slot.state == State::InFlight {
@@ -285,10 +288,19 @@ impl Slab {
         unsafe { (table.drop)(head) };
     }
 
+    /// Whether `next_cancel` has something to give.
+    #[inline]
+    pub(crate) fn has_cancels(&self) -> bool {
+        self.cancels.get()
+    }
+
     /// The next one to cancel.
     pub(crate) fn next_cancel(&self) -> Option<Word> {
         let table = self.table.borrow();
-        let index = table.cancels.front()?;
+        let Some(index) = table.cancels.front() else {
+            self.cancels.set(false);
+            return None;
+        };
         let slot = &table.slots[index as usize];
         Some(Word::slot(index, slot.generation).with_fd(slot.makes_fd))
     }
@@ -307,6 +319,7 @@ impl Slab {
         let in_flight = matches!(slot.state, State::InFlight | State::Orphan);
         if in_flight && slot.cancellable && !slot.cancelled {
             slot.cancelled = true;
+            self.cancels.set(true);
             let Table { slots, cancels, .. } = &mut *table;
             cancels.push_back(slots, index);
         }
@@ -357,7 +370,6 @@ impl Slab {
         let Table {
             slots,
             free,
-            free_len,
             scoped,
             ..
         } = &mut *table;
@@ -377,7 +389,7 @@ impl Slab {
                 slot.state = State::Free;
                 // Last in, first out: what is touched next is still in the cache.
                 free.push_front(slots, index);
-                *free_len += 1;
+                self.free.set(self.free.get() + 1);
             }
             // A key of the first generation might be taken for one of a new first generation.
             None => slot.state = State::Retired,
@@ -479,12 +491,13 @@ impl Occupied<'_> {
 
 impl Drop for Occupied<'_> {
     fn drop(&mut self) {
-        let mut table = self.slab.table.borrow_mut();
-        table.in_flight -= 1;
+        let slab = self.slab;
+        slab.in_flight.set(slab.in_flight.get() - 1);
+        let mut table = slab.table.borrow_mut();
         table.slots[self.index as usize].state = State::Taken;
         drop(table);
         let entry = Entry::new(0, &Completion::last(Word::slot(0, 0), 0));
-        self.slab.dispose(self.index, entry);
+        slab.dispose(self.index, entry);
     }
 }
 

@@ -517,9 +517,8 @@ impl Uring {
             let cqe = self.ring.take();
             let key = Key::from_word(cqe.user_data);
             // Nearly all of them: the last of an operation, no descriptor, no flags.
-            if key.is_plain(T::CLASS) && cqe.flags == 0 {
-                let put = core.deliver(Completion::last(key, cqe.result), outlet);
-                aside += 1 - put;
+            if key.is_plain(T::CLASS, cqe.flags) && core.takes::<T>() {
+                core.put(Completion::last(key, cqe.result), outlet);
             } else {
                 // By its fields, so that it need not be in memory.
                 let put = self.drain_one(core, cqe.user_data, cqe.result, cqe.flags, outlet);

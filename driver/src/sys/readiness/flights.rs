@@ -295,7 +295,7 @@ impl Flights {
     fn matching(&self, mut at: Option<u32>, key: Key) -> Option<u32> {
         let bucket = &self.buckets[self.bucket(key)];
         while let Some(index) = at {
-            if self[index].key.with_fd(false) == key.with_fd(false) {
+            if self[index].key.without_fd() == key.without_fd() {
                 return at;
             }
             at = bucket.after(&self.flights, index);
@@ -306,10 +306,7 @@ impl Flights {
     /// Multiplies by the golden ratio: neighbours, and multiples of powers of two, part well.
     #[inline]
     fn bucket(&self, key: Key) -> usize {
-        let hash = key
-            .with_fd(false)
-            .word()
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = key.without_fd().word().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         usize::try_from(hash >> self.shift).expect("a shift leaves the bits of an index")
     }
 }
