@@ -193,6 +193,7 @@ pub(crate) struct Limits {
 }
 
 const ENTRIES_MAX: usize = 1 << 14;
+pub(crate) const SLOTS_MAX: usize = 1 << 20;
 const COMPLETION_ENTRIES_MAX: usize = 1 << 16;
 const IN_FLIGHT_MAX: usize = 1 << 20;
 
@@ -319,7 +320,7 @@ impl Builder {
             None => crate::sys::open_files_max().min(1 << 16),
         };
         let workers = limit("workers", self.workers, 0, 256)? as usize;
-        let slots = limit("slots", self.slots, 0, 1 << 20)?;
+        let slots = limit("slots", self.slots, 0, SLOTS_MAX)?;
         Ok(Limits {
             entries,
             completion_entries,

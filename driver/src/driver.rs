@@ -7,6 +7,7 @@ pub use crate::entry::Entry;
 pub use crate::error::{Full, Refusal, SetupError};
 pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target};
 pub use crate::notify::Notifier;
+pub use crate::remote::{DriverThread, spawn_thread};
 pub use crate::stats::Stats;
 pub use crate::wait::{PreparedWait, Wait};
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};

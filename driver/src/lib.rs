@@ -44,6 +44,7 @@ mod local;
 mod notify;
 pub mod op;
 mod outlet;
+pub mod remote;
 pub mod scope;
 pub mod sink;
 pub mod slots;

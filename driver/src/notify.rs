@@ -60,6 +60,11 @@ impl Notifier {
     pub fn notify(&self) {
         self.inner.notify();
     }
+
+    /// Whether this process is a forked child of the driver's.
+    pub(crate) fn is_child(&self) -> bool {
+        self.inner.is_child()
+    }
 }
 
 /// Whether both wake the same driver.

@@ -186,6 +186,11 @@ impl Slab {
         }
     }
 
+    /// How many slots there are.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.places.len()).expect("a limit of 20 bits")
+    }
+
     /// How many slots are free.
     pub(crate) fn free(&self) -> usize {
         self.free.get() as usize
@@ -209,7 +214,7 @@ impl Slab {
 
     /// Moves an operation into a slot, of which there is a free one.
     fn put<O: Op>(&self, op: O, token: usize, scoped: bool) -> Occupied<'_> {
-        const { Fits::<O>::CHECK };
+        const { Fits::<O, SLOT_SIZE>::CHECK };
         let mut table = self.table.borrow_mut();
         let Table { slots, free, .. } = &mut *table;
         let index = free.pop_front(slots).expect("I2: asked before");
@@ -440,8 +445,7 @@ impl Slab {
     /// The end of the driver: nobody has any operation any more. What was never handed over
     /// completes as cancelled.
     pub(crate) fn end(&self) {
-        let slots = self.places.len();
-        for index in 0..u32::try_from(slots).expect("a limit of 20 bits") {
+        for index in 0..self.len() {
             let key = {
                 let slot = &self.table.borrow().slots[index as usize];
                 Word::slot(index, slot.generation).with_fd(slot.makes_fd)
@@ -710,23 +714,23 @@ impl Engine {
 }
 
 /// The largest operation, checked where one is pushed.
-struct Fits<O>(PhantomData<O>);
+pub(crate) struct Fits<O, const SIZE: usize>(PhantomData<O>);
 
-impl<O> Fits<O> {
-    const CHECK: () = {
+impl<O, const SIZE: usize> Fits<O, SIZE> {
+    pub(crate) const CHECK: () = {
         assert!(
             align_of::<O>() <= SLOT_ALIGN,
             "the driver owns operations of an alignment up to 16 bytes: box the buffer, or lend \
              the operation to a scope"
         );
-        assert!(size_of::<O>() <= SLOT_SIZE, "{}", Self::TOO_LARGE.as_str());
+        assert!(size_of::<O>() <= SIZE, "{}", Self::TOO_LARGE.as_str());
     };
 
     const TOO_LARGE: Message = Message::EMPTY
         .text("this operation has ")
         .number(size_of::<O>())
         .text(" bytes, and a slot of the driver has ")
-        .number(SLOT_SIZE)
+        .number(SIZE)
         .text(": box its buffer, or lend the operation to a scope");
 }
 
