@@ -1,7 +1,6 @@
 //! Operations from any thread, for executors of any kind: a driver on a thread of its own.
 //!
-//! [`spawn_thread`](crate::driver::spawn_thread) starts a driver; its [`Remote`] is `Send + Sync` and
-//! cheap to clone. Operations that own their buffers and descriptors (`Send + 'static`) are sent
+//! [`spawn_thread`] starts a driver; its [`Remote`] is `Send + Sync` and cheap to clone. Operations that own their buffers and descriptors (`Send + 'static`) are sent
 //! through a preallocated queue, and come back with their typed output:
 //!
 //! | by | how |
@@ -61,7 +60,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// A handle to a driver on another thread. See the [module](self).
@@ -114,7 +112,8 @@ impl Shared {
     /// Frees a cell that is empty.
     fn release(&self, index: u32) {
         self.cells.release(index);
-        self.room.notify(1);
+        // One more, whether or not those who were notified before have looked.
+        self.room.notify_additional(1);
     }
 
     /// The driver is gone.
@@ -346,10 +345,10 @@ impl<O: Op + 'static> Pending<O> {
     /// Blocks until the operation has completed.
     pub fn wait(mut self) -> (io::Result<O::Output>, O) {
         loop {
-            if let Some(outcome) = self.poll_as(Waiter::Thread(thread::current())) {
+            if let Some(outcome) = self.poll_as(Waiter::Thread(sync::current())) {
                 return outcome;
             }
-            thread::park();
+            sync::park();
         }
     }
 
@@ -360,11 +359,11 @@ impl<O: Op + 'static> Pending<O> {
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<(io::Result<O::Output>, O), Self> {
         let start = Instant::now();
         loop {
-            if let Some(outcome) = self.poll_as(Waiter::Thread(thread::current())) {
+            if let Some(outcome) = self.poll_as(Waiter::Thread(sync::current())) {
                 return Ok(outcome);
             }
             match timeout.checked_sub(start.elapsed()) {
-                Some(left) if !left.is_zero() => thread::park_timeout(left),
+                Some(left) if !left.is_zero() => sync::park_timeout(left),
                 _ => return Err(self),
             }
         }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `Free` | nobody's, or that of who has claimed its index | `Sent` |
 //! | `Sent` | the driver's thread's, from the `Start` message on | `Done`, or `Abandoned` |
-//! | `Abandoned` | the driver's thread's | `Free`, when the `Abandon` message came |
+//! | `Abandoned` | the driver's thread's | `Free`, when the `Abandon` message came and it is not in flight |
 //! | `Done` | the claim's | `Free`, when the result was taken or dropped |
 //!
 //! Messages go through one queue, first in first out, with room for all that can be there at a time:
@@ -194,5 +194,220 @@ impl fmt::Debug for Cells {
             .field("cells", &self.len())
             .field("free", &self.free.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Every interleaving of senders, their claims, and the driver's thread, which sleeps by the
+/// notifier's flag.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::notify::Flag;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    /// Cells with tracked memory, a flag, and a descriptor to sleep on.
+    struct Model {
+        cells: Cells,
+        memory: Vec<UnsafeCell<usize>>,
+        flag: Flag,
+        bell: loom::sync::Mutex<bool>,
+        rung: loom::sync::Condvar,
+        dropped: AtomicUsize,
+    }
+
+    impl Model {
+        fn new(cells: u32) -> Arc<Self> {
+            Arc::new(Self {
+                cells: Cells::new(cells),
+                memory: (0..cells).map(|_| UnsafeCell::new(0)).collect(),
+                flag: Flag::new(),
+                bell: loom::sync::Mutex::new(false),
+                rung: loom::sync::Condvar::new(),
+                dropped: AtomicUsize::new(0),
+            })
+        }
+
+        fn set(&self, index: u32, value: usize) {
+            // SAFETY: (S5) what loom is here to check.
+            self.memory[index as usize].with_mut(|place| unsafe { *place = value });
+        }
+
+        fn get(&self, index: u32) -> usize {
+            // SAFETY: (S5) what loom is here to check.
+            self.memory[index as usize].with(|place| unsafe { *place })
+        }
+
+        fn notify(&self) {
+            if self.flag.wake() {
+                *super::super::sync::lock(&self.bell) = true;
+                self.rung.notify_one();
+            }
+        }
+
+        /// A sender's way: `None` when the driver is closed, or full.
+        fn send(&self, value: usize) -> Option<u32> {
+            let index = self.cells.claim()?;
+            self.set(index, value);
+            if self.cells.start(index) {
+                self.notify();
+                return Some(index);
+            }
+            assert_eq!(self.get(index), value, "what was not sent is handed back");
+            self.cells.release(index);
+            None
+        }
+
+        fn wait(&self, index: u32) -> usize {
+            loop {
+                let waiter = Waiter::Thread(thread::current());
+                if self.cells.poll(index, waiter).0 {
+                    let outcome = self.get(index);
+                    self.cells.release(index);
+                    return outcome;
+                }
+                thread::park();
+            }
+        }
+
+        fn abandon(&self, index: u32) {
+            if self.cells.abandon(index) {
+                self.get(index);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.cells.release(index);
+            } else {
+                self.notify();
+            }
+        }
+
+        fn sleep(&self) {
+            if self.flag.prepare_sleep() {
+                let mut rung = super::super::sync::lock(&self.bell);
+                while !*rung {
+                    rung = self.rung.wait(rung).unwrap();
+                }
+                *rung = false;
+            }
+            self.flag.awake();
+        }
+
+        /// The driver's thread, until so many operations have come to their end: it doubles
+        /// numbers.
+        fn serve(&self, mut left: usize) {
+            let mut unwanted = Vec::new();
+            while left > 0 {
+                while let Some(message) = self.cells.receive() {
+                    match message {
+                        Message::Start(index) => {
+                            self.set(index, self.get(index) * 2);
+                            match self.cells.complete(index) {
+                                Completed::Handed(waiter) => {
+                                    left -= 1;
+                                    if let Some(waiter) = waiter {
+                                        waiter.wake();
+                                    }
+                                }
+                                Completed::Unwanted => unwanted.push(index),
+                            }
+                        }
+                        Message::Abandon(index) => {
+                            // A message that reached a later operation would not be found here.
+                            let at = unwanted.iter().position(|other| *other == index);
+                            unwanted.swap_remove(at.expect("its completion found it abandoned"));
+                            self.get(index);
+                            self.dropped.fetch_add(1, Ordering::Relaxed);
+                            self.cells.release(index);
+                            left -= 1;
+                        }
+                        Message::Woken(_) => unreachable!("nobody sends it here"),
+                    }
+                }
+                if left > 0 {
+                    self.sleep();
+                }
+            }
+            assert!(unwanted.is_empty());
+        }
+    }
+
+    fn model(f: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(f);
+    }
+
+    /// I14, S5: two senders, each gets its own result, and nobody sleeps for ever.
+    #[test]
+    fn loom_each_gets_its_own() {
+        model(|| {
+            let shared = Model::new(2);
+            let server = {
+                let shared = shared.clone();
+                thread::spawn(move || shared.serve(2))
+            };
+            let other = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let index = shared.send(5).unwrap();
+                    assert_eq!(shared.wait(index), 10);
+                })
+            };
+            let index = shared.send(7).unwrap();
+            assert_eq!(shared.wait(index), 14);
+            other.join().unwrap();
+            server.join().unwrap();
+        });
+    }
+
+    /// S5: a result that nobody wants is dropped once, by one of the two, and its cell serves the
+    /// next operation, which no old message reaches.
+    #[test]
+    fn loom_abandoned_and_used_again() {
+        model(|| {
+            let shared = Model::new(1);
+            let server = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    // The first operation ends here only if its completion came after the drop.
+                    shared.serve(2);
+                })
+            };
+            let index = shared.send(3).unwrap();
+            shared.abandon(index);
+            let next = loop {
+                match shared.send(4) {
+                    Some(index) => break index,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(shared.wait(next), 8);
+            server.join().unwrap();
+            assert_eq!(shared.dropped.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    /// Closing is one step: a sender's operation is served, or handed back.
+    #[test]
+    fn loom_closed_or_served() {
+        model(|| {
+            let shared = Model::new(1);
+            let sender = {
+                let shared = shared.clone();
+                thread::spawn(move || shared.send(6).map(|index| shared.wait(index)))
+            };
+            shared.cells.close();
+            // The end of the driver's thread: what was accepted is there to be received.
+            let mut served = false;
+            while let Some(Message::Start(index)) = shared.cells.receive() {
+                shared.set(index, shared.get(index) * 2);
+                if let Completed::Handed(Some(waiter)) = shared.cells.complete(index) {
+                    waiter.wake();
+                }
+                served = true;
+            }
+            assert_eq!(sender.join().unwrap(), served.then_some(12));
+        });
     }
 }

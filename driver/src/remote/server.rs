@@ -11,6 +11,7 @@ use crate::sink;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -78,11 +79,15 @@ impl DriverThread {
     /// Every operation completes for whoever waits for it, with its own result or `ECANCELED`.
     ///
     /// # Errors
-    /// What has ended the driver's thread before.
+    /// What has ended the driver's thread before; `Unsupported` in a forked child, which has no such
+    /// thread.
     ///
     /// # Panics
     /// If the thread has panicked.
     pub fn shut_down(mut self, timeout: Duration) -> io::Result<usize> {
+        if self.remote.shared.notifier.is_child() {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
         self.remote.close();
         let survivors = self.remote.shared.wait_for_end(timeout);
         match self.thread.take() {
@@ -98,8 +103,9 @@ impl DriverThread {
 
 impl Drop for DriverThread {
     fn drop(&mut self) {
-        // A forked child has no such thread.
+        // A forked child has no such thread: none to join, and none to detach.
         if self.remote.shared.notifier.is_child() {
+            let _stays = ManuallyDrop::new(self.thread.take());
             return;
         }
         if let Some(thread) = self.thread.take() {
@@ -149,13 +155,15 @@ struct Local {
 /// |---|---|
 /// | `Idle` | `Waiting`, or `InFlight`, when it is started |
 /// | `Waiting` | `InFlight`, or `Idle` when it is abandoned |
-/// | `InFlight` | `Idle`, or `Unwanted` when its completion finds it abandoned |
+/// | `InFlight` | `Idle`, `Abandoned`, or `Unwanted` when its completion finds it abandoned |
+/// | `Abandoned` | `Idle`, when it completes: the message came before, and it was cancelled |
 /// | `Unwanted` | `Idle`, when the message comes that says so |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
     Waiting,
     InFlight,
+    Abandoned,
     Unwanted,
 }
 
@@ -210,6 +218,12 @@ impl Server {
         self.driver.as_mut().expect("there until the drop")
     }
 
+    /// Whether every [`Remote`] is gone, or one was closed: a loop of one's own ends then, and
+    /// [`run`](Self::run) or a drop winds up.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closing() || self.shared.cells.is_closed()
+    }
+
     /// Serves until every [`Remote`] is gone, or one was closed; then cancels what is in flight and
     /// waits for it.
     ///
@@ -229,9 +243,11 @@ impl Server {
     /// As [`CompleteIo::submit`](crate::driver::CompleteIo::submit);
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) while raw operations are in flight.
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        // What has completed while others submitted, or comes while room is made, ends the wait.
+        let mut came = self.wake_finished();
         self.read_messages();
-        self.start_waiting()?;
-        self.submit(wait)?;
+        came |= self.start_waiting()?;
+        self.submit(if came { wait.at_least(0) } else { wait })?;
         self.read_messages();
         Ok(())
     }
@@ -242,10 +258,18 @@ impl Server {
             let nothing = |_: Event<'_>| unreachable!("nothing was lent");
             s.submit_until(wait, &mut sink::bounded(usize::MAX, nothing))
         })??;
-        while let Some(finished) = driver.next_finished() {
-            guarded(|| finished.wake());
-        }
+        self.wake_finished();
         Ok(())
+    }
+
+    /// Wakes whom the operations are for that have completed. Returns whether there are any.
+    fn wake_finished(&mut self) -> bool {
+        let mut any = false;
+        while let Some(finished) = self.driver().next_finished() {
+            guarded(|| finished.wake());
+            any = true;
+        }
+        any
     }
 
     fn read_messages(&mut self) {
@@ -264,14 +288,23 @@ impl Server {
         self.waiting.push_back(index);
     }
 
-    /// Starts what waits; submits meanwhile if that makes room.
-    fn start_waiting(&mut self) -> io::Result<()> {
+    /// Starts what waits; submits meanwhile as long as that makes room. Returns whether anything has
+    /// come by that: a completion, or a wake-up.
+    fn start_waiting(&mut self) -> io::Result<bool> {
         while self.start_first() {}
-        if !self.waiting.is_empty() {
+        if self.waiting.is_empty() {
+            return Ok(false);
+        }
+        let before = self.driver().stats();
+        while !self.waiting.is_empty() {
             self.submit(Wait::new().at_least(0))?;
+            if !self.start_first() {
+                break; // What is in flight has the slots, or the credits.
+            }
             while self.start_first() {}
         }
-        Ok(())
+        let now = self.driver().stats();
+        Ok((now.completed, now.wake_ups) != (before.completed, before.wake_ups))
     }
 
     /// Starts the first that waits, if there is one and there is room.
@@ -296,7 +329,7 @@ impl Server {
 
     fn poll(&mut self, index: u32) {
         let local = &self.local[index as usize];
-        if local.state != State::InFlight {
+        if !matches!(local.state, State::InFlight | State::Abandoned) {
             return; // Woken for an operation that is gone.
         }
         // SAFETY: (S5) in flight, so the cell is this thread's.
@@ -317,8 +350,7 @@ impl Server {
                         guarded(|| waiter.wake());
                     }
                 }
-                // Its message is on the way, unless nobody can send it any more.
-                Completed::Unwanted if self.shared.cells.is_closed() => self.empty(index),
+                Completed::Unwanted if self.has_message(index) => self.empty(index),
                 Completed::Unwanted => self.local[index as usize].state = State::Unwanted,
             },
         }
@@ -326,24 +358,43 @@ impl Server {
         self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether the message that a cell was abandoned has come, or cannot come any more.
+    fn has_message(&self, index: u32) -> bool {
+        self.local[index as usize].state == State::Abandoned || self.shared.cells.is_closed()
+    }
+
     /// Drops what is in a cell, and frees it.
     fn empty(&mut self, index: u32) {
         self.local[index as usize].state = State::Idle;
         // SAFETY: (S5) this thread's, and not handed over.
         guarded(|| unsafe { self.shared.memory[index as usize].clear() });
-        self.shared.release(index);
+        guarded(|| self.shared.release(index));
     }
 
-    /// Nobody wants the result: a key that is dropped cancels its operation.
+    /// Nobody wants the result. What is in flight is cancelled, and keeps its cell until it has
+    /// completed: so the code of the user's that its drop calls runs here, and not in the driver.
     fn abandon(&mut self, index: u32) {
         match self.local[index as usize].state {
-            State::Waiting => self.waiting.retain(|waiting| *waiting != index),
-            State::InFlight => self.in_flight -= 1,
-            State::Unwanted => return self.empty(index),
-            State::Idle => return, // It was emptied at the end.
+            State::Waiting => {
+                self.waiting.retain(|waiting| *waiting != index);
+                self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+                self.empty(index);
+            }
+            State::InFlight => {
+                self.local[index as usize].state = State::Abandoned;
+                self.cancel(index);
+            }
+            State::Unwanted => self.empty(index),
+            // It was emptied at the end.
+            State::Idle => {}
+            State::Abandoned => unreachable!("cell {index} is abandoned twice"),
         }
-        self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.empty(index);
+    }
+
+    /// Cancels what is in flight.
+    fn cancel(&self, index: u32) {
+        // SAFETY: (S5) in flight, so the cell is this thread's.
+        unsafe { self.shared.memory[index as usize].job() }.cancel();
     }
 
     /// Ends everything: nothing more is accepted, what was not started is handed back, what is in
@@ -358,12 +409,16 @@ impl Server {
             let step = guarded(|| job.refuse()).unwrap_or_else(|| job.lose());
             self.after(index, step);
         }
-        for (local, cell) in self.local.iter().zip(&self.shared.memory) {
-            if local.state == State::InFlight {
-                // SAFETY: (S5) in flight, so the cell is this thread's.
-                unsafe { cell.job() }.cancel();
+        for index in self.indices() {
+            match self.local[index as usize].state {
+                State::InFlight | State::Abandoned => self.cancel(index),
+                // Its message was refused.
+                State::Unwanted => self.empty(index),
+                State::Idle => {}
+                State::Waiting => unreachable!("cell {index} was refused"),
             }
         }
+        self.poll_all();
         while self.in_flight > 0 {
             self.submit(Wait::new())?;
             self.poll_all();
@@ -372,9 +427,13 @@ impl Server {
     }
 
     fn poll_all(&mut self) {
-        for index in 0..self.local.len() {
-            self.poll(u32::try_from(index).expect("a limit of 20 bits"));
+        for index in self.indices() {
+            self.poll(index);
         }
+    }
+
+    fn indices(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.local.len()).expect("a limit of 20 bits")
     }
 }
 
