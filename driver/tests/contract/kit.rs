@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+use std::panic;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -211,6 +213,23 @@ pub(crate) fn cold_file(bytes: &[u8]) -> File {
         .unwrap_or_else(|_| File::open(&*path).unwrap())
 }
 
+/// A descriptor that io_uring closes on a worker, for it has to be flushed: a message queue, where
+/// there are some.
+pub(crate) fn flushed() -> Option<OwnedFd> {
+    let name = std::ffi::CString::new(format!("/{}", unique())).unwrap();
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
+    let default = ptr::null_mut::<libc::mq_attr>();
+    // SAFETY: a name that lives as long as the call, a mode, and the default attributes.
+    let fd = unsafe { libc::mq_open(name.as_ptr(), flags, 0o600, default) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: a name that lives as long as the call.
+    checked(unsafe { libc::mq_unlink(name.as_ptr()) });
+    // SAFETY: a new descriptor.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// What has arrived on a socket and was not read, without waiting.
 pub(crate) fn arrived(socket: &UnixStream) -> Vec<u8> {
     socket.set_nonblocking(true).unwrap();
@@ -319,4 +338,44 @@ pub(crate) fn unix_socket_at(path: &Path) -> OwnedFd {
     // SAFETY: an address of that length, on the stack.
     checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), len) });
     socket
+}
+
+/// What [`silent_panic`] unwinds with.
+struct Silent;
+
+/// Panics without a message on the terminal.
+pub(crate) fn silent_panic() -> ! {
+    panic::resume_unwind(Box::new(Silent))
+}
+
+/// What `f` gives; nothing if it ended by [`silent_panic`].
+pub(crate) fn unless_silent<T>(f: impl FnOnce() -> T) -> Option<T> {
+    match panic::catch_unwind(panic::AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) if payload.is::<Silent>() => None,
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}
+
+/// Runs what ends by [`silent_panic`].
+#[track_caller]
+pub(crate) fn quietly(f: impl FnOnce()) {
+    assert!(unless_silent(f).is_none(), "it was to panic");
+}
+
+/// Makes what is lost on purpose: a leak checker is to look away.
+pub(crate) fn leaking<T>(make: impl FnOnce() -> T) -> T {
+    let tell = |name: &std::ffi::CStr| {
+        // SAFETY: looks a name up.
+        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        if !function.is_null() {
+            // SAFETY: both names are of functions that take nothing and return nothing.
+            let function: extern "C" fn() = unsafe { std::mem::transmute(function) };
+            function();
+        }
+    };
+    tell(c"__lsan_disable");
+    let made = make();
+    tell(c"__lsan_enable");
+    made
 }

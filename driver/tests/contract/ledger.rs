@@ -105,12 +105,15 @@ impl Cx {
         self.with(|limits| limits)
     }
 
+    /// A driver without a ledger.
+    pub(crate) fn driver(&self, limits: impl FnOnce(Builder) -> Builder) -> Driver<'static> {
+        let builder = limits(Driver::builder().backend(self.backend));
+        builder.build().unwrap()
+    }
+
     pub(crate) fn with(&self, limits: impl FnOnce(Builder) -> Builder) -> Ledger {
-        let driver = limits(Driver::builder().backend(self.backend))
-            .build()
-            .unwrap();
         Ledger {
-            driver: Some(driver),
+            driver: Some(self.driver(limits)),
             book: Book::default(),
             held: Vec::new(),
             fresh: 1 << 40,
