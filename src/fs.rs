@@ -1,6 +1,6 @@
 //! Files.
 
-use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut};
+use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, Sliceable};
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::op::{ReadAt, WriteAt};
 use crate::task::submit;
@@ -12,6 +12,8 @@ use std::rc::Rc;
 ///
 /// Its positioned reads and writes are futures that own their buffer, and give it back.
 /// An operation keeps the file open: dropping the `File`, or the future, closes nothing under it.
+/// The driver owns it meanwhile, in a slot of [`SLOT_SIZE`](crate::slots::SLOT_SIZE) bytes: an array
+/// that is larger goes into a box.
 ///
 /// ```
 /// use completeio::{fs::File, task::block_on};
@@ -95,23 +97,22 @@ impl File {
     /// A write that moves nothing is [`WriteZero`](io::ErrorKind::WriteZero).
     pub async fn write_all_at<B: IoBuf + 'static>(
         &self,
-        buffer: B,
+        mut buffer: B,
         offset: u64,
     ) -> BufResult<(), B> {
         let (_, len) = buffer.parts();
         let mut done = 0;
-        let mut op = WriteAt::new(self.fd.clone(), offset, buffer);
         while done < len {
-            op.advance(done);
-            let (written, back) = submit(op).await;
-            op = back;
+            let at = offset.saturating_add(done as u64);
+            let (written, rest) = self.write_at(buffer.slice(done..), at).await;
+            buffer = rest.into_inner();
             match written {
-                Ok(total) if total > done => done = total,
-                Ok(_) => return (Err(io::ErrorKind::WriteZero.into()), op.into_inner()),
-                Err(error) => return (Err(error), op.into_inner()),
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(n) => done += n,
+                Err(error) => return (Err(error), buffer),
             }
         }
-        (Ok(()), op.into_inner())
+        (Ok(()), buffer)
     }
 }
 

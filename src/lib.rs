@@ -3,10 +3,10 @@
 //! # Modules
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
 //! public API (feature `runtime`, on by default): [`task`], [`fs`].
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub use completeio_driver::{address, buf, clock, driver, guide, op, sink};
+pub use completeio_driver::{address, buf, clock, driver, guide, op, remote, scope, sink, slots};
 
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]

@@ -2,20 +2,38 @@
 #![cfg(feature = "runtime")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use completeio::buf::BufResult;
+use completeio::buf::{BufResult, IoBufMut};
 use completeio::driver::{Backend, Driver, FromRawFd};
 use completeio::fs::File;
-use completeio::task::block_on;
-use std::cell::RefCell;
+use completeio::task::{OPERATIONS_MAX, block_on};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{Read as _, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+/// Runs a test that hangs when a wake-up is lost.
+fn bounded(test: impl FnOnce() + Send + 'static) {
+    let (running, ended) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let _running = running;
+        test();
+    });
+    let waited = ended.recv_timeout(Duration::from_secs(120));
+    assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
 
 /// A file in the target's directory that is removed with its handle.
 struct Temp(PathBuf);
@@ -160,6 +178,60 @@ fn another_thread_wakes_it() {
     thread.unwrap().join().unwrap();
 }
 
+/// Each wake-up is waited for by the other side: one that is lost is the last.
+#[test]
+fn no_wake_up_is_lost() {
+    const ROUNDS: usize = 20_000;
+    bounded(|| {
+        let (ask, asked) = mpsc::channel::<Waker>();
+        let answers = Arc::new(AtomicUsize::new(0));
+        let given = answers.clone();
+        let thread = thread::spawn(move || {
+            for waker in asked {
+                given.fetch_add(1, Ordering::Release);
+                waker.wake();
+            }
+        });
+        block_on(async {
+            for round in 0..ROUNDS {
+                let mut waits = false;
+                poll_fn(|context| {
+                    if answers.load(Ordering::Acquire) > round {
+                        return Poll::Ready(());
+                    }
+                    if !waits {
+                        waits = true;
+                        ask.send(context.waker().clone()).unwrap();
+                    }
+                    Poll::Pending
+                })
+                .await;
+            }
+        });
+        drop(ask);
+        thread.join().unwrap();
+    });
+}
+
+/// Turns end for operations that nobody waits for, too.
+#[test]
+fn it_is_polled_only_when_it_was_woken() {
+    let temp = Temp::new("polls", b"x");
+    let file = Rc::new(File::open(&temp.0).unwrap());
+    let mut polls = 0;
+    let mut read = read_one(&file);
+    let text = block_on(poll_fn(|context| {
+        polls += 1;
+        if polls == 1 {
+            for _ in 0..10 {
+                assert!(read_one(&file).as_mut().poll(context).is_pending());
+            }
+        }
+        read.as_mut().poll(context)
+    }));
+    assert_eq!((&text.1[..], polls), (&b"x"[..], 2));
+}
+
 /// Whether reads of a pipe wait, as io_uring's do; `pread` refuses them.
 fn pipes_can_be_read() -> bool {
     let io_uring = Driver::new().unwrap().backend() == Backend::IoUring;
@@ -169,14 +241,13 @@ fn pipes_can_be_read() -> bool {
     io_uring
 }
 
-/// The reading end as a `File` of ours, and the writing end.
-fn pipe() -> (File, fs::File) {
+/// The reading end, and the writing end.
+fn pipe() -> [fs::File; 2] {
     let mut fds = [-1; 2];
     // SAFETY: the kernel writes two descriptors to a local.
     assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
     // SAFETY: new, and nobody else knows them.
-    let [reader, writer] = fds.map(|fd| unsafe { fs::File::from_raw_fd(fd) });
-    (reader.into(), writer)
+    fds.map(|fd| unsafe { fs::File::from_raw_fd(fd) })
 }
 
 type Read = Pin<Box<dyn Future<Output = BufResult<usize, Vec<u8>>>>>;
@@ -197,8 +268,8 @@ fn a_future_dropped_at_once_reads_nothing() {
         return;
     }
     block_on(async {
-        let (reader, mut writer) = pipe();
-        let reader = Rc::new(reader);
+        let [reader, mut writer] = pipe();
+        let reader = Rc::new(File::from(reader));
         let mut dropped = read_one(&reader);
         assert!(!poll_once(&mut dropped).await);
         drop(dropped);
@@ -217,25 +288,248 @@ fn a_future_dropped_at_once_reads_nothing() {
     });
 }
 
-/// More operations than the driver's queue has places, the last of which ends the wait.
+/// More operations than one turn hands over, the last of which ends the wait.
 #[test]
 fn a_full_queue_does_not_hang() {
     if !pipes_can_be_read() {
         return;
     }
-    block_on(async {
-        let (reader, writer) = pipe();
-        let reader = Rc::new(reader);
-        let writer = File::from(writer);
-        let mut reads: Vec<Read> = (0..1024).map(|_| read_one(&reader)).collect();
-        for read in &mut reads {
-            assert!(!poll_once(read).await);
+    bounded(|| {
+        block_on(async {
+            let [reader, writer] = pipe();
+            let reader = Rc::new(File::from(reader));
+            let writer = File::from(writer);
+            let mut reads: Vec<Read> = (0..1024).map(|_| read_one(&reader)).collect();
+            for read in &mut reads {
+                assert!(!poll_once(read).await);
+            }
+            let (written, _) = writer.write_at(vec![b'x'; 1024], 0).await;
+            assert_eq!(written.unwrap(), 1024);
+            for read in reads {
+                assert_eq!(read.await.1, b"x");
+            }
+        });
+    });
+}
+
+/// The kernel takes of it what a pipe has room for.
+#[test]
+fn short_writes_go_on_where_they_ended() {
+    if !pipes_can_be_read() {
+        return;
+    }
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    bounded(move || {
+        let [mut reader, writer] = pipe();
+        let all = bytes.clone();
+        let thread = thread::spawn(move || {
+            let mut text = Vec::new();
+            reader.read_to_end(&mut text).unwrap();
+            assert!(text == all, "{} bytes differ", text.len());
+        });
+        let (written, back) = block_on(File::from(writer).write_all_at(bytes, 0));
+        written.unwrap();
+        drop(back);
+        thread.join().unwrap();
+    });
+}
+
+// Waiting for a place.
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A read, and who is woken for it.
+struct Task {
+    read: Read,
+    count: Arc<Count>,
+}
+
+impl Task {
+    fn new(file: &Rc<File>) -> Self {
+        let (read, count) = (read_one(file), Arc::default());
+        Self { read, count }
+    }
+
+    /// Whether it is ready with its byte.
+    fn poll(&mut self) -> bool {
+        let waker = Waker::from(self.count.clone());
+        let polled = self.read.as_mut().poll(&mut Context::from_waker(&waker));
+        let Poll::Ready((read, text)) = polled else {
+            return false;
+        };
+        assert_eq!((read.unwrap(), &text[..]), (1, &b"x"[..]));
+        true
+    }
+
+    /// One that was polled for the first time.
+    fn begun(file: &Rc<File>) -> Self {
+        let mut task = Self::new(file);
+        assert!(!task.poll());
+        task
+    }
+
+    fn woken(&self) -> usize {
+        self.count.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Lets the runtime make a turn that does not wait.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|context| {
+        if turned {
+            return Poll::Ready(());
         }
-        let (written, _) = writer.write_at(vec![b'x'; 1024], 0).await;
-        assert_eq!(written.unwrap(), 1024);
-        for read in reads {
-            assert_eq!(read.await.1, b"x");
-        }
+        turned = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Tasks that hold all places: they have ended, and are not asked for their results.
+async fn fill(file: &Rc<File>) -> Vec<Task> {
+    let mut held = Vec::new();
+    while held.len() < OPERATIONS_MAX {
+        // Fewer than a turn hands over.
+        held.extend((0..128).map(|_| Task::begun(file)));
+        turn().await;
+    }
+    assert_eq!(held.len(), OPERATIONS_MAX);
+    while held.iter().any(|task| task.woken() == 0) {
+        turn().await;
+    }
+    held
+}
+
+#[test]
+fn more_operations_than_places() {
+    let temp = Temp::new("many", b"x");
+    bounded(move || {
+        block_on(async {
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let all = 2 * OPERATIONS_MAX + 7;
+            let mut reads: Vec<Read> = (0..all).map(|_| read_one(&file)).collect();
+            for read in &mut reads {
+                assert!(!poll_once(read).await);
+            }
+            // Those that were called wait for their turn here, and hold up nobody.
+            for read in reads {
+                assert_eq!(read.await.1, b"x");
+            }
+        });
+    });
+}
+
+/// A place that is freed in a poll: no operation ends then.
+#[test]
+fn whoever_waits_is_called_before_the_thread_sleeps() {
+    let temp = Temp::new("last", b"x");
+    bounded(move || {
+        block_on(async {
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let mut held = fill(&file).await;
+            for redeem in [false, true] {
+                let mut late = read_one(&file);
+                for _ in 0..3 {
+                    assert!(!poll_once(&mut late).await);
+                    turn().await;
+                }
+                let mut task = held.swap_remove(0);
+                assert!(!redeem || task.poll());
+                drop(task);
+                assert_eq!(late.await.1, b"x");
+                held.push(Task::begun(&file));
+            }
+        });
+    });
+}
+
+#[test]
+fn places_are_offered_in_order() {
+    let temp = Temp::new("order", b"x");
+    bounded(move || {
+        block_on(async {
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let mut held = fill(&file).await;
+            let [a, mut b, mut c] = [(); 3].map(|()| Task::begun(&file));
+            let woken = |tasks: [&Task; 3]| tasks.map(Task::woken);
+            turn().await;
+            assert_eq!(woken([&a, &b, &c]), [0, 0, 0]);
+
+            drop(held.pop());
+            assert!(!c.poll(), "it is not the turn of this one");
+            turn().await;
+            assert_eq!(woken([&a, &b, &c]), [1, 0, 0]);
+            // Whoever was called and goes leaves the place to the next one.
+            drop(a);
+            turn().await;
+            assert_eq!(woken([&b, &b, &c]), [1, 1, 0]);
+            assert!(!b.poll());
+            while b.woken() == 1 {
+                turn().await;
+            }
+            assert!(b.poll());
+            turn().await;
+            assert_eq!(c.woken(), 1);
+
+            // Nobody else waits, so that a newcomer may be faster: then the place in the queue stays.
+            let newcomer = Task::begun(&file);
+            let later = Task::begun(&file);
+            assert!(!c.poll());
+            turn().await;
+            assert_eq!(woken([&c, &later, &later]), [1, 0, 0]);
+            drop(newcomer);
+            while c.woken() == 1 {
+                turn().await;
+            }
+            assert_eq!(later.woken(), 0);
+        });
+    });
+}
+
+/// Whoever waits is polled by another task: the last waker is woken, and all are let go.
+#[test]
+fn a_dropped_future_leaves_the_queue() {
+    let temp = Temp::new("leaves", b"x");
+    bounded(move || {
+        block_on(async {
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let mut held = fill(&file).await;
+            let mut waiting: Vec<Task> = (0..100).map(|_| Task::begun(&file)).collect();
+            let counts: Vec<_> = waiting.iter().map(|task| task.count.clone()).collect();
+            let first = waiting[0].count.clone();
+            waiting[0].count = Arc::default();
+            assert!(!waiting[0].poll());
+            assert_eq!(Arc::strong_count(&first), 2, "here, and in `counts`");
+            // From the middle, from the end, from the start.
+            for at in [50, 98, 0] {
+                drop(waiting.remove(at));
+            }
+            for (at, count) in counts.iter().enumerate().skip(1) {
+                let kept = if [50, 99].contains(&at) { 1 } else { 3 };
+                assert_eq!(Arc::strong_count(count), kept, "{at}");
+            }
+            drop(held.pop());
+            turn().await;
+            let woken = waiting.iter().position(|task| task.woken() > 0);
+            assert_eq!((woken, waiting.len()), (Some(0), 97));
+            drop(waiting);
+            assert!(counts.iter().all(|count| Arc::strong_count(count) <= 2));
+            assert!(
+                counts[1..]
+                    .iter()
+                    .all(|count| Arc::strong_count(count) == 1)
+            );
+        });
     });
 }
 
@@ -262,8 +556,8 @@ fn a_waker_may_drop_another_future() {
         return;
     }
     block_on(async {
-        let (reader, _writer) = pipe();
-        let reader = Rc::new(reader);
+        let [reader, _writer] = pipe();
+        let reader = Rc::new(File::from(reader));
         let mut held = read_one(&reader);
         assert!(!poll_once(&mut held).await);
         HELD.set(Some(held));
@@ -287,4 +581,126 @@ fn a_future_stays_in_its_runtime() {
     let panic = catch_unwind(AssertUnwindSafe(|| block_on(read))).unwrap_err();
     let message = panic.downcast_ref::<&str>().unwrap();
     assert!(message.contains("in which it began"), "{message}");
+}
+
+/// A buffer whose destructor begins the operation in `HELD`.
+struct BeginsAnother {
+    bytes: Vec<u8>,
+    gone: Rc<Cell<bool>>,
+}
+
+// SAFETY: the promises are those of the vector, which nobody else reaches.
+unsafe impl IoBufMut for BeginsAnother {
+    fn parts_mut(&mut self) -> (*mut u8, usize) {
+        self.bytes.parts_mut()
+    }
+
+    unsafe fn set_filled(&mut self, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.bytes.set_filled(n) }
+    }
+}
+
+impl Drop for BeginsAnother {
+    fn drop(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        HELD.with_borrow_mut(|held| {
+            let read = held.as_mut().unwrap().as_mut();
+            assert!(read.poll(&mut context).is_pending());
+        });
+        self.gone.set(true);
+    }
+}
+
+/// In the midst of a turn.
+#[test]
+fn a_destructor_may_begin_an_operation() {
+    let temp = Temp::new("destructor", b"x");
+    bounded(move || {
+        block_on(async {
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let gone = Rc::new(Cell::new(false));
+            let buffer = BeginsAnother {
+                bytes: Vec::with_capacity(1),
+                gone: gone.clone(),
+            };
+            let mut dropped = Box::pin(file.read_at(buffer, 0));
+            let polled = poll_fn(|context| Poll::Ready(dropped.as_mut().poll(context)));
+            assert!(polled.await.is_pending());
+            HELD.set(Some(read_one(&file)));
+            drop(dropped);
+            while !gone.get() {
+                assert_eq!(read_one(&file).await.1, b"x");
+            }
+            let held = HELD.take().unwrap();
+            assert_eq!(held.await.1, b"x");
+        });
+    });
+}
+
+// Memory.
+
+/// Counts the allocations of a thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// I15, of the runtime: reads, futures that are dropped, futures that wait for a place.
+#[test]
+fn nothing_is_allocated_for_an_operation() {
+    let temp = Temp::new("allocations", b"0123456789abcdef");
+    block_on(async {
+        let file = Rc::new(File::open(&temp.0).unwrap());
+        let one = |file: Rc<File>| async move { file.read_at([0; 16], 0).await };
+        let mut allocations = 0;
+        // The queue of those that wait grows in the first round.
+        for _ in 0..2 {
+            let many: Vec<_> = (0..OPERATIONS_MAX + 10)
+                .map(|_| Box::pin(one(file.clone())))
+                .collect();
+            let before = ALLOCATIONS.get();
+            for _ in 0..100 {
+                let (read, text) = file.read_at([0; 16], 0).await;
+                assert_eq!((read.unwrap(), &text), (16, b"0123456789abcdef"));
+                let mut dropped = pin!(one(file.clone()));
+                let polled = poll_fn(|context| Poll::Ready(dropped.as_mut().poll(context)));
+                assert!(polled.await.is_pending());
+            }
+            let mut many = many;
+            for read in &mut many {
+                let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context)));
+                assert!(polled.await.is_pending());
+            }
+            for read in many {
+                assert_eq!(read.await.0.unwrap(), 16);
+            }
+            allocations = ALLOCATIONS.get() - before;
+        }
+        assert_eq!(allocations, 0);
+    });
 }
