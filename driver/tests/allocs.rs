@@ -7,28 +7,33 @@
 
 use completeio_driver::clock::{Clock, Instant};
 use completeio_driver::driver::{
-    AsRawFd, Backend, CompleteIo, Cwd, Descriptor, Driver, Entry, OwnedFd, Owns, RawFd, Refusal,
-    Target, Wait,
+    AsRawFd, Backend, BorrowedFd, CompleteIo, Cwd, Descriptor, Driver, Entry, Holds, OwnedFd, Owns,
+    RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
     Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, Recv,
     Send, Timeout, WriteAt,
 };
+use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
+use completeio_driver::slots::Key;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::future::Future;
 use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Command;
 use std::ptr::NonNull;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::task::Waker;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use std::{env, fs, panic, process, thread};
 
@@ -138,6 +143,7 @@ fn child() {
     let builder = Driver::builder()
         .entries(ENTRIES)
         .in_flight(2 * ENTRIES)
+        .slots(SLOTS)
         .cancels(CANCELS);
     let builder = match env::var(BACKEND).as_deref() {
         Ok("io_uring") => builder.backend(Backend::IoUring),
@@ -160,6 +166,7 @@ fn child() {
     }
     let files = Files::new();
     let mut ops = Ops::new(&files);
+    let mut safe = Safe::new(&files);
     let mut sink = Vec::with_capacity(4 * ENTRIES);
     let mut marks = Marks::new();
 
@@ -184,7 +191,7 @@ fn child() {
             driver,
             entries: &mut sink,
         };
-        exercise(rig, &mut ops, &files, ring, &mut marks);
+        exercise(rig, &mut ops, &mut safe, &files, ring, &mut marks);
         COUNTS.store(false, Ordering::SeqCst);
         started.wait();
     });
@@ -193,6 +200,7 @@ fn child() {
 
 const ENTRIES: usize = 16;
 const CANCELS: usize = 4;
+const SLOTS: usize = 8;
 /// How often the other thread rings.
 const RINGS: usize = 8;
 
@@ -205,7 +213,7 @@ struct Marks {
 impl Marks {
     fn new() -> Self {
         Self {
-            steps: Vec::with_capacity(64),
+            steps: Vec::with_capacity(128),
             seen: (0, 0),
         }
     }
@@ -235,7 +243,7 @@ impl Marks {
             guilty.is_empty(),
             "I15: (step, allocations, bytes): {guilty:#?}"
         );
-        assert!(self.steps.len() > 20, "everything was run");
+        assert!(self.steps.len() > 60, "everything was run");
         println!("{} steps without an allocation", self.steps.len());
     }
 }
@@ -513,7 +521,14 @@ impl Rig<'_> {
     }
 }
 
-fn exercise(mut rig: Rig<'_>, ops: &mut Ops, files: &Files, ring: &Barrier, marks: &mut Marks) {
+fn exercise(
+    mut rig: Rig<'_>,
+    ops: &mut Ops,
+    safe: &mut Safe<'_>,
+    files: &Files,
+    ring: &Barrier,
+    marks: &mut Marks,
+) {
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
     fail(&mut rig, ops, marks);
@@ -522,8 +537,14 @@ fn exercise(mut rig: Rig<'_>, ops: &mut Ops, files: &Files, ring: &Barrier, mark
     cancel(&mut rig, ops, marks);
     time(&mut rig, ops, marks);
     wake(&mut rig, ring, marks);
+    scopes(&mut rig.driver, safe, marks);
+    ends_of_scopes(&mut rig.driver, safe, marks);
+    own(&mut rig.driver, safe, marks);
+    orphan(&mut rig.driver, safe, marks);
+    futures(&mut rig.driver, safe, marks);
+    own_in_a_scope(&mut rig.driver, safe, marks);
     wind_down(&mut rig, ops, marks);
-    leave(rig, ops, marks);
+    leave(rig, ops, safe, marks);
 }
 
 fn attach(rig: &mut Rig<'_>, files: &Files, marks: &mut Marks) {
@@ -788,6 +809,339 @@ fn time(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     marks.step("timers cancelled");
 }
 
+/// What the safe layer lends, and what it moves into slots.
+struct Safe<'fd> {
+    nops: [Nop; 2 * ENTRIES],
+    recv: Recv<BorrowedFd<'fd>, [u8; 64]>,
+    send: Send<BorrowedFd<'fd>, &'static [u8]>,
+    read: ReadAt<BorrowedFd<'fd>, [u8; 64]>,
+    wrong: ReadAt<BorrowedFd<'fd>, [u8; 64]>,
+    open: OpenAt<Cwd>,
+    long: Timeout,
+    pending: [Recv<BorrowedFd<'fd>, [u8; 64]>; 8],
+    left: Arc<OwnedFd>,
+    right: Arc<OwnedFd>,
+    path: Arc<CString>,
+    woken: Arc<Woken>,
+}
+
+/// Counts how often it was woken.
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl<'fd> Safe<'fd> {
+    fn new(files: &'fd Files) -> Self {
+        let [left, right] = [&files.left, &files.right].map(AsFd::as_fd);
+        let owned = |fd: BorrowedFd<'_>| Arc::new(fd.try_clone_to_owned().unwrap());
+        let path = CString::new(files.dir.join("file").to_str().unwrap()).unwrap();
+        Self {
+            nops: [(); 2 * ENTRIES].map(|()| Nop::new()),
+            recv: Recv::new(right, [0; 64]),
+            send: Send::new(left, TEXT),
+            read: ReadAt::new(files.file.as_fd(), 0, [0; 64]),
+            wrong: ReadAt::new(files.file.as_fd(), u64::MAX, [0; 64]),
+            open: OpenAt::read(Cwd, path.clone()),
+            long: Timeout::after(Duration::from_secs(3600)),
+            pending: [(); 8].map(|()| Recv::new(right, [0; 64])),
+            left: owned(left),
+            right: owned(right),
+            path: Arc::new(path),
+            woken: Arc::new(Woken(AtomicUsize::new(0))),
+        }
+    }
+
+    /// A receive that pends.
+    fn owned_recv(&self) -> Recv<Arc<OwnedFd>, [u8; 64]> {
+        Recv::new(self.right.clone(), [0; 64])
+    }
+
+    fn owned_send(&self) -> Send<Arc<OwnedFd>, &'static [u8]> {
+        Send::new(self.left.clone(), TEXT)
+    }
+}
+
+/// A path that is shared.
+#[derive(Debug)]
+struct Shared(Arc<CString>);
+
+impl AsRef<CStr> for Shared {
+    fn as_ref(&self) -> &CStr {
+        &self.0
+    }
+}
+
+/// Makes what a step needs, and that is not the driver's: it is not counted.
+fn aside<T>(make: impl FnOnce() -> T) -> T {
+    COUNTS.store(false, Ordering::SeqCst);
+    let made = make();
+    COUNTS.store(true, Ordering::SeqCst);
+    made
+}
+
+/// Lends, pushes, submits, redeems, of one alone.
+fn round<'env, O: Op + 'env>(
+    s: &mut Scope<'_, 'env>,
+    op: &'env mut O,
+) -> (std::io::Result<O::Output>, &'env mut O)
+where
+    O::Fd: Holds,
+{
+    let (prepared, ticket) = s.lend(op, 1);
+    assert!(s.try_push(prepared).is_ok(), "full");
+    ticket.redeem(next(s)).unwrap()
+}
+
+fn next<'s>(s: &mut Scope<'s, '_>) -> Done<'s> {
+    loop {
+        let mut event = None;
+        s.submit(None, &mut event).unwrap();
+        if let Some(done) = event.and_then(|event: Event<'s>| event.done()) {
+            return done;
+        }
+    }
+}
+
+/// Hands over what pends.
+fn hand_over(s: &mut Scope<'_, '_>) {
+    let mut event = None;
+    s.submit(Some(Duration::ZERO), &mut event).unwrap();
+    assert!(event.is_none());
+}
+
+/// Loans, from one to more than fit.
+fn scopes(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    let Safe { nops, recv, .. } = safe;
+    let [nop, nops @ ..] = nops;
+    driver
+        .scope(|s| {
+            let mut queue = aside(|| VecDeque::with_capacity(2 * ENTRIES));
+            let mut tickets = aside(|| Vec::with_capacity(2 * ENTRIES));
+            let mut events = aside(|| Vec::with_capacity(2 * ENTRIES));
+            marks.step("a scope begins");
+            let mut nop = nop;
+            for _ in 0..100 {
+                nop = round(s, nop).1;
+            }
+            marks.step("lend, push, submit, redeem");
+            round(s, &mut safe.read).0.unwrap();
+            drop(round(s, &mut safe.open).0.unwrap());
+            round(s, &mut safe.wrong).0.unwrap_err();
+            marks.step("files in a scope");
+
+            let (prepared, ticket) = s.lend(recv, 2);
+            s.try_push(prepared).unwrap();
+            hand_over(s);
+            round(s, &mut safe.send).0.unwrap();
+            let (received, recv) = ticket.redeem(next(s)).unwrap();
+            received.unwrap();
+            let (prepared, ticket) = s.lend(recv, 3);
+            let recv = ticket.take_back(prepared).unwrap();
+            let (prepared, ticket) = s.lend(recv, 4);
+            s.try_push(prepared).unwrap();
+            hand_over(s);
+            s.try_cancel(&ticket).unwrap();
+            ticket.redeem(next(s)).unwrap().0.unwrap_err();
+            marks.step("sockets in a scope");
+
+            for (n, nop) in nops.iter_mut().enumerate() {
+                let (prepared, ticket) = s.lend(nop, n);
+                queue.push_back(prepared);
+                tickets.push(Some(ticket));
+            }
+            s.push_queue(&mut queue);
+            let extra = queue.pop_front().unwrap();
+            let extra = s.try_push(extra).unwrap_err().into_inner();
+            queue.push_front(extra);
+            while tickets.iter().any(Option::is_some) {
+                let wait = Wait::new().until(Instant::now() + Duration::from_secs(1));
+                s.submit_queue(&mut queue, wait, &mut events).unwrap();
+                for event in events.drain(..) {
+                    let done = event.done().unwrap();
+                    let ticket = tickets[done.token()].take().unwrap();
+                    ticket.redeem(done).unwrap().0.unwrap();
+                }
+            }
+            marks.step("batches in a scope");
+        })
+        .unwrap();
+    marks.step("a scope ends");
+}
+
+/// With something in every state.
+fn ends_of_scopes(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    for turns in 0..3 {
+        driver
+            .scope(|s| {
+                for recv in &mut safe.pending {
+                    s.try_push(s.lend(recv, 1).0).unwrap();
+                }
+                for _ in 0..turns {
+                    hand_over(s);
+                }
+                for prepared in [s.lend(&mut safe.open, 2).0, s.lend(&mut safe.long, 2).0] {
+                    s.try_push(prepared).unwrap();
+                }
+                for nop in &mut safe.nops[..4] {
+                    s.try_push(s.lend(nop, 3).0).unwrap();
+                }
+                drop(next(s));
+            })
+            .unwrap();
+        assert_eq!(driver.in_flight(), 0);
+    }
+    marks.step("ends of scopes");
+}
+
+/// Submits until an operation that the driver owns is done.
+fn finish<O: Op>(driver: &mut Driver<'static>, key: Key<'_, O>) -> (std::io::Result<O::Output>, O) {
+    while !key.is_done() {
+        driver
+            .scope(|s| s.submit(None, &mut None))
+            .unwrap()
+            .unwrap();
+    }
+    key.redeem().unwrap()
+}
+
+/// Submits until nothing is in flight.
+fn settle(driver: &mut Driver<'static>) {
+    while driver.in_flight() > 0 {
+        driver
+            .scope(|s| s.submit(None, &mut None))
+            .unwrap()
+            .unwrap();
+    }
+    while driver.next_finished().is_some() {}
+    assert_eq!(driver.owned_capacity_left(), SLOTS);
+}
+
+/// Operations of the driver's own.
+fn own(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    for n in 0..100 {
+        let key = driver.try_push_owned(Nop::new(), n).unwrap();
+        driver
+            .scope(|s| s.submit(None, &mut None))
+            .unwrap()
+            .unwrap();
+        assert_eq!(driver.next_finished().unwrap().token(), n);
+        key.redeem().unwrap().0.unwrap();
+    }
+    marks.step("owned: push, submit, finished, redeem");
+    let recv = driver.try_push_owned(safe.owned_recv(), 1).unwrap();
+    driver.scope(hand_over).unwrap();
+    let recv = recv.redeem().unwrap_err();
+    let send = driver.try_push_owned(safe.owned_send(), 2).unwrap();
+    finish(driver, send).0.unwrap();
+    finish(driver, recv).0.unwrap();
+    let open = OpenAt::read(Cwd, Shared(safe.path.clone()));
+    let open = driver.try_push_owned(open, 3).unwrap();
+    drop(finish(driver, open).0.unwrap());
+    let wrong = ReadAt::new(Cwd, u64::MAX, [0; 4]);
+    let wrong = driver.try_push_owned(wrong, 4).unwrap();
+    finish(driver, wrong).0.unwrap_err();
+    settle(driver);
+    marks.step("owned: of each kind");
+    let keys = [(); SLOTS].map(|()| driver.try_push_owned(safe.owned_recv(), 5).unwrap());
+    let full = driver.try_push_owned(safe.owned_recv(), 6).unwrap_err();
+    drop(full.into_inner());
+    driver.scope(hand_over).unwrap();
+    for key in &keys {
+        key.cancel();
+    }
+    for key in keys {
+        finish(driver, key).0.unwrap_err();
+    }
+    settle(driver);
+    marks.step("owned: full, and cancelled");
+}
+
+/// Keys that are dropped, in each state of their operations.
+fn orphan(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    for turns in 0..4 {
+        let keys = [(); SLOTS - 2].map(|()| driver.try_push_owned(safe.owned_recv(), 1).unwrap());
+        let nop = driver.try_push_owned(Nop::new(), 2).unwrap();
+        let open = OpenAt::read(Cwd, Shared(safe.path.clone()));
+        let open = driver.try_push_owned(open, 3).unwrap();
+        for _ in 0..turns {
+            let timeout = Some(Duration::ZERO);
+            driver
+                .scope(|s| s.submit(timeout, &mut None))
+                .unwrap()
+                .unwrap();
+        }
+        drop((keys, nop, open));
+        settle(driver);
+    }
+    marks.step("owned: orphans");
+}
+
+fn futures(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    for _ in 0..10 {
+        let mut key = driver.try_push_owned(safe.owned_recv(), 1).unwrap();
+        let mut other = driver.try_push_owned(safe.owned_recv(), 2).unwrap();
+        for waker in [Waker::from(safe.woken.clone()), Waker::noop().clone()] {
+            let mut context = Context::from_waker(&waker);
+            assert!(Pin::new(&mut other).poll(&mut context).is_pending());
+        }
+        let waker = Waker::from(safe.woken.clone());
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..2 {
+            assert!(Pin::new(&mut key).poll(&mut context).is_pending());
+            driver.scope(hand_over).unwrap();
+        }
+        drop(other);
+        let send = driver.try_push_owned(safe.owned_send(), 3).unwrap();
+        finish(driver, send).0.unwrap();
+        while !key.is_done() {
+            driver
+                .scope(|s| s.submit(None, &mut None))
+                .unwrap()
+                .unwrap();
+        }
+        while let Some(finished) = driver.next_finished() {
+            finished.wake();
+        }
+        let Poll::Ready((received, _)) = Pin::new(&mut key).poll(&mut context) else {
+            panic!("it is ready");
+        };
+        received.unwrap();
+        settle(driver);
+    }
+    assert_eq!(safe.woken.0.load(Ordering::Relaxed), 10);
+    marks.step("owned: futures");
+}
+
+/// Owned ones that borrow, and that the end of their scope empties.
+fn own_in_a_scope(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks) {
+    let mut buffers = [[0; 8]; 4];
+    for turns in 0..3 {
+        let fd = safe.right.as_fd();
+        driver
+            .scope(|s| {
+                for buffer in &mut buffers {
+                    let recv = Recv::new(fd, &mut buffer[..]);
+                    // Forgotten: the end of the scope sees to it.
+                    let _forgotten = ManuallyDrop::new(s.try_push_owned(recv, 1).unwrap());
+                }
+                let _dropped = s.try_push_owned(Timeout::after(Duration::MAX), 2).unwrap();
+                let nop = s.try_push_owned(Nop::new(), 3).unwrap();
+                for _ in 0..turns {
+                    s.submit(Some(Duration::ZERO), &mut None).unwrap();
+                }
+                assert_eq!(s.next_finished().is_some(), turns > 0);
+                assert!(nop.redeem().is_ok() == (turns > 0));
+            })
+            .unwrap();
+        settle(driver);
+    }
+    marks.step("owned in a scope");
+}
+
 /// Wake-ups from the other thread, and by this one.
 fn wake(rig: &mut Rig<'_>, ring: &Barrier, marks: &mut Marks) {
     for _ in 0..RINGS {
@@ -833,13 +1187,25 @@ fn wind_down(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
 }
 
 /// The driver's drop, with something in every state.
-fn leave(mut rig: Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+fn leave(mut rig: Rig<'_>, ops: &mut Ops, safe: &mut Safe<'_>, marks: &mut Marks) {
+    let done = rig.driver.try_push_owned(Nop::new(), 10).unwrap();
+    drop(rig.driver.try_push_owned(safe.owned_recv(), 11).unwrap());
+    let pending = rig.driver.try_push_owned(safe.owned_recv(), 12).unwrap();
     rig.push(&ops.recv, 1);
     rig.push(&ops.accept, 2);
     rig.push(&ops.long, 3);
     rig.push(&ops.read, 4);
     rig.submit(Some(Duration::ZERO));
     rig.push(&ops.nops[0], 5);
+    let pushed = rig.driver.try_push_owned(Nop::new(), 13).unwrap();
     drop(rig);
     marks.step("drop");
+    assert!(done.redeem().unwrap().0.is_ok());
+    for output in [
+        pending.redeem().unwrap().0.map(drop),
+        pushed.redeem().unwrap().0,
+    ] {
+        assert_eq!(output.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+    }
+    marks.step("keys of a driver that is gone");
 }
