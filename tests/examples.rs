@@ -156,7 +156,7 @@ fn bytes(len: usize) -> Vec<u8> {
 
 #[test]
 fn every_example_explains_itself() {
-    for name in ["cat", "cp", "echo", "timer", "doctor"] {
+    for name in ["cat", "cp", "echo", "timer", "doctor", "remote"] {
         let help = succeed(Command::new(example(name)).arg("--help"));
         assert!(help.starts_with(&format!("usage: {name}")), "{help}");
         let error = fail(Command::new(example(name)).arg("--no-such-option"), 2);
@@ -244,6 +244,42 @@ fn cat_says_what_is_wrong_and_goes_on() {
         let directory = format!("cat: {}: Is a directory", dir.display());
         assert!(
             error.contains(&missing) && error.contains(&directory),
+            "{error}"
+        );
+    }
+}
+
+/// By tasks and by threads, which the example compares; checked against known sums.
+#[test]
+fn remote_sums_files() {
+    let dir = directory("remote");
+    let sums = [
+        ("empty", Vec::new(), "cbf29ce484222325          0"),
+        ("a", b"a".to_vec(), "af63dc4c8601ec8c          1"),
+        ("foobar", b"foobar".to_vec(), "85944171f73967e8          6"),
+    ];
+    let mut names = Vec::new();
+    let mut expected = String::new();
+    for (name, bytes, sum) in sums {
+        let name = dir.join(name);
+        fs::write(&name, bytes).unwrap();
+        expected += &format!("{sum} {}\n", name.display());
+        names.push(name);
+    }
+    let (large, missing) = (dir.join("large"), dir.join("missing"));
+    fs::write(&large, bytes(1 << 20)).unwrap();
+    for &backend in backends() {
+        let out = succeed(command("remote", backend).args(&names));
+        assert_eq!(out, expected, "{backend}");
+        // More files than the driver has slots.
+        let out = succeed(command("remote", backend).args([&large; 40]));
+        assert_eq!(out.matches("    1048576 ").count(), 40, "{out}");
+        let output = run(command("remote", backend).args([&missing, &dir, &names[1]]));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(text(&output.stdout).starts_with("af63dc4c8601ec8c"));
+        assert!(
+            error.contains("missing: No such file") && error.contains("Is a directory"),
             "{error}"
         );
     }
