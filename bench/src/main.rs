@@ -1,6 +1,6 @@
 //! Measures the drivers against hand-written loops on the same kernel interfaces.
 //!
-//! `cargo run --release -p bench -- [nop] [echo] [OPTIONS]`; see `USAGE`.
+//! `cargo run --release -p bench -- [nop] [echo] [remote] [OPTIONS]`; see `USAGE`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -14,18 +14,21 @@ mod load;
 mod measure;
 mod nop;
 mod raw;
+mod remote;
 mod report;
 
 use crate::measure::{Goal, alternate};
 use crate::report::{Group, Report};
+use completeio_driver::driver::Backend;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, thread};
 
 const USAGE: &str = "\
-cargo run --release -p bench -- [nop] [echo] [OPTIONS]
+cargo run --release -p bench -- [nop] [echo] [remote] [OPTIONS]
 
   nop, echo       the workloads; both unless one is named
+  remote          what a `Remote` costs, by the driver alone; no instructions
   --quick         few and short runs: an impression in less than two minutes
   --instructions  counts user-space instructions with valgrind, instead of time
   --real-time     runs before everything else on the machine (SCHED_FIFO): less noise
@@ -35,6 +38,7 @@ cargo run --release -p bench -- [nop] [echo] [OPTIONS]
 struct Options {
     nop: bool,
     echo: bool,
+    remote: bool,
     quick: bool,
     instructions: bool,
     real_time: bool,
@@ -46,6 +50,7 @@ impl Options {
         let mut options = Self {
             nop: false,
             echo: false,
+            remote: false,
             quick: false,
             instructions: false,
             real_time: false,
@@ -56,6 +61,7 @@ impl Options {
             match arg.as_str() {
                 "nop" => options.nop = true,
                 "echo" => options.echo = true,
+                "remote" => options.remote = true,
                 "--quick" => options.quick = true,
                 "--instructions" => options.instructions = true,
                 "--real-time" => options.real_time = true,
@@ -63,7 +69,7 @@ impl Options {
                 _ => return None,
             }
         }
-        if !options.nop && !options.echo {
+        if !options.nop && !options.echo && !options.remote {
             (options.nop, options.echo) = (true, true);
         }
         Some(options)
@@ -117,6 +123,9 @@ fn run(options: &Options) -> Result<(), String> {
             }
             if options.echo {
                 echo_times(&mut report, options.quick);
+            }
+            if options.remote {
+                remote_times(&mut report, options.quick);
             }
         }
     }
@@ -191,6 +200,33 @@ fn echo_times(report: &mut Report, quick: bool) {
         "It does not show latency, large messages, accepting and closing, a real network, or more \
          than one server thread; and work that the kernel does on the load's CPU is not counted.",
     );
+}
+
+fn remote_times(report: &mut Report, quick: bool) {
+    let (rounds, time) = if quick { (3, 60) } else { (7, 200) };
+    let time = Duration::from_millis(time);
+    for backend in [Backend::IoUring, Backend::Readiness] {
+        for work in remote::Work::ALL {
+            eprintln!("remote, {backend}, {}: {rounds} rounds …", work.name());
+            let groups: Vec<_> = remote::IN_FLIGHT
+                .iter()
+                .map(|&in_flight| Group {
+                    size: in_flight as u64,
+                    series: alternate(
+                        rounds,
+                        remote::Peer::Alone,
+                        &remote::Peer::OTHERS,
+                        remote::Peer::name,
+                        |peer| match echo::why_not(backend) {
+                            Some(reason) => Err(reason),
+                            None => remote::run(peer, work, backend, in_flight, time),
+                        },
+                    ),
+                })
+                .collect();
+            report.remote(&backend.to_string(), work.name(), &groups);
+        }
+    }
 }
 
 fn nop_instructions(report: &mut Report) {

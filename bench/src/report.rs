@@ -60,6 +60,33 @@ impl Report {
         println!("\n{not_shown}\n");
     }
 
+    /// Prints what a `Remote` costs, by the driver alone. The reference of a group is its first.
+    pub(crate) fn remote(&mut self, backend: &str, work: &str, groups: &[Group]) {
+        let mut table = Table::new(&[
+            "in flight per client",
+            "peer",
+            "CPU ns per op",
+            "wall ns per op",
+            "CPU × alone",
+            "",
+        ]);
+        for group in groups {
+            let again = group.series.get(1).map(|again| again.ratios.clone());
+            let noise = again.and_then(Spread::trimmed);
+            let reference = group.series[0].runs.clone();
+            for series in &group.series {
+                table.push(remote_row(group.size, series, noise));
+                let workload = format!("remote, {work}, {backend}");
+                let params = params("remote", "in_flight", group.size);
+                self.time_objects(&workload, &params, series, &reference);
+            }
+        }
+        println!("\nremote, {backend}, {work}: CPU time of all threads, median [min–max].");
+        println!("× alone: by the runs of the driver alone just before and just after.\n");
+        table.print();
+        println!();
+    }
+
     /// Prints a workload's instructions.
     pub(crate) fn counts(
         &mut self,
@@ -206,6 +233,31 @@ fn time_row(size: u64, series: &Series, noise: Option<Spread>, echo: bool) -> Ve
         (Some(ratio), Some(noise)) => verdict(ratio, noise),
         _ => String::new(),
     });
+    row
+}
+
+fn remote_row(size: u64, series: &Series, noise: Option<Spread>) -> Vec<String> {
+    let is_reference = series.peer == AGAIN;
+    let peer = if is_reference {
+        "alone, again"
+    } else {
+        series.peer
+    };
+    let mut row = vec![size.to_string(), peer.to_owned()];
+    let cpu = Spread::of(series.runs.iter().map(Run::cpu_ns_per_op));
+    let wall = Spread::of(series.runs.iter().map(|run| 1e9 / run.ops_per_s()));
+    let (Some(cpu), Some(wall)) = (cpu, wall) else {
+        let reason = series.skipped.as_deref().unwrap_or("no runs");
+        row.push(format!("skipped: {reason}"));
+        return row;
+    };
+    row.push(spread(&cpu, 0));
+    row.push(spread(&wall, 0));
+    let ratio = Spread::of(series.ratios.clone());
+    row.push(ratio.map_or("1".to_owned(), |ratio| spread(&ratio, 2)));
+    if let Some(noise) = noise.filter(|_| is_reference) {
+        row.push(format!("noise {:.2}–{:.2}", noise.min, noise.max));
+    }
     row
 }
 
