@@ -104,3 +104,5 @@
 //! use std::os::fd::AsFd;
 //! let close = Close::new(std::io::stdin().as_fd());
 //! ```
+
+mod safe;
