@@ -43,6 +43,8 @@ mod cells;
 mod job;
 mod server;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use self::server::{DriverThread, Server, spawn_thread};
 

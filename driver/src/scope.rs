@@ -656,3 +656,6 @@ impl fmt::Debug for Done<'_> {
         f.debug_struct("Done").field("entry", &*self.entry).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -776,3 +776,6 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -38,6 +38,8 @@ pub(crate) mod clock;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+#[cfg(test)]
+pub(crate) mod model;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]
@@ -132,6 +134,8 @@ pub(crate) enum Backend {
     Readiness(readiness::Readiness),
     #[cfg(not(any(io_uring, readiness)))]
     Shell(shell::Shell),
+    #[cfg(test)]
+    Model(model::Model),
 }
 
 /// The same call on whichever backend it is.
@@ -144,6 +148,8 @@ macro_rules! each {
             Backend::Readiness($backend) => $call,
             #[cfg(not(any(io_uring, readiness)))]
             Backend::Shell($backend) => $call,
+            #[cfg(test)]
+            Backend::Model($backend) => $call,
         }
     };
 }
