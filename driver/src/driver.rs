@@ -420,7 +420,8 @@ impl<'arena> Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if self.engine.capacity_left() == 0 {
+        let Engine { core, backend } = &self.engine;
+        if !core.admit(|| backend.capacity_left()) {
             return Err(Full::new(op));
         }
         let refused = self.engine.core.raw_key(user_data);

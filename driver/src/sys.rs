@@ -18,8 +18,7 @@
 //!   may be satisfied without a system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
 //! * `next(&mut self, core) -> Option<Completion>`: one of the backend's own queue; what a backend
-//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, outlet)`
-//!   gives many to `core.deliver`, and returns how much room they took.
+//!   completes itself goes through `core.complete_locally`.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
 //!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
@@ -54,7 +53,7 @@ use crate::clock::Instant;
 use crate::driver::Full;
 use crate::error::SetupError;
 use crate::fd::Target;
-use crate::key::Key;
+use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::op::{OpCode, OpHead, OpObject};
 use crate::outlet::Outlet;
@@ -211,7 +210,7 @@ impl Backend {
     ///
     /// # Safety
     /// (D2) `op` is not in flight.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn try_push<O: OpCode>(
         &mut self,
         core: &mut Core,
@@ -219,7 +218,7 @@ impl Backend {
         key: Key,
     ) -> bool {
         each!(self, b => {
-            if b.capacity_left() == 0 || core.credits() == 0 {
+            if !core.admit(|| b.capacity_left()) {
                 return false;
             }
             // SAFETY: (D2) the caller's contract.
@@ -236,7 +235,7 @@ impl Backend {
     #[inline]
     pub(crate) unsafe fn try_push_dyn<P: Pushable>(&mut self, core: &mut Core, op: &P) -> bool {
         each!(self, b => {
-            if b.capacity_left() == 0 || core.credits() == 0 {
+            if !core.admit(|| b.capacity_left()) {
                 return false;
             }
             if let Some(key) = op.key(core) {
@@ -261,6 +260,7 @@ impl Backend {
         queue: &mut VecDeque<P>,
         n: usize,
     ) {
+        core.withdraw();
         let mut batch = Batch { queue, pushed: 0 };
         let (first, second) = batch.queue.as_slices();
         let second = &second[..n.saturating_sub(first.len())];
@@ -297,7 +297,8 @@ impl Backend {
     }
 
     /// Puts completions into `outlet` until its `room` is used up, and returns how much was. The
-    /// driver is consistent before each call of it.
+    /// driver is consistent before each call of it, which stands in one place only, so that a sink's
+    /// closure is compiled into the loop.
     #[inline]
     pub(crate) fn drain<T: Outlet>(
         &mut self,
@@ -305,14 +306,30 @@ impl Backend {
         room: usize,
         outlet: &mut T,
     ) -> usize {
+        // What comes after this is for the next time.
+        let n = room.min(self.available(core));
+        let mut source = Source::of::<T>(self, core);
         let mut put = 0;
-        while core.local_len() > 0 && put < room {
-            let Some(completion) = each!(self, b => core.next(|core| b.next(core))) else {
-                break;
-            };
-            put += core.deliver(completion, outlet);
+        for _ in 0..n {
+            if let Some(completion) = source.take::<T>(core) {
+                core.put(completion, outlet);
+                put += 1;
+            }
         }
-        put + each!(self, b => b.drain(core, room - put, outlet))
+        put
+    }
+
+    /// Takes local ones and the kernel's, in turn, until one is of the outlet's class; sees to the
+    /// others.
+    #[inline(never)]
+    fn take_in_turn<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
+        loop {
+            let completion = each!(self, b => core.next(|core| b.next(core)))?;
+            let sorted = core.sort::<T>(completion);
+            if sorted.is_some() {
+                return sorted;
+            }
+        }
     }
 
     /// Returns when nobody can touch an operation's memory any more; nothing is pushed after it.
@@ -353,6 +370,44 @@ impl Backend {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// Where completions come from.
+enum Source<'a> {
+    /// The kernel's queue alone.
+    #[cfg(io_uring)]
+    Ring(&'a mut io_uring::Uring),
+    /// Local ones, and the kernel's in turn.
+    Mixed(&'a mut Backend),
+}
+
+impl<'a> Source<'a> {
+    #[inline]
+    fn of<T: Outlet>(backend: &'a mut Backend, core: &Core) -> Self {
+        if core.local_len() > 0 || !core.takes::<T>() {
+            return Self::Mixed(backend);
+        }
+        match backend {
+            #[cfg(io_uring)]
+            Backend::Uring(uring) => Self::Ring(uring),
+            #[cfg(any(readiness, test, not(io_uring)))]
+            other => Self::Mixed(other),
+        }
+    }
+
+    /// One of the outlet's class, unless what there was is of another: that is seen to.
+    #[inline(always)]
+    fn take<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
+        match self {
+            #[cfg(io_uring)]
+            Self::Ring(uring) => uring.take::<T>(core),
+            Self::Mixed(backend) => {
+                // By its fields, so that one of the ring need not be in memory either.
+                let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;
+                Some(Completion { key, result, flags })
+            }
+        }
     }
 }
 

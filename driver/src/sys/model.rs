@@ -278,22 +278,6 @@ impl Model {
         self.done.pop_front()
     }
 
-    pub(crate) fn drain<T: Outlet>(
-        &mut self,
-        core: &mut Core,
-        room: usize,
-        outlet: &mut T,
-    ) -> usize {
-        let mut put = 0;
-        while put < room {
-            let Some(completion) = self.done.pop_front() else {
-                break;
-            };
-            put += core.deliver(completion, outlet);
-        }
-        put
-    }
-
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
         self.pushed.clear(); // Never handed over: it was never there.
         self.carry_out(Which::All);
@@ -301,7 +285,9 @@ impl Model {
             // SAFETY: (D1) what was handed over is where it was until this function has returned.
             unsafe { self.step(core) };
         }
-        self.drain(core, usize::MAX, outlet);
+        while let Some(completion) = self.next(core) {
+            core.deliver(completion, outlet);
+        }
     }
 
     pub(crate) fn attach(&mut self, _: &mut Core, _: RawFd) -> io::Result<()> {
