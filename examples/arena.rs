@@ -173,11 +173,8 @@ fn read<'s, 'env>(
     op: &'env mut Read<'env>,
     place: usize,
 ) -> Place<'s, 'env> {
-    let (prepared, ticket) = scope.lend(op, place);
-    scope
-        .try_push(prepared)
-        .expect("there is room for each place");
-    Place::Reading(ticket)
+    let ticket = scope.try_lend(op, place);
+    Place::Reading(ticket.expect("there is room for each place"))
 }
 
 /// Goes on with a CRC-32 (reflected, polynomial 0x04c11db7).

@@ -84,8 +84,9 @@ fn complete<'s, 'env, O: Op + 'env>(
 where
     O::Fd: Holds,
 {
-    let (prepared, ticket) = scope.lend(op, 0);
-    scope.try_push(prepared).expect("there is room for one");
+    let Ok(ticket) = scope.try_lend(op, 0) else {
+        unreachable!("there is room for one");
+    };
     let mut event = None;
     while event.is_none() {
         scope.submit(None, &mut event)?;
@@ -185,9 +186,8 @@ impl<'s, 'env> Direction<'s, 'env> {
         receive: &'env mut Receive<'env>,
         transmit: &'env mut Transmit<'env>,
     ) {
-        let (prepared, ticket) = s.lend(receive, self.token);
-        s.try_push(prepared).expect("there is room for two");
-        self.state = State::Receiving(ticket, transmit);
+        let ticket = s.try_lend(receive, self.token);
+        self.state = State::Receiving(ticket.expect("there is room for two"), transmit);
     }
 
     fn transmit(
@@ -196,9 +196,8 @@ impl<'s, 'env> Direction<'s, 'env> {
         receive: &'env mut Receive<'env>,
         transmit: &'env mut Transmit<'env>,
     ) {
-        let (prepared, ticket) = s.lend(transmit, self.token);
-        s.try_push(prepared).expect("there is room for two");
-        self.state = State::Sending(receive, ticket);
+        let ticket = s.try_lend(transmit, self.token);
+        self.state = State::Sending(receive, ticket.expect("there is room for two"));
     }
 
     /// Goes on when its operation has completed.

@@ -4,7 +4,7 @@ use crate::echo::why_not;
 use crate::measure::{Goal, Run, drive};
 use crate::raw;
 use completeio_driver::driver::{Backend, CompleteIo, Driver, Entry};
-use completeio_driver::op::{Nop, OpObject};
+use completeio_driver::op::{Nop, Op, OpObject};
 use completeio_driver::scope::{Event, Ticket};
 use completeio_driver::sink;
 use std::collections::VecDeque;
@@ -79,96 +79,110 @@ fn raw_loop(batch: u32, goal: Goal) -> Result<Run, String> {
 
 /// A queue of operations, filled again for each turn and pushed as a batch.
 fn push_queue(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
-    let batch = batch as usize;
-    let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
-    let first = NonNull::new(ops.as_mut_ptr()).expect("a vector has an address");
-    let mut queue: VecDeque<OpObject<'_>> = VecDeque::with_capacity(batch);
-    let mut driver = Driver::builder()
-        .backend(backend)
-        .build()
-        .map_err(|e| e.to_string())?;
-    Ok(drive(goal, batch as u64, || {
-        queue.extend((0..batch).map(|i| {
-            // SAFETY: one of the `batch` operations.
+    let mut owned: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
+    let mut ops = Ops::new(&mut owned);
+    let mut queue: VecDeque<OpObject<'_>> = VecDeque::with_capacity(batch as usize);
+    let mut driver = driver(backend)?;
+    Ok(drive(goal, u64::from(batch), || {
+        let Ops { first, idle, .. } = &mut ops;
+        queue.extend(idle.drain(..).map(|i| {
+            // SAFETY: one of the slice's operations.
             let op = unsafe { first.add(i) };
-            // SAFETY: out of flight since the last turn; `ops` is not touched before the driver is
-            // gone.
+            // SAFETY: idle; `owned` is not touched before the driver is gone.
             unsafe { OpObject::from_ptr(op, i) }
         }));
         driver.push_queue(&mut queue);
-        collect(&mut driver, batch);
+        ops.finish_all(&mut driver);
     }))
 }
 
 /// A typed push for each operation.
 fn try_push(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
-    let batch = batch as usize;
-    let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
-    let first = NonNull::new(ops.as_mut_ptr()).expect("a vector has an address");
-    let mut driver = Driver::builder()
-        .backend(backend)
-        .build()
-        .map_err(|e| e.to_string())?;
-    Ok(drive(goal, batch as u64, || {
-        for i in 0..batch {
-            // SAFETY: one of the `batch` operations.
-            let mut op = unsafe { first.add(i) };
-            // SAFETY: out of flight since the last turn; `ops` is not touched before the driver is
-            // gone.
-            let op: &mut Nop = unsafe { op.as_mut() };
+    let mut owned: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
+    let mut ops = Ops::new(&mut owned);
+    let mut driver = driver(backend)?;
+    Ok(drive(goal, u64::from(batch), || {
+        while let Some(i) = ops.idle.pop() {
+            // SAFETY: idle; `owned` is not touched before the driver is gone.
+            let op: &mut Nop = unsafe { ops.at(i).as_mut() };
             assert!(driver.try_push(op, i).is_ok(), "a batch fits the queue");
         }
-        collect(&mut driver, batch);
+        ops.finish_all(&mut driver);
     }))
 }
 
-/// Submits, and looks at each entry where it comes out, as the raw loop does: keeping the entries in
-/// an array first takes about 14 instructions more for each.
-#[inline]
-fn collect(driver: &mut Driver<'_>, batch: usize) {
-    let mut left = batch;
-    while left > 0 {
-        let mut sink = sink::bounded(left, |entry: Entry| {
-            assert!(entry.into_result().is_ok());
-            left -= 1;
-        });
-        // SAFETY: the callers leave the operations alone until the driver is gone.
-        unsafe { driver.submit(None, &mut sink) }.expect("the driver works");
+fn driver<'arena>(backend: Backend) -> Result<Driver<'arena>, String> {
+    let built = Driver::builder().backend(backend).build();
+    built.map_err(|e| e.to_string())
+}
+
+/// Operations of the raw layer, and which of them are out of flight.
+struct Ops {
+    first: NonNull<Nop>,
+    len: usize,
+    idle: Vec<usize>,
+}
+
+impl Ops {
+    fn new(ops: &mut [Nop]) -> Self {
+        Self {
+            idle: (0..ops.len()).collect(),
+            len: ops.len(),
+            first: NonNull::from(ops).cast(),
+        }
+    }
+
+    #[inline]
+    fn at(&self, i: usize) -> NonNull<Nop> {
+        assert!(i < self.len);
+        // SAFETY: one of the slice's operations.
+        unsafe { self.first.add(i) }
+    }
+
+    /// Submits until all are out of flight, and finishes each where its entry comes out: keeping the
+    /// entries in an array first takes about 14 instructions more for each.
+    #[inline]
+    fn finish_all(&mut self, driver: &mut Driver<'_>) {
+        while self.idle.len() < self.len {
+            let mut sink = sink::bounded(self.len, |entry: Entry| {
+                let i = entry.user_data();
+                // SAFETY: its last entry is here.
+                let op = unsafe { self.at(i).as_mut() };
+                // SAFETY: the user data is the operation's place.
+                let output = unsafe { op.finish(entry) };
+                assert!(output.is_ok());
+                self.idle.push(i);
+            });
+            // SAFETY: the callers leave the operations alone until the driver is gone.
+            unsafe { driver.submit(None, &mut sink) }.expect("the driver works");
+        }
     }
 }
 
-/// The safe loop: each operation is lent, redeemed, and lent again.
+/// The safe loop does the same: each operation is lent, redeemed, and lent again.
 fn scope(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
-    let batch = batch as usize;
     let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
-    let mut driver = Driver::builder()
-        .backend(backend)
-        .build()
-        .map_err(|e| e.to_string())?;
+    let mut driver = driver(backend)?;
     let ran = driver.scope(|s| {
-        let mut idle: Vec<Option<&mut Nop>> = ops.iter_mut().map(Some).collect();
-        let mut tickets: Vec<Option<Ticket<'_, '_, Nop>>> = (0..batch).map(|_| None).collect();
-        let mut queue = VecDeque::with_capacity(batch);
-        drive(goal, batch as u64, || {
-            for (i, (op, ticket)) in idle.iter_mut().zip(&mut tickets).enumerate() {
-                let op = op.take().expect("redeemed in the last turn");
-                let (prepared, lent) = s.lend(op, i);
-                queue.push_back(prepared);
+        let mut idle: Vec<&mut Nop> = ops.iter_mut().collect();
+        let mut tickets: Vec<Option<Ticket<'_, '_, Nop>>> = idle.iter().map(|_| None).collect();
+        drive(goal, u64::from(batch), || {
+            for (i, ticket) in tickets.iter_mut().enumerate() {
+                let op = idle.pop().expect("redeemed in the last turn");
+                let Ok(lent) = s.try_lend(op, i) else {
+                    unreachable!("a batch fits the queue")
+                };
                 *ticket = Some(lent);
             }
-            s.push_queue(&mut queue);
-            let mut left = batch;
-            while left > 0 {
-                let mut sink = sink::bounded(left, |event: Event<'_>| {
-                    let i = event.token();
+            while idle.len() < tickets.len() {
+                let mut sink = sink::bounded(tickets.len(), |event: Event<'_>| {
+                    let ticket = tickets[event.token()].take().expect("lent in this turn");
                     let done = event.done().expect("a NOP completes once");
-                    let ticket = tickets[i].take().expect("lent in this turn");
                     let Ok((output, op)) = ticket.redeem(done) else {
                         unreachable!("the token is the place of the ticket")
                     };
                     assert!(output.is_ok());
-                    idle[i] = Some(op);
-                    left -= 1;
+                    idle.push(op);
                 });
                 s.submit(None, &mut sink).expect("the driver works");
             }

@@ -7,12 +7,13 @@
 
 use crate::op::OpHead;
 use std::fmt;
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 /// The place of an operation among a scope's loans.
 pub(crate) struct Links {
-    prev: *mut OpHead,
-    next: *mut OpHead,
+    prev: *mut Links,
+    next: *mut Links,
 }
 
 impl Links {
@@ -28,20 +29,31 @@ unsafe impl Send for Links {}
 unsafe impl Sync for Links {}
 
 /// The list of all loans in flight, the latest first.
+///
+/// It is a ring, closed by a link that belongs to no operation: so there is always a neighbour on
+/// either side, and nothing to ask.
 pub(crate) struct Loans {
-    first: *mut OpHead,
+    end: NonNull<Links>,
 }
 
 impl Loans {
-    pub(crate) const fn new() -> Self {
+    /// The only place that allocates.
+    pub(crate) fn new() -> Self {
+        let end = Box::into_raw(Box::new(Links::UNLINKED));
+        // SAFETY: (S2) made just now.
+        unsafe { (*end).prev = end };
+        // SAFETY: (S2) made just now.
+        unsafe { (*end).next = end };
         Self {
-            first: ptr::null_mut(),
+            end: NonNull::new(end).expect("a box has an address"),
         }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_null()
+        let end = self.end.as_ptr();
+        // SAFETY: (S2) the list's own link.
+        ptr::eq(unsafe { (*end).next }, end)
     }
 
     /// Adds an operation that was accepted.
@@ -50,18 +62,17 @@ impl Loans {
     /// `head` is the head of an operation that is lent until it is removed, and in no list.
     #[inline]
     pub(crate) unsafe fn insert(&mut self, head: NonNull<OpHead>) {
-        let head = head.as_ptr();
-        let links = Links {
-            prev: ptr::null_mut(),
-            next: self.first,
-        };
+        let end = self.end.as_ptr();
         // SAFETY: (S2) the caller's contract.
-        unsafe { (*head).links = links };
-        if !self.first.is_null() {
-            // SAFETY: (S2) in the list, so it is lent.
-            unsafe { (*self.first).links.prev = head };
-        }
-        self.first = head;
+        let at = unsafe { &raw mut (*head.as_ptr()).links };
+        // SAFETY: (S2) the list's own link.
+        let next = unsafe { (*end).next };
+        // SAFETY: (S2) the caller's contract.
+        unsafe { *at = Links { prev: end, next } };
+        // SAFETY: (S2) in the list, so it is lent, or the list's own.
+        unsafe { (*next).prev = at };
+        // SAFETY: (S2) the list's own link.
+        unsafe { (*end).next = at };
     }
 
     /// Removes an operation whose last completion came.
@@ -71,25 +82,18 @@ impl Loans {
     #[inline]
     pub(crate) unsafe fn remove(&mut self, head: NonNull<OpHead>) {
         // SAFETY: (S2) the caller's contract.
-        let prev = unsafe { (*head.as_ptr()).links.prev };
-        // SAFETY: (S2) the caller's contract.
-        let next = unsafe { (*head.as_ptr()).links.next };
-        if prev.is_null() {
-            debug_assert_eq!(self.first, head.as_ptr(), "I1: no loan of this scope");
-            self.first = next;
-        } else {
-            // SAFETY: (S2) in the list, so it is lent.
-            unsafe { (*prev).links.next = next };
-        }
-        if !next.is_null() {
-            // SAFETY: (S2) in the list, so it is lent.
-            unsafe { (*next).links.prev = prev };
-        }
+        let Links { prev, next } = unsafe { &(*head.as_ptr()).links };
+        let (prev, next) = (*prev, *next);
+        // SAFETY: (S2) in the list, so it is lent, or the list's own.
+        unsafe { (*prev).next = next };
+        // SAFETY: (S2) as above.
+        unsafe { (*next).prev = prev };
     }
 
     /// The latest loan.
     pub(crate) fn first(&self) -> Option<NonNull<OpHead>> {
-        NonNull::new(self.first)
+        // SAFETY: (S2) the list's own link.
+        self.head_of(unsafe { (*self.end.as_ptr()).next })
     }
 
     /// The loan that was made before this one.
@@ -98,7 +102,23 @@ impl Loans {
     /// `head` is in this list.
     pub(crate) unsafe fn after(&self, head: NonNull<OpHead>) -> Option<NonNull<OpHead>> {
         // SAFETY: (S2) the caller's contract.
-        NonNull::new(unsafe { (*head.as_ptr()).links.next })
+        self.head_of(unsafe { (*head.as_ptr()).links.next })
+    }
+
+    /// The operation of a link, if it is one's.
+    fn head_of(&self, link: *mut Links) -> Option<NonNull<OpHead>> {
+        if ptr::eq(link, self.end.as_ptr()) {
+            return None;
+        }
+        // A link was made of a pointer to the whole operation.
+        NonNull::new(link.wrapping_byte_sub(offset_of!(OpHead, links)).cast())
+    }
+}
+
+impl Drop for Loans {
+    fn drop(&mut self) {
+        // SAFETY: (S2) made by `new` of a box, and nothing is lent any more, or this is a child.
+        drop(unsafe { Box::from_raw(self.end.as_ptr()) });
     }
 }
 

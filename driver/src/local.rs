@@ -65,9 +65,34 @@ impl Core {
         self.limit.saturating_sub(self.in_flight())
     }
 
+    /// Whether one more operation may be pushed to a backend with so many free `places`.
+    ///
+    /// That is three questions: a place, a credit, and the process. Their answer holds for a number
+    /// of pushes, the allowance, of which a forked child has none. What else takes places or credits
+    /// [withdraws](Self::withdraw) it.
+    #[inline(always)]
+    pub(crate) fn admit(&self, places: impl FnOnce() -> u32) -> bool {
+        self.shared.guard().spend() || self.admit_anew(places())
+    }
+
+    #[inline(never)]
+    fn admit_anew(&self, places: u32) -> bool {
+        let credits = u32::try_from(self.credits()).unwrap_or(u32::MAX);
+        let room = places.min(credits);
+        self.shared.guard().allow(room.saturating_sub(1));
+        room > 0
+    }
+
+    /// What [`admit`](Self::admit) was told holds no more.
+    #[inline]
+    pub(crate) fn withdraw(&self) {
+        self.shared.guard().allow(0);
+    }
+
     /// Accepts no more operations.
     pub(crate) fn close(&mut self) {
         self.limit = 0;
+        self.withdraw();
     }
 
     /// Accepts operations again.
@@ -108,14 +133,20 @@ impl Core {
         T::CLASS == Class::Raw || !self.loans.is_empty()
     }
 
-    /// Hands a completion to whom it is for. Returns how much of the outlet's room that took.
-    pub(crate) fn deliver<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) -> usize {
-        if completion.class() == T::CLASS && self.takes::<T>() {
+    /// Hands a completion to whom it is for.
+    pub(crate) fn deliver<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) {
+        if let Some(completion) = self.sort::<T>(completion) {
             self.put(completion, outlet);
-            return 1;
+        }
+    }
+
+    /// The completion, if it is for the outlet, which is to get it by `put`; sees to any other.
+    pub(crate) fn sort<T: Outlet>(&mut self, completion: Completion) -> Option<Completion> {
+        if completion.class() == T::CLASS && self.takes::<T>() {
+            return Some(completion);
         }
         self.deliver_aside(completion);
-        0
+        None
     }
 
     /// One that is not for the outlet: a slot's, or one that nobody knows (I37).
@@ -161,13 +192,14 @@ impl Core {
         self.local.len()
     }
 
-    /// The next completion while there are local ones: those and the kernel's in turn.
+    /// The next completion: local ones and the kernel's in turn, where there are both.
     pub(crate) fn next(
         &mut self,
         kernel: impl FnOnce(&mut Self) -> Option<Completion>,
     ) -> Option<Completion> {
         self.kernel_next = !self.kernel_next;
-        let first = if self.kernel_next { None } else { kernel(self) };
+        let local_first = self.kernel_next && !self.local.is_empty();
+        let first = if local_first { None } else { kernel(self) };
         first.or_else(|| self.local.pop_front())
     }
 }

@@ -8,8 +8,9 @@
 //!
 //! | step | gives | and then |
 //! |---|---|---|
-//! | [`Scope::lend`] | a [`Prepared`] and a [`Ticket`] | push the one, keep the other |
-//! | [`Scope::try_push`], [`push_queue`](Scope::push_queue) | | submit |
+//! | [`Scope::try_lend`] | a [`Ticket`] | submit |
+//! | or [`Scope::lend`] | a [`Prepared`] and a [`Ticket`] | push the one, keep the other |
+//! | and [`Scope::try_push`], [`push_queue`](Scope::push_queue) | | submit |
 //! | [`Scope::submit`] and its kin | an [`Event`]: any number of [`More`]s, one [`Done`] | |
 //! | [`Ticket::redeem`] with the `Done` | the output, and the operation back | lend it again |
 //! | [`Ticket::take_back`] with the `Prepared` | the operation back, never pushed | |
@@ -27,8 +28,7 @@
 //! let mut buffer = [0; 9];
 //! let mut op = ReadAt::new(file.as_fd(), 0, &mut buffer[..]);
 //! let read = driver.scope(|s| {
-//!     let (prepared, ticket) = s.lend(&mut op, 7);
-//!     s.try_push(prepared).unwrap();
+//!     let ticket = s.try_lend(&mut op, 7).unwrap();
 //!     let mut event = None;
 //!     s.submit(None, &mut event)?;
 //!     let done = event.and_then(|event| event.done()).unwrap();
@@ -201,6 +201,7 @@ impl Drop for Ending<'_, '_> {
 impl<'s, 'env> Scope<'s, 'env> {
     /// Lends an operation: the one half is to be pushed, the other redeems it. `token` comes with
     /// its events.
+    #[inline]
     pub fn lend<O: Op + 'env>(
         &self,
         op: &'env mut O,
@@ -223,6 +224,32 @@ impl<'s, 'env> Scope<'s, 'env> {
             _lent: PhantomData,
         };
         (prepared, ticket)
+    }
+
+    /// Lends an operation and pushes it, in one step. `token` comes with its events.
+    ///
+    /// [`lend`](Self::lend) is for a batch, whose operations may be of different types.
+    ///
+    /// # Errors
+    /// [`Full`], with the loan, when there is no submission entry or no credit left.
+    #[inline]
+    pub fn try_lend<O: Op + 'env>(
+        &mut self,
+        op: &'env mut O,
+        token: usize,
+    ) -> Result<Ticket<'s, 'env, O>, Full<&'env mut O>>
+    where
+        O::Fd: Holds,
+    {
+        let (prepared, mut ticket) = self.lend(op, token);
+        let key = Word::head(prepared.head);
+        // SAFETY: (S1) lent, and not in flight.
+        if unsafe { self.engine.try_push(ticket.op, key) } {
+            prepared.pushed(&mut self.engine.core);
+            return Ok(ticket);
+        }
+        // SAFETY: (S1) not pushed: the loan ends here.
+        Err(Full::new(unsafe { ticket.op.as_mut() }))
     }
 
     /// Pushes one operation.
@@ -535,7 +562,7 @@ impl<'a, S: ?Sized> Lent<'a, '_, S> {
 impl<'s, S: Sink<Event<'s>> + ?Sized> Outlet for Lent<'_, 's, S> {
     const CLASS: Class = Class::Head;
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, core: &mut Core, completion: Completion) {
         let (head, entry) = take(core, &completion);
         self.sink.put(if completion.more() {
@@ -568,7 +595,7 @@ impl Outlet for Disposing {
 }
 
 /// Takes the operation of a completion out of the loans, if it was the last.
-#[inline]
+#[inline(always)]
 fn take(core: &mut Core, completion: &Completion) -> (NonNull<OpHead>, Entry) {
     let head = NonNull::new(completion.key.as_head()).expect("I37: no head lies at 0");
     // SAFETY: (S1) in flight until now, so it is lent.

@@ -133,7 +133,7 @@ impl<T, F: FnMut(T)> Sink<T> for Bounded<F> {
     fn room(&self) -> usize {
         self.room
     }
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, item: T) {
         debug_assert!(
             self.room > 0,

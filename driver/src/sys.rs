@@ -52,7 +52,7 @@ use crate::clock::Instant;
 use crate::driver::Full;
 use crate::error::SetupError;
 use crate::fd::Target;
-use crate::key::Key;
+use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::op::{OpCode, OpHead, OpObject};
 use crate::outlet::Outlet;
@@ -205,7 +205,7 @@ impl Backend {
     ///
     /// # Safety
     /// (D2) `op` is not in flight.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn try_push<O: OpCode>(
         &mut self,
         core: &mut Core,
@@ -213,7 +213,7 @@ impl Backend {
         key: Key,
     ) -> bool {
         each!(self, b => {
-            if b.capacity_left() == 0 || core.credits() == 0 {
+            if !core.admit(|| b.capacity_left()) {
                 return false;
             }
             // SAFETY: (D2) the caller's contract.
@@ -230,7 +230,7 @@ impl Backend {
     #[inline]
     pub(crate) unsafe fn try_push_dyn<P: Pushable>(&mut self, core: &mut Core, op: &P) -> bool {
         each!(self, b => {
-            if b.capacity_left() == 0 || core.credits() == 0 {
+            if !core.admit(|| b.capacity_left()) {
                 return false;
             }
             if let Some(key) = op.key(core) {
@@ -255,6 +255,7 @@ impl Backend {
         queue: &mut VecDeque<P>,
         n: usize,
     ) {
+        core.withdraw();
         let mut batch = Batch { queue, pushed: 0 };
         let (first, second) = batch.queue.as_slices();
         let second = &second[..n.saturating_sub(first.len())];
@@ -291,7 +292,8 @@ impl Backend {
     }
 
     /// Puts completions into `outlet` until its `room` is used up, and returns how much was. The
-    /// driver is consistent before each call of it.
+    /// driver is consistent before each call of it, which stands in one place only, so that a sink's
+    /// closure is compiled into the loop.
     #[inline]
     pub(crate) fn drain<T: Outlet>(
         &mut self,
@@ -299,14 +301,30 @@ impl Backend {
         room: usize,
         outlet: &mut T,
     ) -> usize {
+        // What comes after this is for the next time.
+        let n = room.min(self.available(core));
+        let mut source = Source::of::<T>(self, core);
         let mut put = 0;
-        while core.local_len() > 0 && put < room {
-            let Some(completion) = each!(self, b => core.next(|core| b.next(core))) else {
-                break;
-            };
-            put += core.deliver(completion, outlet);
+        for _ in 0..n {
+            if let Some(completion) = source.take::<T>(core) {
+                core.put(completion, outlet);
+                put += 1;
+            }
         }
-        put + each!(self, b => b.drain(core, room - put, outlet))
+        put
+    }
+
+    /// Takes local ones and the kernel's, in turn, until one is of the outlet's class; sees to the
+    /// others.
+    #[inline(never)]
+    fn take_in_turn<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
+        loop {
+            let completion = each!(self, b => core.next(|core| b.next(core)))?;
+            let sorted = core.sort::<T>(completion);
+            if sorted.is_some() {
+                return sorted;
+            }
+        }
     }
 
     /// Returns when nobody can touch an operation's memory any more; nothing is pushed after it.
@@ -347,6 +365,43 @@ impl Backend {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// Where completions come from.
+enum Source<'a> {
+    /// The kernel's queue alone.
+    #[cfg(io_uring)]
+    Ring(&'a mut io_uring::Uring),
+    /// Local ones, and the kernel's in turn.
+    Mixed(&'a mut Backend),
+}
+
+impl<'a> Source<'a> {
+    #[inline]
+    fn of<T: Outlet>(backend: &'a mut Backend, core: &Core) -> Self {
+        if core.local_len() > 0 || !core.takes::<T>() {
+            return Self::Mixed(backend);
+        }
+        match backend {
+            #[cfg(io_uring)]
+            Backend::Uring(uring) => Self::Ring(uring),
+            #[cfg(not(all(io_uring, not(readiness))))]
+            other => Self::Mixed(other),
+        }
+    }
+
+    /// One of the outlet's class, unless what there was is of another: that is seen to.
+    #[inline(always)]
+    fn take<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
+        match self {
+            #[cfg(io_uring)]
+            Self::Ring(uring) => uring.take::<T>(core),
+            Self::Mixed(backend) => {
+                let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;
+                Some(Completion { key, result, flags })
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "mmap, madvise and munmap are foreign functions")]
 
 use std::process;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Remembers the process that made it.
 ///
@@ -15,120 +17,163 @@ use std::process;
 /// [`MADV_WIPEONFORK`]: https://man7.org/linux/man-pages/man2/madvise.2.html
 #[derive(Debug)]
 pub(crate) struct ForkGuard {
-    mark: Mark,
+    words: NonNull<Words>,
+    owner: Owner,
 }
 
 #[derive(Debug)]
-enum Mark {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    Page(page::Page),
-    Pid(u32),
+struct Words {
+    /// Not zero, on a page; else it is.
+    mark: AtomicU32,
+    allowance: AtomicU32,
 }
+
+/// Who is told from a child, and how; and where the words are.
+#[derive(Debug)]
+enum Owner {
+    /// Whose page is not wiped.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    OfPage,
+    /// Who has this process id. The words are in a box.
+    ById(u32),
+}
+
+// SAFETY: nothing refers to the thread that made the words; any may read or free them.
+unsafe impl Send for ForkGuard {}
+// SAFETY: the words are reached through shared references to atomics only.
+unsafe impl Sync for ForkGuard {}
 
 impl ForkGuard {
     pub(crate) fn new() -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(page) = page::Page::new() {
+        if let Some(words) = page::map() {
             return Self {
-                mark: Mark::Page(page),
+                words,
+                owner: Owner::OfPage,
             };
         }
         Self::by_pid()
     }
 
     fn by_pid() -> Self {
+        let words = Box::new(Words {
+            mark: AtomicU32::new(0),
+            allowance: AtomicU32::new(0),
+        });
         Self {
-            mark: Mark::Pid(process::id()),
+            words: NonNull::from(Box::leak(words)),
+            owner: Owner::ById(process::id()),
         }
     }
 
     /// Whether this process is a child of the one that made the guard. Async-signal-safe.
     #[inline]
     pub(crate) fn is_child(&self) -> bool {
-        match &self.mark {
+        self.words().mark.load(Ordering::Relaxed) == 0 && self.is_no_owner()
+    }
+
+    #[cold]
+    fn is_no_owner(&self) -> bool {
+        match self.owner {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Mark::Page(page) => page.is_wiped(),
-            Mark::Pid(pid) => process::id() != *pid,
+            Owner::OfPage => true,
+            Owner::ById(pid) => process::id() != pid,
+        }
+    }
+
+    /// Whether something was left of what was allowed, of which this spends one. Nothing is left in a
+    /// child.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        let allowance = &self.words().allowance;
+        let left = allowance.load(Ordering::Relaxed);
+        if left > 0 {
+            allowance.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
+    }
+
+    /// Sets how often `spend` may be called; never where a child would have it too.
+    #[inline]
+    pub(crate) fn allow(&self, allowance: u32) {
+        if self.words().mark.load(Ordering::Relaxed) != 0 {
+            self.words().allowance.store(allowance, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn words(&self) -> &Words {
+        // SAFETY: made by `new`, to be read and written, and freed by `drop` only.
+        unsafe { self.words.as_ref() }
+    }
+}
+
+impl Drop for ForkGuard {
+    fn drop(&mut self) {
+        match self.owner {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Owner::OfPage => page::unmap(self.words),
+            // SAFETY: `by_pid` made it of a box, and no reference outlives `self`.
+            Owner::ById(_) => drop(unsafe { Box::from_raw(self.words.as_ptr()) }),
         }
     }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod page {
+    use super::Words;
     use std::ptr::{self, NonNull};
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::Ordering;
 
-    /// The first byte of the page, which stands for all of it: the kernel rounds up to pages
-    /// wherever a length is given.
-    const LENGTH: usize = 1;
+    /// The beginning of the page stands for all of it: the kernel rounds up to pages wherever a
+    /// length is given.
+    const LENGTH: usize = size_of::<Words>();
 
-    /// A page of our own, not zero at its first byte, and zero in a forked child.
-    #[derive(Debug)]
-    pub(super) struct Page {
-        mark: NonNull<AtomicU8>,
+    /// A page of our own, whose mark is not zero, and all of which is zero in a forked child.
+    /// `None`: out of memory, or the kernel cannot wipe pages.
+    pub(super) fn map() -> Option<NonNull<Words>> {
+        // Miri knows no `madvise`.
+        if cfg!(miri) {
+            return None;
+        }
+        // SAFETY: without MAP_FIXED a new private mapping replaces no memory of ours.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                LENGTH,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return None;
+        }
+        let words: NonNull<Words> = NonNull::new(address.cast())?;
+        // Emulators take any advice and do nothing (QEMU before 7.1): it is taken here for
+        // granted only where nonsense is refused.
+        if advise(words, -1) || !advise(words, libc::MADV_WIPEONFORK) {
+            unmap(words);
+            return None;
+        }
+        // SAFETY: mapped above to be read and written, aligned to more than two words, of which any
+        // bytes are an `AtomicU32`.
+        unsafe { words.as_ref() }.mark.store(1, Ordering::Relaxed);
+        Some(words)
     }
 
-    // SAFETY: nothing refers to the thread that mapped the page; any may read or unmap it.
-    unsafe impl Send for Page {}
-    // SAFETY: the page is reached through a shared reference to an atomic only.
-    unsafe impl Sync for Page {}
-
-    impl Page {
-        /// `None`: out of memory, or the kernel cannot wipe pages.
-        pub(super) fn new() -> Option<Self> {
-            // Miri knows no `madvise`.
-            if cfg!(miri) {
-                return None;
-            }
-            // SAFETY: without MAP_FIXED a new private mapping replaces no memory of ours.
-            let address = unsafe {
-                libc::mmap(
-                    ptr::null_mut(),
-                    LENGTH,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                    -1,
-                    0,
-                )
-            };
-            if address == libc::MAP_FAILED {
-                return None;
-            }
-            let page = Self {
-                mark: NonNull::new(address.cast())?,
-            };
-            // Emulators take any advice and do nothing (QEMU before 7.1): it is taken here for
-            // granted only where nonsense is refused.
-            if page.advise(-1) || !page.advise(libc::MADV_WIPEONFORK) {
-                return None;
-            }
-            page.mark().store(1, Ordering::Relaxed);
-            Some(page)
-        }
-
-        pub(super) fn is_wiped(&self) -> bool {
-            self.mark().load(Ordering::Relaxed) == 0
-        }
-
-        fn advise(&self, advice: libc::c_int) -> bool {
-            // SAFETY: the page is ours and anonymous. MADV_WIPEONFORK leaves this process's view
-            // as it is, and a number that is no advice is refused.
-            unsafe { libc::madvise(self.mark.as_ptr().cast(), LENGTH, advice) == 0 }
-        }
-
-        fn mark(&self) -> &AtomicU8 {
-            // SAFETY: `new` mapped the page to be read and written, it is aligned to more than a
-            // byte, any byte is an `AtomicU8`, and only `drop` unmaps it.
-            unsafe { self.mark.as_ref() }
-        }
+    fn advise(words: NonNull<Words>, advice: libc::c_int) -> bool {
+        // SAFETY: the page is ours and anonymous. MADV_WIPEONFORK leaves this process's view as it
+        // is, and a number that is no advice is refused.
+        unsafe { libc::madvise(words.as_ptr().cast(), LENGTH, advice) == 0 }
     }
 
-    impl Drop for Page {
-        fn drop(&mut self) {
-            // SAFETY: `new` mapped the page, and no reference outlives `self`.
-            let result = unsafe { libc::munmap(self.mark.as_ptr().cast(), LENGTH) };
-            debug_assert_eq!(result, 0, "a page that `mmap` gave can be unmapped");
-        }
+    /// Frees what `map` has made.
+    pub(super) fn unmap(words: NonNull<Words>) {
+        // SAFETY: `map` made it, and its owner gives it up.
+        let result = unsafe { libc::munmap(words.as_ptr().cast(), LENGTH) };
+        debug_assert_eq!(result, 0, "a page that `mmap` gave can be unmapped");
     }
 }
 
@@ -195,14 +240,27 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     #[cfg_attr(miri, ignore = "Miri cannot fork")]
-    fn by_page() {
-        let Some(page) = page::Page::new() else {
+    fn a_child_is_allowed_nothing() {
+        let guard = ForkGuard::new();
+        if !matches!(guard.owner, Owner::OfPage) {
             eprintln!("skipped: this kernel wipes no pages");
             return;
-        };
-        assert!(!page.is_wiped());
-        assert!(ForkGuard::in_child(|| page.is_wiped()));
-        assert!(!page.is_wiped());
+        }
+        guard.allow(2);
+        assert!(ForkGuard::in_child(|| {
+            let wiped = !guard.spend();
+            guard.allow(2);
+            wiped && !guard.spend()
+        }));
+        assert!(guard.spend() && guard.spend() && !guard.spend());
+    }
+
+    /// A child that is known by its id only would find what its parent was allowed.
+    #[test]
+    fn nobody_is_allowed_anything_by_pid() {
+        let guard = ForkGuard::by_pid();
+        guard.allow(2);
+        assert!(!guard.spend());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
+use completeio_driver::clock::Instant;
 use completeio_driver::driver::{Builder, CompleteIo, Entry, Wait};
 use completeio_driver::op::{Nop, Op, OpObject, Recv, Send, Timeout};
 use completeio_driver::sink;
@@ -12,6 +13,7 @@ use std::time::Duration;
 contract![
     full_hands_the_same_operation_back,
     full_hands_the_same_reference_back,
+    full_whichever_way_it_was_filled,
     as_many_as_may_be_in_flight,
     a_queue_keeps_what_does_not_fit,
     a_queue_is_pushed_in_order,
@@ -68,6 +70,41 @@ fn full_hands_the_same_reference_back(cx: &mut Cx) {
     assert_eq!(l.take(2).len(), 2);
     assert!(l.try_push_typed(extra, 9).is_ok());
     assert_eq!(kit::names(&l.take(1)), [9]);
+}
+
+/// Each way of pushing counts what the others have taken, places and credits.
+fn full_whichever_way_it_was_filled(cx: &mut Cx) {
+    const ROOM: usize = 8;
+    for (entries, in_flight) in [(ROOM, 64), (64, ROOM)] {
+        for first in 0..4 {
+            let mut l = cx.with(|limits| limits.entries(entries).in_flight(in_flight));
+            for n in 0..ROOM {
+                assert_eq!(l.capacity_left(), ROOM - n);
+                let nop = l.lend(Nop::new());
+                match (first + n) % 4 {
+                    0 => assert!(l.try_push_typed(nop, n).is_ok()),
+                    1 => l.push(nop, n),
+                    2 => {
+                        let mut queue = VecDeque::from([l.object(nop, n)]);
+                        l.push_queue(&mut queue);
+                        assert!(queue.is_empty());
+                    }
+                    _ => assert!(l.try_push_typed(nop, n).is_ok()),
+                }
+            }
+            let extra = l.lend(Nop::new());
+            assert!(l.try_push_typed(extra, 99).is_err());
+            assert!(l.try_push(extra, 99).is_err());
+            assert_eq!(l.take(ROOM).len(), ROOM);
+            assert!(l.try_push_typed(extra, 99).is_ok());
+            assert_eq!(kit::names(&l.take(1)), [99]);
+            assert_eq!(l.quiesce(Instant::now(), &mut None), 0);
+            assert!(l.try_push_typed(extra, 99).is_err(), "it winds down");
+            l.resume();
+            assert!(l.try_push_typed(extra, 99).is_ok());
+            assert_eq!(kit::names(&l.take(1)), [99]);
+        }
+    }
 }
 
 /// The limit of operations in flight counts those in the kernel and those not taken out.

@@ -4,7 +4,7 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps::{errno, hand_over, next, run, start, take, tokens, turn};
 use completeio_driver::clock::Instant;
-use completeio_driver::driver::{AsFd, AsRawFd, Cwd, Driver, Wait};
+use completeio_driver::driver::{AsFd, AsRawFd, Cwd, Driver, OwnedFd, Wait};
 use completeio_driver::op::{
     Accept, Close, Connect, Nop, OpenAt, ReadAt, Recv, Send, Timeout, WriteAt,
 };
@@ -12,6 +12,7 @@ use completeio_driver::scope::{Event, ScopeError};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
+use std::ptr;
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ contract![
     batches_beyond_the_queue,
     a_queue_keeps_what_does_not_fit,
     full_hands_the_loan_back,
+    lent_and_pushed_at_once,
     take_back_undoes_a_loan,
     only_the_right_pair_is_taken_back,
     only_the_right_pair_is_redeemed,
@@ -229,6 +231,46 @@ fn full_hands_the_loan_back(cx: &mut Cx) {
         assert_eq!(take(s, 2).len(), 2);
         s.try_push(prepared).unwrap();
         ticket.redeem(next(s)).unwrap().0.unwrap();
+    })
+    .unwrap();
+}
+
+/// One step instead of two: the same events, and the loan itself when there is no room.
+fn lent_and_pushed_at_once(cx: &mut Cx) {
+    let mut l = cx.with(|limits| limits.in_flight(2));
+    let mut nops = [(); 2].map(|()| Nop::new());
+    let mut wrong = ReadAt::new(Cwd, u64::MAX, [0; 4]);
+    let mut pending = Timeout::after(HOUR);
+    let mut close = Close::new(OwnedFd::from(kit::pair().0));
+    l.scope(|s| {
+        let [first, second] = nops.each_mut();
+        let first = s.try_lend(first, usize::MAX).unwrap();
+        let refused = s.try_lend(&mut wrong, 7).unwrap();
+        let before = s.stats();
+        let address = ptr::from_ref(second);
+        let second = s.try_lend(second, 8).unwrap_err().into_inner();
+        assert!(ptr::eq(second, address));
+        assert_eq!(s.stats(), before, "nothing else was done");
+        let mut done = take(s, 2);
+        done.sort_unstable_by_key(|done| done.token());
+        let [refusal, nop] = done.try_into().unwrap();
+        assert_eq!((refusal.token(), nop.token()), (7, usize::MAX));
+        let error = refused.redeem(refusal).unwrap().0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let (output, first) = first.redeem(nop).unwrap();
+        output.unwrap();
+
+        // Its end is cancelled, and it can be lent again.
+        let ticket = s.try_lend(&mut pending, 9).unwrap();
+        hand_over(s);
+        s.try_cancel(&ticket).unwrap();
+        assert_eq!(errno(ticket.redeem(next(s)).unwrap().0), libc::ECANCELED);
+        for nop in [first, second] {
+            let ticket = s.try_lend(nop, 10).unwrap();
+            ticket.redeem(next(s)).unwrap().0.unwrap();
+        }
+        // Neither half is missed at the end.
+        let _lost = s.try_lend(&mut close, 11).unwrap();
     })
     .unwrap();
 }

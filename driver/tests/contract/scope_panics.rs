@@ -278,7 +278,7 @@ fn in_the_room_of_a_sink(cx: &mut Cx) {
 /// Nothing is accepted; what was pushed before it is.
 fn in_a_buffer_that_is_lent(cx: &mut Cx) {
     let file = kit::file(b"text");
-    for n in 0..COUNT {
+    for (n, at_once) in (0..COUNT).flat_map(|n| [(n, false), (n, true)]) {
         let mut l = ledger(cx);
         let fuse = Fuse::new(n);
         let mut reads: Vec<_> = (0..COUNT)
@@ -286,8 +286,13 @@ fn in_a_buffer_that_is_lent(cx: &mut Cx) {
             .collect();
         l.scope(|s| {
             for (index, read) in reads.iter_mut().enumerate() {
-                let (prepared, _ticket) = s.lend(read, index);
                 let before = (s.in_flight(), s.capacity_left(), s.stats());
+                if at_once && index == n {
+                    quietly(|| drop(s.try_lend(read, index)));
+                    assert_eq!((s.in_flight(), s.capacity_left(), s.stats()), before);
+                    continue;
+                }
+                let (prepared, _ticket) = s.lend(read, index);
                 if index == n {
                     quietly(|| drop(s.try_push(prepared)));
                     assert_eq!((s.in_flight(), s.capacity_left(), s.stats()), before);

@@ -505,42 +505,34 @@ impl Uring {
     }
 
     #[inline]
-    pub(crate) fn drain<T: Outlet>(
-        &mut self,
-        core: &mut Core,
-        room: usize,
-        outlet: &mut T,
-    ) -> usize {
-        let n = room.min(self.ring.completions() as usize);
-        let mut aside = 0;
-        for _ in 0..n {
-            let cqe = self.ring.take();
-            let key = Key::from_word(cqe.user_data);
-            // Nearly all of them: the last of an operation, no descriptor, no flags.
-            if key.is_plain(T::CLASS, cqe.flags) && core.takes::<T>() {
-                core.put(Completion::last(key, cqe.result), outlet);
-            } else {
-                // By its fields, so that it need not be in memory.
-                let put = self.drain_one(core, cqe.user_data, cqe.result, cqe.flags, outlet);
-                aside += 1 - put;
-            }
-        }
-        n - aside
+    pub(crate) fn take<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
+        let cqe = self.ring.take();
+        let key = Key::from_word(cqe.user_data);
+        // Nearly all of them: the last of an operation, no descriptor, no flags.
+        let flags = if key.is_plain(T::CLASS, cqe.flags) {
+            0
+        } else {
+            self.take_other::<T>(core, cqe.user_data, cqe.result, cqe.flags)?
+        };
+        Some(Completion {
+            key,
+            result: cqe.result,
+            flags,
+        })
     }
 
+    /// The flags of a completion, if it is of the outlet's class. In registers, as what it is given:
+    /// a completion in memory would be so for the usual ones too.
     #[inline(never)]
-    fn drain_one<T: Outlet>(
+    fn take_other<T: Outlet>(
         &mut self,
         core: &mut Core,
         word: u64,
         result: i32,
         flags: u32,
-        outlet: &mut T,
-    ) -> usize {
-        match self.decode(word, result, flags) {
-            Some(completion) => core.deliver(completion, outlet),
-            None => 0,
-        }
+    ) -> Option<u32> {
+        let completion = self.decode(word, result, flags)?;
+        Some(core.sort::<T>(completion)?.flags)
     }
 
     /// A completion, unless it is the driver's own.

@@ -439,11 +439,6 @@ impl Readiness {
         None
     }
 
-    #[inline]
-    pub(crate) fn drain<T: Outlet>(&mut self, _: &mut Core, _: usize, _: &mut T) -> usize {
-        0
-    }
-
     /// See the contract in `sys.rs`. What runs on a worker is waited for; its completion is local,
     /// like all of them, and delivered by the caller.
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
