@@ -1,6 +1,9 @@
 //! Forks with operations in flight: what the child does is an error or nothing, and the parent's
 //! operations complete.
 
+mod scope;
+
+use self::scope::Leaves;
 use crate::session::{Lent, Session};
 use crate::{Options, open_fds};
 use completeio_driver::clock::Instant;
@@ -46,6 +49,8 @@ pub(crate) fn run(options: &Options) {
         "exec" => exec(options),
         "notify" => notify(options),
         "outlive" => outlive(options),
+        "scope" => scope::run(options, Leaves::Returning),
+        "scope-unwind" => scope::run(options, Leaves::Unwinding),
         _ => crate::usage(),
     }
     println!("ok");

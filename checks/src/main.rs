@@ -40,7 +40,7 @@ const USAGE: &str = "\
 checks victim    [OPTIONS] --work nop|net|file|timers|mixed --rounds N --dir DIR
 checks construct [OPTIONS] [--files-left N]
 checks emfile    [OPTIONS]
-checks fork      [OPTIONS] --case calls|drop|exit|exec|unwind|notify|outlive --dir DIR
+checks fork      [OPTIONS] --case calls|drop|exit|exec|unwind|notify|outlive|scope|scope-unwind --dir DIR
 checks quiet     [OPTIONS] --case awake|asleep|batch|backlog|echo|expiry
 checks fds
 checks uid

@@ -61,3 +61,13 @@ fn a_child_does_not_wake_its_parent() {
 fn a_child_lives_on_while_the_parent_drops_its_driver() {
     case("outlive");
 }
+
+#[test]
+fn a_child_returns_from_a_scope() {
+    case("scope");
+}
+
+#[test]
+fn a_child_unwinds_out_of_a_scope() {
+    case("scope-unwind");
+}

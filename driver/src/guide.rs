@@ -3,6 +3,10 @@
 pub mod safety {
     //! What the one `unsafe` call asks of you.
     //!
+    //! Nothing of it is asked in a [`scope`](crate::scope), which submits for you; nor of operations
+    //! that the driver owns, in [`slots`](crate::slots) or behind a [`remote`](crate::remote). This page
+    //! is for the layer below.
+    //!
     //! Pushing is safe, and so is dropping a driver: nothing that was pushed is handed to the
     //! kernel, or looked at again, except by [`submit`](crate::driver::CompleteIo::submit) and its
     //! kin. There the kernel gets addresses that it writes to later, and no compiler follows a
@@ -98,6 +102,19 @@ pub mod cancellation {
     //! place, [`cancels`](crate::driver::Builder::cancels) of them for each submit, or says that it
     //! has none left. It reaches what was pushed before it, submitted or not, and never what is
     //! pushed after it, even under the same user data.
+    //!
+    //! # In the safe layer
+    //! | to cancel | and then |
+    //! |---|---|
+    //! | [`Scope::try_cancel`](crate::scope::Scope::try_cancel) with the ticket | its `Done` comes, as always |
+    //! | end the scope | everything in flight in it is cancelled, waited for and disposed of |
+    //! | [`Key::cancel`](crate::slots::Key::cancel) | the key gives output, operation and buffer back, as always |
+    //! | drop a `Key`, or a future of it | the slot keeps operation, buffer and descriptor until the kernel is done, then drops them |
+    //! | drop a [`Pending`](crate::remote::Pending) | the same, on the driver's thread |
+    //!
+    //! A read that completed while it was cancelled gives its bytes to whoever kept the ticket or the
+    //! key; whoever dropped it has given them up. To race a read against something else and lose
+    //! nothing, keep its key, cancel, and redeem it.
     //!
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It
