@@ -13,6 +13,8 @@ use std::ffi::c_char;
 /// The bytes that one read or write moves at most: what Linux clamps to.
 pub(crate) const LEN_MAX: u32 = 0x7fff_f000;
 
+/// Grouped by what an operation waits for, which is what a backend without a queue of the kernel's
+/// has to know of it.
 #[derive(Debug, Clone, Copy)]
 pub enum Call {
     Nop,
@@ -21,45 +23,14 @@ pub enum Call {
         clock: Clock,
         absolute: bool,
     },
-    Read {
+    File {
         target: Target,
-        ptr: *mut u8,
-        len: u32,
-        offset: u64,
+        call: FileCall,
     },
-    Write {
+    Path(PathCall),
+    Socket {
         target: Target,
-        ptr: *const u8,
-        len: u32,
-        offset: u64,
-    },
-    Recv {
-        target: Target,
-        ptr: *mut u8,
-        len: u32,
-        flags: i32,
-    },
-    Send {
-        target: Target,
-        ptr: *const u8,
-        len: u32,
-        flags: i32,
-    },
-    Accept {
-        target: Target,
-        addr: *mut RawAddress,
-        addr_len: *mut RawAddressLen,
-    },
-    Connect {
-        target: Target,
-        addr: *const RawAddress,
-        addr_len: RawAddressLen,
-    },
-    Open {
-        dir: Target,
-        path: *const c_char,
-        flags: i32,
-        mode: u32,
+        call: SocketCall,
     },
     Close {
         target: Target,
@@ -67,6 +38,73 @@ pub enum Call {
     /// A submission entry of the caller's.
     Raw {
         entry: *const [u8; 64],
+    },
+}
+
+/// On an open file: may wait for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum FileCall {
+    Read {
+        ptr: *mut u8,
+        len: u32,
+        offset: u64,
+    },
+    Write {
+        ptr: *const u8,
+        len: u32,
+        offset: u64,
+    },
+}
+
+/// On names in the file system: may wait for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum PathCall {
+    Open {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+        mode: u32,
+    },
+}
+
+impl PathCall {
+    /// Where the name is looked up.
+    #[inline]
+    pub(crate) fn dir(&self) -> Target {
+        match *self {
+            Self::Open { dir, .. } => dir,
+        }
+    }
+
+    /// Whether a result that is no error is a new descriptor.
+    #[cfg(readiness)]
+    pub(crate) fn makes_fd(&self) -> bool {
+        match self {
+            Self::Open { .. } => true,
+        }
+    }
+}
+
+/// On a socket: may wait for its peer.
+#[derive(Debug, Clone, Copy)]
+pub enum SocketCall {
+    Recv {
+        ptr: *mut u8,
+        len: u32,
+        flags: i32,
+    },
+    Send {
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
+    Accept {
+        addr: *mut RawAddress,
+        addr_len: *mut RawAddressLen,
+    },
+    Connect {
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Operations on files: positioned reads and writes, open, close.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, check_offset};
+use super::call::{Call, FileCall, PathCall, check_offset};
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
@@ -172,12 +172,8 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Read {
-            target,
-            ptr,
-            len,
-            offset,
-        })
+        let call = FileCall::Read { ptr, len, offset };
+        Ok(Call::File { target, call })
     }
 }
 
@@ -201,12 +197,8 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Write {
-            target,
-            ptr,
-            len,
-            offset,
-        })
+        let call = FileCall::Write { ptr, len, offset };
+        Ok(Call::File { target, call })
     }
 }
 
@@ -405,12 +397,12 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for OpenAt<F, P> {
             return Err(Refusal::FixedDescriptor);
         }
         let path = op.path.as_ref().as_ptr();
-        Ok(Call::Open {
+        Ok(Call::Path(PathCall::Open {
             dir,
             path,
             flags: op.options.flags(),
             mode: op.options.mode,
-        })
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operations on sockets.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::Call;
+use super::call::{Call, SocketCall};
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::address::Address;
@@ -192,12 +192,9 @@ impl<F: Descriptor, B: IoBufMut> Describe for Recv<F, B> {
             return Err(Refusal::Flags);
         }
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Recv {
-            target,
-            ptr,
-            len,
-            flags: op.flags,
-        })
+        let flags = op.flags;
+        let call = SocketCall::Recv { ptr, len, flags };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -220,12 +217,9 @@ impl<F: Descriptor, B: IoBuf> Describe for Send<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Send {
-            target,
-            ptr,
-            len,
-            flags: op.flags | sys::msg_flags::NOSIGNAL,
-        })
+        let flags = op.flags | sys::msg_flags::NOSIGNAL;
+        let call = SocketCall::Send { ptr, len, flags };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -316,11 +310,8 @@ impl<F: Descriptor> Describe for Accept<F> {
         let addr = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) a field of what is valid.
         let (addr, addr_len) = unsafe { Address::parts(addr) };
-        Ok(Call::Accept {
-            target,
-            addr,
-            addr_len,
-        })
+        let call = SocketCall::Accept { addr, addr_len };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -405,11 +396,8 @@ impl<F: Descriptor> Describe for Connect<F> {
         let addr = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) a field of what is valid.
         let (addr, _len) = unsafe { Address::parts(addr) };
-        Ok(Call::Connect {
-            target,
-            addr,
-            addr_len,
-        })
+        let call = SocketCall::Connect { addr, addr_len };
+        Ok(Call::Socket { target, call })
     }
 }
 

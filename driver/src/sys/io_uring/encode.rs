@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
 use super::ring::Sqe;
-use super::{control, file, net};
+use super::{control, file, net, path};
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
@@ -22,46 +22,9 @@ pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
             clock,
             absolute,
         } => control::timeout(spec, clock, absolute),
-        Call::Read {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::read(target, ptr, len, offset),
-        Call::Write {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::write(target, ptr, len, offset),
-        Call::Recv {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::recv(target, ptr, len, flags),
-        Call::Send {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::send(target, ptr, len, flags),
-        Call::Accept {
-            target,
-            addr,
-            addr_len,
-        } => net::accept(target, addr, addr_len),
-        Call::Connect {
-            target,
-            addr,
-            addr_len,
-        } => net::connect(target, addr, addr_len),
-        Call::Open {
-            dir,
-            path,
-            flags,
-            mode,
-        } => file::open(dir, path, flags, mode)?,
+        Call::File { target, call } => file::encode(target, call),
+        Call::Path(call) => path::encode(call)?,
+        Call::Socket { target, call } => net::encode(target, call),
         Call::Close { target } => file::close(target),
         // SAFETY: (D2) the caller's contract.
         Call::Raw { entry } => unsafe { control::raw(entry) },

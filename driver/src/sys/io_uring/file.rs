@@ -1,12 +1,11 @@
 //! Files.
 #![allow(unsafe_code, reason = "one probe")]
 
-use super::encode::{address, bits, directed};
+use super::encode::{address, directed};
 use super::ring::Sqe;
-use crate::error::Refusal;
 use crate::fd::Target;
+use crate::op::call::FileCall;
 use linux_raw_sys::io_uring::io_uring_op as op;
-use std::ffi::c_char;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -45,42 +44,22 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
 }
 
 #[inline(always)]
-pub(super) fn read(target: Target, ptr: *mut u8, len: u32, offset: u64) -> Sqe {
-    Sqe {
-        addr: address(ptr),
-        len,
-        off: offset,
-        ..directed(op::IORING_OP_READ, target)
+pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
+    match call {
+        FileCall::Read { ptr, len, offset } => Sqe {
+            addr: address(ptr),
+            len,
+            off: offset,
+            ..directed(op::IORING_OP_READ, target)
+        },
+        FileCall::Write { ptr, len, offset } => Sqe {
+            addr: address(ptr),
+            len,
+            off: offset,
+            op_flags: NO_SIGNAL.load(Ordering::Relaxed),
+            ..directed(op::IORING_OP_WRITE, target)
+        },
     }
-}
-
-#[inline(always)]
-pub(super) fn write(target: Target, ptr: *const u8, len: u32, offset: u64) -> Sqe {
-    Sqe {
-        addr: address(ptr),
-        len,
-        off: offset,
-        op_flags: NO_SIGNAL.load(Ordering::Relaxed),
-        ..directed(op::IORING_OP_WRITE, target)
-    }
-}
-
-#[inline(always)]
-pub(super) fn open(
-    dir: Target,
-    path: *const c_char,
-    flags: i32,
-    mode: u32,
-) -> Result<Sqe, Refusal> {
-    if let Target::Fixed(_) = dir {
-        return Err(Refusal::FixedDescriptor);
-    }
-    Ok(Sqe {
-        addr: address(path),
-        len: mode,
-        op_flags: bits(flags),
-        ..directed(op::IORING_OP_OPENAT, dir)
-    })
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@ mod encode;
 mod file;
 mod key;
 mod net;
+mod path;
 mod ring;
 mod teardown;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Positioned reads and writes, open, close: plain calls on a worker thread, or in place.
+//! Files: plain calls on a worker thread, or in place. And what a worker is given.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
@@ -6,35 +6,16 @@ use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::Call;
-use std::ffi::c_char;
+use crate::op::call::{FileCall, PathCall};
 use std::io;
 use std::os::fd::RawFd;
 
-/// One call in plain words, as a worker thread gets it.
+/// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    Read {
-        fd: RawFd,
-        ptr: *mut u8,
-        len: u32,
-        offset: u64,
-    },
-    Write {
-        fd: RawFd,
-        ptr: *const u8,
-        len: u32,
-        offset: u64,
-    },
-    Open {
-        dir: RawFd,
-        path: *const c_char,
-        flags: i32,
-        mode: u32,
-    },
-    Close {
-        fd: RawFd,
-    },
+    File { fd: RawFd, call: FileCall },
+    Path { dir: RawFd, call: PathCall },
+    Close { fd: RawFd },
 }
 
 // SAFETY: (W1) what it points to is lent until the job is done, belongs to no thread, and is
@@ -49,38 +30,38 @@ impl Work {
     /// (W1) What it points to is lent to whoever calls this, until it returns.
     pub(super) unsafe fn perform(&self) -> i32 {
         match *self {
-            Self::Read {
-                fd,
-                ptr,
-                len,
-                offset,
-            } => positioned(offset, |offset| {
-                // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
-                unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) }
-            }),
-            Self::Write {
-                fd,
-                ptr,
-                len,
-                offset,
-            } => positioned(offset, |offset| {
-                // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
-                unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
-            }),
-            Self::Open {
-                dir,
-                path,
-                flags,
-                mode,
-            } => uninterrupted(|| {
-                // SAFETY: (W1) the kernel reads the path, which ends with a zero, and was lent.
-                unsafe { libc::openat(dir, path, flags, mode) as isize }
-            }),
+            // SAFETY: (W1) the caller's contract.
+            Self::File { fd, call } => unsafe { perform(fd, call) },
+            // SAFETY: (W1) the caller's contract.
+            Self::Path { dir, call } => unsafe { super::path::perform(dir, call) },
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
             }
         }
+    }
+
+    /// Whether a result that is no error is a new descriptor.
+    pub(super) fn makes_fd(&self) -> bool {
+        match self {
+            Self::Path { call, .. } => call.makes_fd(),
+            Self::File { .. } | Self::Close { .. } => false,
+        }
+    }
+}
+
+/// # Safety
+/// (W1) As [`Work::perform`].
+unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
+    match call {
+        FileCall::Read { ptr, len, offset } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
+            unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) }
+        }),
+        FileCall::Write { ptr, len, offset } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
+            unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
+        }),
     }
 }
 
@@ -113,61 +94,31 @@ pub(super) fn result(returned: isize) -> i32 {
     }
 }
 
-/// Where a positioned call goes.
-struct Place {
-    fd: RawFd,
+/// Where a call on a file goes.
+pub(super) struct Place {
+    pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
-    file: Option<u32>,
+    pub(super) file: Option<u32>,
     /// Whether the call does not block: it fails (ESPIPE).
     in_place: bool,
 }
 
 impl Readiness {
-    /// Starts a read, a write or an open.
+    /// Starts a call on a file.
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
-    pub(super) unsafe fn start_file(&mut self, core: &mut Core, index: u32) {
-        let call = self.flights[index].call;
-        let place = match call {
-            Call::Read { target, .. } | Call::Write { target, .. } => self.place(target),
-            // The path may lead anywhere, whatever the directory is.
-            Call::Open { dir, .. } => self.place(dir).map(|dir| Place {
-                in_place: false,
-                ..dir
-            }),
-            _ => unreachable!("{call:?} is no operation on files"),
-        };
-        let Some(Place { fd, file, in_place }) = place else {
+    pub(super) unsafe fn start_file(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: FileCall,
+    ) {
+        let Some(Place { fd, file, in_place }) = self.place(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let work = match call {
-            Call::Read {
-                ptr, len, offset, ..
-            } => Work::Read {
-                fd,
-                ptr,
-                len,
-                offset,
-            },
-            Call::Write {
-                ptr, len, offset, ..
-            } => Work::Write {
-                fd,
-                ptr,
-                len,
-                offset,
-            },
-            Call::Open {
-                path, flags, mode, ..
-            } => Work::Open {
-                dir: fd,
-                path,
-                flags,
-                mode,
-            },
-            _ => unreachable!("{call:?} is no operation on files"),
-        };
+        let work = Work::File { fd, call };
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
         unsafe { self.perform(core, index, work, file, in_place) };
     }
@@ -202,9 +153,11 @@ impl Readiness {
         unsafe { self.perform(core, index, Work::Close { fd }, None, in_place) };
     }
 
+    /// Has a worker make a call, or makes it in place.
+    ///
     /// # Safety
     /// (D1) `work` are the words of the operation `index`.
-    unsafe fn perform(
+    pub(super) unsafe fn perform(
         &mut self,
         core: &mut Core,
         index: u32,
@@ -253,7 +206,7 @@ impl Readiness {
         }
     }
 
-    fn place(&self, target: Target) -> Option<Place> {
+    pub(super) fn place(&self, target: Target) -> Option<Place> {
         let (fd, slot) = self.table.resolve(target)?;
         let (kind, file) = match slot {
             Some(slot) => (self.table[slot].kind(), self.table[slot].file()),

@@ -56,14 +56,10 @@ impl Flight {
     /// What the operation is directed at, if that is a descriptor.
     pub(super) fn target(&self) -> Option<Target> {
         match self.call {
-            Call::Read { target, .. }
-            | Call::Write { target, .. }
-            | Call::Recv { target, .. }
-            | Call::Send { target, .. }
-            | Call::Accept { target, .. }
-            | Call::Connect { target, .. }
-            | Call::Close { target } => Some(target),
-            Call::Nop | Call::Timeout { .. } | Call::Open { .. } | Call::Raw { .. } => None,
+            Call::File { target, .. } | Call::Socket { target, .. } | Call::Close { target } => {
+                Some(target)
+            }
+            Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
         }
     }
 

@@ -31,8 +31,8 @@ mod attach;
 mod epoll;
 mod file;
 mod flights;
-
 mod net;
+mod path;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -386,13 +386,17 @@ impl Readiness {
                 self.deadlines.set(index, spec, clock, absolute);
                 self.flights.hand_over(index, State::Timer { clock });
             }
-            Call::Read { .. } | Call::Write { .. } | Call::Open { .. } => {
+            Call::File { target, call } => {
                 // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_file(core, index) };
+                unsafe { self.start_file(core, index, target, call) };
             }
-            Call::Recv { .. } | Call::Send { .. } | Call::Accept { .. } | Call::Connect { .. } => {
+            Call::Path(call) => {
                 // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index) };
+                unsafe { self.start_path(core, index, call) };
+            }
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index, target, call) };
             }
             Call::Close { target } => {
                 // SAFETY: (D1) the caller's contract.

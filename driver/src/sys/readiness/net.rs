@@ -16,8 +16,9 @@ use super::epoll::Watch;
 use super::file::{result, uninterrupted};
 use super::flights::{Direction, Flight, State};
 use crate::address::{RawAddress, RawAddressLen};
+use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::Call;
+use crate::op::call::{Call, SocketCall};
 use std::os::fd::RawFd;
 
 /// What came of a try.
@@ -34,16 +35,21 @@ impl Readiness {
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
-    pub(super) unsafe fn start_socket(&mut self, core: &mut Core, index: u32) {
+    pub(super) unsafe fn start_socket(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: SocketCall,
+    ) {
         let flight = &mut self.flights[index];
-        let target = flight.target().expect("sockets have descriptors");
         let Some((fd, slot)) = self.table.resolve(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let direction = direction(&flight.call);
+        let direction = direction(call);
         let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
-        let connects = matches!(flight.call, Call::Connect { .. });
-        if !attached && (connects || matches!(flight.call, Call::Accept { .. })) {
+        let connects = matches!(call, SocketCall::Connect { .. });
+        if !attached && (connects || matches!(call, SocketCall::Accept { .. })) {
             if let Err(e) = set_non_blocking(fd) {
                 return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
             }
@@ -135,19 +141,20 @@ impl Readiness {
 }
 
 /// What a call waits for when it would block.
-fn direction(call: &Call) -> Direction {
+fn direction(call: SocketCall) -> Direction {
     const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     match call {
-        Call::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
-        Call::Recv { .. } | Call::Accept { .. } => Direction::Read,
-        Call::Send { .. } | Call::Connect { .. } => Direction::Write,
-        Call::Nop
-        | Call::Timeout { .. }
-        | Call::Read { .. }
-        | Call::Write { .. }
-        | Call::Open { .. }
-        | Call::Close { .. }
-        | Call::Raw { .. } => unreachable!("{call:?} waits for no socket"),
+        SocketCall::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
+        SocketCall::Recv { .. } | SocketCall::Accept { .. } => Direction::Read,
+        SocketCall::Send { .. } | SocketCall::Connect { .. } => Direction::Write,
+    }
+}
+
+/// The call of a flight on a socket.
+fn call_of(flight: &Flight) -> SocketCall {
+    match flight.call {
+        Call::Socket { call, .. } => call,
+        call => unreachable!("{call:?} waits for no socket"),
     }
 }
 
@@ -156,8 +163,8 @@ fn direction(call: &Call) -> Direction {
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
 unsafe fn first_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    match flight.call {
-        Call::Connect { addr, addr_len, .. } => {
+    match call_of(flight) {
+        SocketCall::Connect { addr, addr_len } => {
             // SAFETY: (D1) the kernel reads an address that was lent.
             let mut result = unsafe { connect(fd, addr, addr_len) };
             if result == -libc::ECONNABORTED {
@@ -194,24 +201,20 @@ unsafe fn connect(fd: RawFd, addr: *const RawAddress, addr_len: RawAddressLen) -
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
 unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    match flight.call {
-        Call::Recv {
-            ptr, len, flags, ..
-        } => transfer(flight, fd, len, flags, |done, flags| {
+    match call_of(flight) {
+        SocketCall::Recv { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let room = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
             unsafe { libc::recv(fd, ptr.cast(), room, flags) }
         }),
-        Call::Send {
-            ptr, len, flags, ..
-        } => transfer(flight, fd, len, flags, |done, flags| {
+        SocketCall::Send { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let rest = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
             unsafe { libc::send(fd, ptr.cast(), rest, flags) }
         }),
-        Call::Accept { addr, addr_len, .. } => {
+        SocketCall::Accept { addr, addr_len } => {
             let result = uninterrupted(|| {
                 // SAFETY: (D1) the kernel writes an address and its length into fields of the
                 // operation; the length says how much room there is.
@@ -224,7 +227,7 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
                 Done(result)
             }
         }
-        Call::Connect { addr, addr_len, .. } => match pending_error(fd) {
+        SocketCall::Connect { addr, addr_len } => match pending_error(fd) {
             // Asked again, so that the socket itself learns that it is connected: otherwise the
             // next connect on it, which is to fail, would (`a_connect_is_settled`).
             0 => match uninterrupted(|| {
@@ -240,7 +243,6 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             },
             error => Done(error),
         },
-        call => unreachable!("{call:?} waits for no socket"),
     }
 }
 
