@@ -23,6 +23,7 @@ mod control;
 mod file;
 mod net;
 mod raw;
+mod socket;
 mod time;
 mod transfer;
 
@@ -73,6 +74,7 @@ pub use self::control::Nop;
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
+pub use self::socket::Shutdown;
 pub use self::time::{Timeout, Timespec};
 
 use self::call::Call;

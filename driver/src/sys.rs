@@ -102,6 +102,15 @@ pub(crate) mod msg_flags {
     pub(crate) const NOSIGNAL: i32 = 0;
 }
 
+/// The number of a direction that is to be ended.
+pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
+    match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    }
+}
+
 /// How long a turn may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Block {

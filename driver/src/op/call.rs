@@ -32,6 +32,7 @@ pub enum Call {
         target: Target,
         call: SocketCall,
     },
+    Plain(PlainCall),
     Close {
         target: Target,
     },
@@ -105,6 +106,15 @@ pub enum SocketCall {
     Connect {
         addr: *const RawAddress,
         addr_len: RawAddressLen,
+    },
+}
+
+/// Never waits.
+#[derive(Debug, Clone, Copy)]
+pub enum PlainCall {
+    Shutdown {
+        target: Target,
+        how: std::net::Shutdown,
     },
 }
 

@@ -10,6 +10,7 @@ mod file;
 mod key;
 mod net;
 mod path;
+mod plain;
 mod ring;
 mod teardown;
 #[cfg(test)]
@@ -230,6 +231,7 @@ impl Uring {
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
+            ("Shutdown", op::IORING_OP_SHUTDOWN),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Close", op::IORING_OP_CLOSE),
         ];

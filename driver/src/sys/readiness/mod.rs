@@ -33,6 +33,7 @@ mod file;
 mod flights;
 mod net;
 mod path;
+mod plain;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -157,6 +158,7 @@ impl Readiness {
             ("Send", Support::Ready),
             ("Accept", Support::Ready),
             ("Connect", Support::Ready),
+            ("Shutdown", Support::Inline),
             ("OpenAt", file),
             ("Close", file),
             ("Raw", Support::Missing),
@@ -397,6 +399,11 @@ impl Readiness {
             Call::Socket { target, call } => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.start_socket(core, index, target, call) };
+            }
+            Call::Plain(call) => {
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.perform_plain(call) };
+                self.complete(core, index, result);
             }
             Call::Close { target } => {
                 // SAFETY: (D1) the caller's contract.
