@@ -26,6 +26,7 @@ mod raw;
 mod socket;
 mod time;
 mod transfer;
+mod vectored;
 
 /// The accessors of every operation that has one descriptor and one buffer.
 macro_rules! transfer_accessors {
@@ -76,6 +77,7 @@ pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;
 pub use self::time::{Timeout, Timespec};
+pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 
 use self::call::Call;
 use crate::driver::Entry;

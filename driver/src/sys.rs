@@ -102,6 +102,12 @@ pub(crate) mod msg_flags {
     pub(crate) const NOSIGNAL: i32 = 0;
 }
 
+/// A part of a vectored transfer.
+pub(crate) type RawIoVec = libc::iovec;
+
+/// How many parts one call takes: `UIO_MAXIOV`, and everywhere else as many.
+pub(crate) const IOV_MAX: usize = 1024;
+
 /// The number of a direction that is to be ended.
 pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
     match how {

@@ -11,8 +11,8 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, Recv,
-    Send, Timeout, WriteAt,
+    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt,
+    ReadVectoredAt, Recv, Send, Timeout, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -297,6 +297,8 @@ struct Ops {
     no_place: Lent<Recv<Fixed, Bytes>>,
     read: Lent<ReadAt<Number, Bytes>>,
     write: Lent<WriteAt<Number, &'static [u8]>>,
+    read_vectored: Lent<ReadVectoredAt<Number, Vec<Bytes>>>,
+    write_vectored: Lent<WriteVectoredAt<Number, [&'static [u8]; 2]>>,
     wrong_offset: Lent<ReadAt<Number, Bytes>>,
     write_to_reader: Lent<WriteAt<Number, &'static [u8]>>,
     recv_on_file: Lent<Recv<Number, Bytes>>,
@@ -422,6 +424,8 @@ impl Ops {
             no_place: Lent::new(Recv::new(Fixed(NO_PLACE), room())),
             read: Lent::new(ReadAt::new(file, 0, room())),
             write: Lent::new(WriteAt::new(file, 0, TEXT)),
+            read_vectored: Lent::new(ReadVectoredAt::new(file, 0, vec![room(), room()])),
+            write_vectored: Lent::new(WriteVectoredAt::new(file, 0, [TEXT, TEXT])),
             wrong_offset: Lent::new(ReadAt::new(file, u64::MAX, room())),
             write_to_reader: Lent::new(WriteAt::new(null, 0, TEXT)),
             recv_on_file: Lent::new(Recv::new(file, room())),
@@ -633,6 +637,9 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     assert_eq!(rig.run(&mut ops.read, 9).unwrap(), TEXT.len());
     assert!(ops.read.op().buf().starts_with(TEXT));
     marks.step("ReadAt");
+    let written = rig.run(&mut ops.write_vectored, 12).unwrap();
+    assert_eq!(rig.run(&mut ops.read_vectored, 13).unwrap(), written);
+    marks.step("ReadVectoredAt, WriteVectoredAt");
     rig.run(&mut ops.close, 10).unwrap();
     marks.step("Close");
     rig.run(&mut ops.past, 11).unwrap();

@@ -5,6 +5,7 @@
 
 use super::time::Timespec;
 use crate::address::{RawAddress, RawAddressLen};
+use crate::buf::IoVec;
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
@@ -53,6 +54,16 @@ pub enum FileCall {
     Write {
         ptr: *const u8,
         len: u32,
+        offset: u64,
+    },
+    ReadVectored {
+        places: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    WriteVectored {
+        places: *const IoVec,
+        count: u32,
         offset: u64,
     },
 }

@@ -37,5 +37,6 @@ mod slots;
 mod slots_futures;
 mod teardown;
 mod timers;
+mod vectored;
 mod wait;
 mod wake;

@@ -59,6 +59,27 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             op_flags: NO_SIGNAL.load(Ordering::Relaxed),
             ..directed(op::IORING_OP_WRITE, target)
         },
+        FileCall::ReadVectored {
+            places,
+            count,
+            offset,
+        } => Sqe {
+            addr: address(places),
+            len: count,
+            off: offset,
+            ..directed(op::IORING_OP_READV, target)
+        },
+        FileCall::WriteVectored {
+            places,
+            count,
+            offset,
+        } => Sqe {
+            addr: address(places),
+            len: count,
+            off: offset,
+            op_flags: NO_SIGNAL.load(Ordering::Relaxed),
+            ..directed(op::IORING_OP_WRITEV, target)
+        },
     }
 }
 

@@ -227,6 +227,8 @@ impl Uring {
             ("Timeout", op::IORING_OP_TIMEOUT),
             ("ReadAt", op::IORING_OP_READ),
             ("WriteAt", op::IORING_OP_WRITE),
+            ("ReadVectoredAt", op::IORING_OP_READV),
+            ("WriteVectoredAt", op::IORING_OP_WRITEV),
             ("Recv", op::IORING_OP_RECV),
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),

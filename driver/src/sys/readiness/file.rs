@@ -62,7 +62,28 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
             unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
         }),
+        FileCall::ReadVectored {
+            places,
+            count,
+            offset,
+        } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were lent.
+            unsafe { libc::preadv(fd, places.cast(), parts(count), offset) }
+        }),
+        FileCall::WriteVectored {
+            places,
+            count,
+            offset,
+        } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel reads `count` places, and the buffers that were lent.
+            unsafe { libc::pwritev(fd, places.cast(), parts(count), offset) }
+        }),
     }
+}
+
+/// A number of parts as the C library has it.
+fn parts(count: u32) -> libc::c_int {
+    libc::c_int::try_from(count).expect("I31: no more than a call takes")
 }
 
 /// A positioned call. No offset is above `i64::MAX` (I30); some systems have smaller ones.

@@ -154,6 +154,8 @@ impl Readiness {
             ("Timeout", Support::Inline),
             ("ReadAt", file),
             ("WriteAt", file),
+            ("ReadVectoredAt", file),
+            ("WriteVectoredAt", file),
             ("Recv", Support::Ready),
             ("Send", Support::Ready),
             ("Accept", Support::Ready),
