@@ -336,8 +336,8 @@ impl<'t> Filling<'t> {
         if len == 0 {
             return;
         }
+        // Without a place for one there is none for those behind it either.
         let Some(place) = self.places.get_mut(self.parts) else {
-            self.left = 0; // Nothing behind it either: the bytes are in order.
             return;
         };
         *place = IoVec::new(ptr.wrapping_add(skipped), len);
