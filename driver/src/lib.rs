@@ -37,6 +37,7 @@ pub mod driver;
 mod engine;
 mod entry;
 mod error;
+mod exact;
 mod fd;
 pub mod guide;
 mod key;

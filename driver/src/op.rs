@@ -20,6 +20,7 @@
 
 pub(crate) mod call;
 mod control;
+mod exact;
 mod file;
 mod net;
 mod raw;
@@ -72,6 +73,10 @@ macro_rules! transfer_accessors {
 use transfer_accessors;
 
 pub use self::control::Nop;
+pub use self::exact::{
+    Exact, ReadExactAt, ReadVectoredExactAt, RecvExact, SendAll, Transfer, WriteAllAt,
+    WriteVectoredAllAt,
+};
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
@@ -82,6 +87,7 @@ pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 use self::call::Call;
 use crate::driver::Entry;
 use crate::error::Refusal;
+use crate::exact::GoesOn;
 #[cfg(io_uring)]
 use crate::key::Key;
 use crate::loans::Links;
@@ -150,6 +156,8 @@ pub(crate) struct OpTable {
     pub(crate) makes_fd: bool,
     /// Whether a cancellation leaves everything as it was.
     pub(crate) cancellable: bool,
+    /// How it goes on after a short result, if it does.
+    pub(crate) goes_on: Option<GoesOn>,
 }
 
 impl OpTable {
@@ -163,6 +171,7 @@ impl OpTable {
             drop: drop_in_place::<O>,
             makes_fd: O::MAKES_FD,
             cancellable: O::CANCELLABLE,
+            goes_on: O::GOES_ON,
         }
     }
 }
@@ -223,7 +232,7 @@ unsafe fn drop_in_place<O>(head: NonNull<OpHead>) {
 pub unsafe trait OpCode: sealed::Describe + Sized {}
 
 pub(crate) mod sealed {
-    use super::{Call, Refusal};
+    use super::{Call, GoesOn, Refusal};
 
     /// An operation in plain words.
     pub trait Describe {
@@ -231,6 +240,9 @@ pub(crate) mod sealed {
         const MAKES_FD: bool = false;
         /// Whether the safe layer may cancel it: what it names is then as it was before.
         const CANCELLABLE: bool = true;
+        /// How it goes on after a short result, if it does.
+        #[allow(private_interfaces, reason = "sealed")]
+        const GOES_ON: Option<GoesOn> = None;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.
         ///

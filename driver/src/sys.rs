@@ -231,9 +231,17 @@ impl Backend {
             if !core.admit(|| b.capacity_left()) {
                 return false;
             }
+            let key = match O::GOES_ON {
+                None => key,
+                // SAFETY: (D2) the caller's contract.
+                Some(goes_on) => unsafe { core.enter(goes_on, op.cast(), key) },
+            };
             // SAFETY: (D2) the caller's contract.
             unsafe { b.push_typed(core, op, key) };
         });
+        if O::GOES_ON.is_some() {
+            core.exacts.entered();
+        }
         core.accepted();
         true
     }
@@ -250,12 +258,31 @@ impl Backend {
             }
             if let Some(key) = op.key(core) {
                 // SAFETY: (D2) the caller's contract.
-                unsafe { b.push(core, op.head(), key) };
+                let push = |core: &mut Core, key| unsafe { b.push(core, op.head(), key) };
+                // SAFETY: (D2) the caller's contract.
+                unsafe { push_under(core, op.head(), key, push) };
             }
         });
         core.accepted();
         op.pushed(core);
         true
+    }
+
+    /// Pushes what goes on after a short result, as long as there is a place.
+    ///
+    /// # Safety
+    /// (D1) Operations that were handed over are where they were.
+    #[cold]
+    pub(crate) unsafe fn push_waiting(&mut self, core: &mut Core) {
+        while self.capacity_left() > 0 {
+            let Some((index, head, key)) = core.exacts.next_waiting() else {
+                return;
+            };
+            core.withdraw();
+            // SAFETY: (D1, D2) out of flight between two flights, and where it was.
+            each!(self, b => unsafe { b.push(core, head, key) });
+            core.exacts.pushed(index);
+        }
     }
 
     /// Pushes the first `n` of `queue`, which fit. An operation leaves the queue when it is
@@ -279,7 +306,9 @@ impl Backend {
             for op in half {
                 if let Some(key) = op.key(core) {
                     // SAFETY: (D2) the caller's contract.
-                    unsafe { b.push(core, op.head(), key) };
+                    let push = |core: &mut Core, key| unsafe { b.push(core, op.head(), key) };
+                    // SAFETY: (D2) the caller's contract.
+                    unsafe { push_under(core, op.head(), key, push) };
                 }
                 core.accepted();
                 op.pushed(core);
@@ -380,6 +409,30 @@ impl Backend {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// Pushes an operation under its key, or under one of its own if it goes on after a short result.
+///
+/// # Safety
+/// (D2) `head` is that of an operation that is not in flight.
+#[inline(always)]
+unsafe fn push_under(
+    core: &mut Core,
+    head: NonNull<OpHead>,
+    key: Key,
+    push: impl FnOnce(&mut Core, Key),
+) {
+    // SAFETY: (D2) the caller's contract.
+    let table = unsafe { OpHead::table(head) };
+    match table.goes_on {
+        None => push(core, key),
+        Some(goes_on) => {
+            // SAFETY: (D2) the caller's contract.
+            let key = unsafe { core.enter(goes_on, head, key) };
+            push(core, key);
+            core.exacts.entered();
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt,
-    ReadVectoredAt, Recv, Send, Timeout, WriteAt, WriteVectoredAt,
+    Accept, Close, Connect, Exact, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt,
+    ReadVectoredAt, Recv, RecvExact, Send, Timeout, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -297,6 +297,7 @@ struct Ops {
     no_place: Lent<Recv<Fixed, Bytes>>,
     read: Lent<ReadAt<Number, Bytes>>,
     write: Lent<WriteAt<Number, &'static [u8]>>,
+    exact: Lent<RecvExact<Number, Bytes>>,
     read_vectored: Lent<ReadVectoredAt<Number, Vec<Bytes>>>,
     write_vectored: Lent<WriteVectoredAt<Number, [&'static [u8]; 2]>>,
     wrong_offset: Lent<ReadAt<Number, Bytes>>,
@@ -424,6 +425,7 @@ impl Ops {
             no_place: Lent::new(Recv::new(Fixed(NO_PLACE), room())),
             read: Lent::new(ReadAt::new(file, 0, room())),
             write: Lent::new(WriteAt::new(file, 0, TEXT)),
+            exact: Lent::new(Exact::new(Recv::new(right, room()))),
             read_vectored: Lent::new(ReadVectoredAt::new(file, 0, vec![room(), room()])),
             write_vectored: Lent::new(WriteVectoredAt::new(file, 0, [TEXT, TEXT])),
             wrong_offset: Lent::new(ReadAt::new(file, u64::MAX, room())),
@@ -637,6 +639,25 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     assert_eq!(rig.run(&mut ops.read, 9).unwrap(), TEXT.len());
     assert!(ops.read.op().buf().starts_with(TEXT));
     marks.step("ReadAt");
+    rig.push(&ops.exact, 14);
+    for _ in 0..4 {
+        rig.submit(Some(Duration::ZERO));
+        rig.run(&mut ops.send, 15).unwrap();
+    }
+    let entry = rig.wait(14);
+    // SAFETY: the entry of this operation's only flight.
+    let received = unsafe { ops.exact.op().finish(entry) };
+    assert_eq!(received.unwrap(), 4 * TEXT.len());
+    rig.push(&ops.exact, 14);
+    rig.submit(Some(Duration::ZERO));
+    rig.run(&mut ops.send, 15).unwrap();
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(14).unwrap();
+    let entry = rig.wait(14);
+    // SAFETY: the entry of this operation's only flight.
+    unsafe { ops.exact.op().finish(entry) }.unwrap_err();
+    assert_eq!(ops.exact.op().advanced(), TEXT.len());
+    marks.step("Exact, in pieces");
     let written = rig.run(&mut ops.write_vectored, 12).unwrap();
     assert_eq!(rig.run(&mut ops.read_vectored, 13).unwrap(), written);
     marks.step("ReadVectoredAt, WriteVectoredAt");

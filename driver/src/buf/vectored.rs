@@ -313,6 +313,8 @@ pub(crate) struct Filling<'t> {
     left: usize,
     parts: usize,
     limit: usize,
+    /// The bytes of all parts, without those that are skipped.
+    rest: usize,
 }
 
 impl<'t> Filling<'t> {
@@ -325,6 +327,7 @@ impl<'t> Filling<'t> {
             left: limit,
             parts: 0,
             limit,
+            rest: 0,
         }
     }
 
@@ -332,7 +335,9 @@ impl<'t> Filling<'t> {
     pub(crate) fn add(&mut self, ptr: *mut u8, len: usize) {
         let skipped = self.skip.min(len);
         self.skip -= skipped;
-        let len = (len - skipped).min(self.left);
+        let len = len - skipped;
+        self.rest = self.rest.saturating_add(len);
+        let len = len.min(self.left);
         if len == 0 {
             return;
         }
@@ -343,6 +348,11 @@ impl<'t> Filling<'t> {
         *place = IoVec::new(ptr.wrapping_add(skipped), len);
         self.parts += 1;
         self.left -= len;
+    }
+
+    /// How many bytes there are to move, of which the table may have fewer.
+    pub(crate) fn rest(&self) -> usize {
+        self.rest
     }
 
     /// The table, its parts and their bytes.

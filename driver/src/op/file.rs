@@ -52,7 +52,7 @@ use std::os::fd::OwnedFd;
 pub struct ReadAt<F, B> {
     head: OpHead,
     offset: u64,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
@@ -101,7 +101,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 pub struct WriteAt<F, B> {
     head: OpHead,
     offset: u64,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {

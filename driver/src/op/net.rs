@@ -56,7 +56,7 @@ use std::os::fd::OwnedFd;
 pub struct Recv<F, B> {
     head: OpHead,
     flags: i32,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
@@ -92,7 +92,7 @@ impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
 pub struct Send<F, B> {
     head: OpHead,
     flags: i32,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBuf> Send<F, B> {

@@ -18,6 +18,8 @@ pub(crate) struct Transfers<F, V, T> {
     done: usize,
     /// How many bytes the last flight was lent: it moved no more, and they are counted once.
     lent: usize,
+    /// How many there were to move, of which one flight may be lent fewer.
+    rest: usize,
 }
 
 /// Where the kernel reads or writes.
@@ -35,6 +37,7 @@ impl<F, V, T: Table> Transfers<F, V, T> {
             table,
             done: 0,
             lent: 0,
+            rest: 0,
         }
     }
 
@@ -57,6 +60,17 @@ impl<F, V, T: Table> Transfers<F, V, T> {
         self.done
     }
 
+    /// How many bytes were to be moved when the last flight began.
+    pub(crate) fn rest(&self) -> usize {
+        self.rest
+    }
+
+    /// The bytes that were moved before the last flight, which ended otherwise: no more will come.
+    pub(crate) fn give_up(&mut self) -> usize {
+        self.lent = 0;
+        std::mem::take(&mut self.done)
+    }
+
     /// All bytes moved, this flight's included.
     fn total(&mut self, entry: Entry) -> io::Result<usize> {
         let n = entry.into_result()?.min(std::mem::take(&mut self.lent));
@@ -66,6 +80,7 @@ impl<F, V, T: Table> Transfers<F, V, T> {
     fn lend(&mut self, name: impl FnOnce(&mut V, &mut Filling<'_>)) -> (*const IoVec, u32) {
         let mut filling = Filling::new(&mut self.table, self.done, LEN_MAX as usize);
         name(&mut self.bufs, &mut filling);
+        self.rest = filling.rest();
         let (places, count, bytes) = filling.finish();
         self.lent = bytes;
         (places, count)
@@ -94,6 +109,17 @@ impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
         // since `start_over` forgets both.
         unsafe { self.bufs.set_filled(total) };
         Ok(total)
+    }
+
+    /// As `give_up`, and the buffers have what came.
+    ///
+    /// # Safety
+    /// The last flight that `room` was asked for is over.
+    pub(crate) unsafe fn give_up_read(&mut self) -> usize {
+        let moved = self.give_up();
+        // SAFETY: (B5) as in `finish_read`: counted by `advance`, of what was lent.
+        unsafe { self.bufs.set_filled(moved) };
+        moved
     }
 }
 
@@ -158,7 +184,7 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
 pub struct ReadVectoredAt<F, V: IoBufsMut> {
     head: OpHead,
     offset: u64,
-    transfer: Transfers<F, V, V::Table>,
+    pub(super) transfer: Transfers<F, V, V::Table>,
 }
 
 /// Writes several buffers to a file at an offset, one after the other, without moving the file's
@@ -198,7 +224,7 @@ pub struct ReadVectoredAt<F, V: IoBufsMut> {
 pub struct WriteVectoredAt<F, V: IoBufs> {
     head: OpHead,
     offset: u64,
-    transfer: Transfers<F, V, V::Table>,
+    pub(super) transfer: Transfers<F, V, V::Table>,
 }
 
 impl<F: Descriptor, V: IoBufsMut> ReadVectoredAt<F, V> {

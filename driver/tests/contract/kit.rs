@@ -52,6 +52,25 @@ pub(crate) fn number(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
+/// How many bytes have arrived on a socket and were not read.
+pub(crate) fn unread(fd: &impl AsRawFd) -> usize {
+    let mut n = 0_i32;
+    // SAFETY: the kernel writes one integer.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n) });
+    usize::try_from(n).unwrap()
+}
+
+/// Waits until a descriptor is readable.
+pub(crate) fn wait_readable(fd: &impl AsRawFd) {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one `pollfd`.
+    checked(unsafe { libc::poll(&raw mut poll, 1, -1) });
+}
+
 /// Makes `to` another number for what `from` is: what was there is closed, in one step.
 pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
     // SAFETY: `to` is the test's own number.

@@ -20,6 +20,7 @@ mod steps;
 mod cancel;
 mod descriptors;
 mod errors;
+mod exact;
 mod forgotten;
 mod full;
 mod lengths;

@@ -25,7 +25,8 @@ impl Internal {
 
 /// Whether a word of the submission queue is an operation's.
 pub(super) fn is_operation(word: u64) -> bool {
-    Key::from_word(word).class() != Class::Internal
+    let key = Key::from_word(word);
+    key.class() != Class::Internal || key.is_exact()
 }
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod tests {
         }
         assert!(is_operation(Key::raw(1).word()));
         assert!(is_operation(Key::slot(1, 1).word()));
+        assert!(is_operation(Key::exact(1, 1).word()));
     }
 
     /// I37: a word that the driver never made names nothing.
