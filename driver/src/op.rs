@@ -20,10 +20,14 @@
 
 pub(crate) mod call;
 mod control;
+mod durable;
 mod file;
 mod net;
 mod raw;
+mod rw_flags;
 mod socket;
+pub(crate) mod space;
+pub(crate) mod stat;
 mod time;
 mod transfer;
 
@@ -71,10 +75,14 @@ macro_rules! transfer_accessors {
 use transfer_accessors;
 
 pub use self::control::Nop;
+pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
+pub use self::rw_flags::RwFlags;
 pub use self::socket::Shutdown;
+pub use self::space::{Advice, Advise, Allocate, Truncate};
+pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::time::{Timeout, Timespec};
 
 use self::call::Call;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, FileCall, PathCall, check_offset};
+use super::rw_flags::RwFlags;
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
@@ -52,6 +53,7 @@ use std::os::fd::OwnedFd;
 pub struct ReadAt<F, B> {
     head: OpHead,
     offset: u64,
+    flags: RwFlags,
     transfer: Transfer<F, B>,
 }
 
@@ -61,6 +63,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
         Self {
             head: OpHead::new::<Self>(),
             offset,
+            flags: RwFlags::default(),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -101,6 +104,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 pub struct WriteAt<F, B> {
     head: OpHead,
     offset: u64,
+    flags: RwFlags,
     transfer: Transfer<F, B>,
 }
 
@@ -110,6 +114,7 @@ impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
         Self {
             head: OpHead::new::<Self>(),
             offset,
+            flags: RwFlags::default(),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -157,6 +162,12 @@ macro_rules! positioned {
                 self.transfer.start_over();
                 self.offset = offset;
             }
+
+            /// Sets the flags of this one transfer.
+            pub fn flags(mut self, flags: RwFlags) -> Self {
+                self.flags = flags;
+                self
+            }
         }
     )*};
 }
@@ -171,8 +182,14 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.room();
-        let call = FileCall::Read { ptr, len, offset };
+        let call = FileCall::Read {
+            ptr,
+            len,
+            offset,
+            flags,
+        };
         Ok(Call::File { target, call })
     }
 }
@@ -196,8 +213,14 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.bytes();
-        let call = FileCall::Write { ptr, len, offset };
+        let call = FileCall::Write {
+            ptr,
+            len,
+            offset,
+            flags,
+        };
         Ok(Call::File { target, call })
     }
 }

@@ -1,11 +1,12 @@
 //! Files.
 #![allow(unsafe_code, reason = "one probe")]
 
-use super::encode::{address, directed};
+use super::encode::{address, bits, directed};
 use super::ring::Sqe;
 use crate::fd::Target;
 use crate::op::call::FileCall;
-use linux_raw_sys::io_uring::io_uring_op as op;
+use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
+use linux_raw_sys::io_uring::{IORING_FSYNC_DATASYNC, io_uring_op as op};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -46,19 +47,86 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
 #[inline(always)]
 pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
     match call {
-        FileCall::Read { ptr, len, offset } => Sqe {
+        FileCall::Read {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => Sqe {
             addr: address(ptr),
             len,
             off: offset,
+            op_flags: bits(flags),
             ..directed(op::IORING_OP_READ, target)
         },
-        FileCall::Write { ptr, len, offset } => Sqe {
+        FileCall::Write {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => Sqe {
             addr: address(ptr),
             len,
             off: offset,
-            op_flags: NO_SIGNAL.load(Ordering::Relaxed),
+            op_flags: bits(flags) | NO_SIGNAL.load(Ordering::Relaxed),
             ..directed(op::IORING_OP_WRITE, target)
         },
+        FileCall::Sync { data_only } => Sqe {
+            op_flags: if data_only { IORING_FSYNC_DATASYNC } else { 0 },
+            ..directed(op::IORING_OP_FSYNC, target)
+        },
+        FileCall::SyncRange { offset, len, flags } => Sqe {
+            off: offset,
+            len,
+            op_flags: flags,
+            ..directed(op::IORING_OP_SYNC_FILE_RANGE, target)
+        },
+        FileCall::Truncate { len } => Sqe {
+            off: len,
+            ..directed(op::IORING_OP_FTRUNCATE, target)
+        },
+        FileCall::Allocate {
+            space,
+            keep_size,
+            offset,
+            len,
+        } => Sqe {
+            off: offset,
+            addr: len,
+            len: bits(allocate_mode(space, keep_size)),
+            ..directed(op::IORING_OP_FALLOCATE, target)
+        },
+        FileCall::Advise {
+            advice,
+            offset,
+            len,
+        } => {
+            let (short, long) = advised(len);
+            Sqe {
+                off: offset,
+                addr: long,
+                len: short,
+                op_flags: bits(advice_number(advice)),
+                ..directed(op::IORING_OP_FADVISE, target)
+            }
+        }
+        FileCall::Stat { to } => Sqe {
+            addr: address(c"".as_ptr()),
+            off: address(to),
+            len: STAT_MASK,
+            op_flags: bits(libc::AT_EMPTY_PATH),
+            ..directed(op::IORING_OP_STATX, target)
+        },
+    }
+}
+
+/// Where the length of an advice stands: of 32 bits as every kernel has it, else as Linux 6.11 has
+/// it, which older ones answer with EINVAL.
+#[inline(always)]
+fn advised(len: u64) -> (u32, u64) {
+    match u32::try_from(len) {
+        Ok(short) => (short, 0),
+        Err(_) => (0, len),
     }
 }
 
