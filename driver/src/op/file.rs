@@ -26,7 +26,8 @@ use std::os::fd::OwnedFd;
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
 /// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset. readiness: `pread`
-/// on a worker thread, where files without a position give `ESPIPE`.
+/// on a worker thread, `preadv2` if there are [flags](Self::flags); files without a position give
+/// `ESPIPE`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -76,9 +77,13 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// Errors: as [pwrite(2)](https://man7.org/linux/man-pages/man2/pwrite.2.html), unchanged; an
 /// offset above `i64::MAX` is refused ([`Refusal::Offset`]). It is made for files: to a pipe or a
 /// socket that nobody reads, io_uring before Linux 6.18 raises `SIGPIPE` beside `EPIPE` (Rust
-/// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does.
+/// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does. Beyond
+/// the limit of file sizes (`RLIMIT_FSIZE`) it is `EFBIG`, beside which a write that is made at once
+/// on the driver's thread raises `SIGXFSZ`, which ends programs that do not ignore it: on io_uring
+/// one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`], or without workers.
 ///
-/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread.
+/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread, `pwritev2` if
+/// there are [flags](Self::flags).
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

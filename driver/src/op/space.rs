@@ -13,7 +13,8 @@ use std::io;
 /// Cuts a file off, or extends it by zeroes, to a length in bytes.
 ///
 /// Completes when the file has that length; durable it is after a [`Sync`](super::Sync). A read in
-/// flight gets bytes up to the old end or the new one.
+/// flight ends at the old end or the new one, or between them, and beyond the new one it may find
+/// zeroes.
 ///
 /// Errors: as [ftruncate(2)](https://man7.org/linux/man-pages/man2/ftruncate.2.html), unchanged:
 /// `EINVAL` for what is no regular file or is not open for writing; `EFBIG` beyond what the file

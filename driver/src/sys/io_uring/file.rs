@@ -144,3 +144,99 @@ pub(super) fn close(target: Target) -> Sqe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::space::{Advice, Space};
+
+    const TARGET: Target = Target::Fixed(7);
+
+    /// An entry for what all of these are directed at.
+    fn entry(op: op) -> Sqe {
+        directed(op, TARGET)
+    }
+
+    fn assert_encodes(call: FileCall, expected: Sqe) {
+        let found = encode(TARGET, call);
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn a_sync_of_bytes_says_so() {
+        let full = entry(op::IORING_OP_FSYNC);
+        assert_encodes(FileCall::Sync { data_only: false }, full);
+        let op_flags = 1;
+        let data = Sqe { op_flags, ..full };
+        assert_encodes(FileCall::Sync { data_only: true }, data);
+    }
+
+    #[test]
+    fn a_range_is_offset_length_and_flags() {
+        let (offset, len, flags) = (u64::MAX / 3, 5, 6);
+        let expected = Sqe {
+            off: offset,
+            len,
+            op_flags: flags,
+            ..entry(op::IORING_OP_SYNC_FILE_RANGE)
+        };
+        assert_encodes(FileCall::SyncRange { offset, len, flags }, expected);
+    }
+
+    #[test]
+    fn a_length_of_an_advice_has_two_places() {
+        for (len, short, long) in [
+            (0, 0, 0),
+            (4096, 4096, 0),
+            ((1 << 32) - 1, u32::MAX, 0),
+            (1 << 32, 0, 1 << 32),
+            ((1 << 32) + 1, 0, (1 << 32) + 1),
+        ] {
+            let (advice, offset) = (Advice::DontNeed, 9);
+            let expected = Sqe {
+                off: offset,
+                addr: long,
+                len: short,
+                op_flags: bits(libc::POSIX_FADV_DONTNEED),
+                ..entry(op::IORING_OP_FADVISE)
+            };
+            let call = FileCall::Advise {
+                advice,
+                offset,
+                len,
+            };
+            assert_encodes(call, expected);
+        }
+    }
+
+    #[test]
+    fn space_has_a_length_of_64_bits() {
+        let (offset, len) = (1 << 40, 1 << 41);
+        let expected = Sqe {
+            off: offset,
+            addr: len,
+            len: bits(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE),
+            ..entry(op::IORING_OP_FALLOCATE)
+        };
+        let call = FileCall::Allocate {
+            space: Space::PunchHole,
+            keep_size: false,
+            offset,
+            len,
+        };
+        assert_encodes(call, expected);
+    }
+
+    #[test]
+    fn flags_of_a_write_stand_beside_the_drivers_own() {
+        let flags = libc::RWF_DSYNC;
+        let call = FileCall::Write {
+            ptr: std::ptr::null(),
+            len: 0,
+            offset: 0,
+            flags,
+        };
+        let found = encode(TARGET, call).op_flags;
+        assert_eq!(found, bits(flags) | NO_SIGNAL.load(Ordering::Relaxed));
+    }
+}

@@ -83,16 +83,13 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (W1) as above, by way of one vector on the stack.
             unsafe { libc::pwritev2(fd, &raw const bytes, 1, offset, flags) }
         }),
-        FileCall::Sync { data_only } => uninterrupted(|| {
+        FileCall::Sync { data_only: false } => uninterrupted(|| {
             // SAFETY: (K1) takes a number.
-            let synced = unsafe {
-                if data_only {
-                    libc::fdatasync(fd)
-                } else {
-                    libc::fsync(fd)
-                }
-            };
-            synced as isize
+            unsafe { libc::fsync(fd) as isize }
+        }),
+        FileCall::Sync { data_only: true } => uninterrupted(|| {
+            // SAFETY: (K1) takes a number.
+            unsafe { libc::fdatasync(fd) as isize }
         }),
         FileCall::SyncRange { offset, len, flags } => positioned(offset, |offset| {
             // SAFETY: (K1) takes numbers.
