@@ -24,14 +24,15 @@ use std::io;
 ///
 /// io_uring: `IORING_OP_FTRUNCATE`, Linux 6.9. readiness: `ftruncate` on a worker thread.
 ///
-/// ```no_run
+/// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
 /// use completeio_driver::op::{Op, Truncate};
-/// use std::fs::OpenOptions;
+/// use std::fs::{self, File};
+/// use std::io::ErrorKind;
 /// use std::os::fd::OwnedFd;
 ///
-/// let file = OpenOptions::new().write(true).open("journal")?;
-/// let mut op = Truncate::new(OwnedFd::from(file), 0);
+/// let path = std::env::temp_dir().join(format!("truncate-{}", std::process::id()));
+/// let mut op = Truncate::new(OwnedFd::from(File::create(&path)?), 100);
 /// let mut entry = None;
 /// {
 ///     let mut driver = Driver::new()?;
@@ -40,7 +41,11 @@ use std::io;
 ///     unsafe { driver.submit(None, &mut entry)? };
 /// }
 /// // SAFETY: the entry is the operation's last one.
-/// unsafe { op.finish(entry.unwrap())? };
+/// match unsafe { op.finish(entry.unwrap()) } {
+///     Ok(()) => assert_eq!(fs::metadata(&path)?.len(), 100),
+///     Err(e) => assert_eq!(e.kind(), ErrorKind::Unsupported), // An old kernel.
+/// }
+/// fs::remove_file(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -88,14 +93,15 @@ impl<F: Descriptor> Describe for Truncate<F> {
 ///
 /// io_uring: `IORING_OP_FALLOCATE`, Linux 5.6. readiness: `fallocate` on a worker thread.
 ///
-/// ```no_run
+/// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
 /// use completeio_driver::op::{Allocate, Op};
-/// use std::fs::OpenOptions;
+/// use std::fs::{self, File};
+/// use std::io::ErrorKind;
 /// use std::os::fd::OwnedFd;
 ///
-/// let file = OpenOptions::new().write(true).open("journal")?;
-/// let mut op = Allocate::new(OwnedFd::from(file), 0, 1 << 20).keep_size();
+/// let path = std::env::temp_dir().join(format!("allocate-{}", std::process::id()));
+/// let mut op = Allocate::new(OwnedFd::from(File::create(&path)?), 0, 1 << 16);
 /// let mut entry = None;
 /// {
 ///     let mut driver = Driver::new()?;
@@ -104,7 +110,11 @@ impl<F: Descriptor> Describe for Truncate<F> {
 ///     unsafe { driver.submit(None, &mut entry)? };
 /// }
 /// // SAFETY: the entry is the operation's last one.
-/// unsafe { op.finish(entry.unwrap())? };
+/// match unsafe { op.finish(entry.unwrap()) } {
+///     Ok(()) => assert_eq!(fs::metadata(&path)?.len(), 1 << 16),
+///     Err(e) => assert_eq!(e.kind(), ErrorKind::Unsupported), // Another file system.
+/// }
+/// fs::remove_file(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]

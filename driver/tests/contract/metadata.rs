@@ -139,6 +139,20 @@ fn a_fixed_descriptor_has_no_metadata(cx: &mut Cx) {
     assert_eq!(entry.refusal(), Some(Refusal::FixedDescriptor));
 }
 
+/// What the plain call says of the alignment of direct reads: of memory, of offsets.
+fn plain_alignment(file: &OwnedFd) -> Option<(u32, u32)> {
+    // SAFETY: plain numbers.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (empty, at) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: a path that lives as long as the call, and a place for the answer, on the stack.
+    kit::checked(unsafe {
+        let mask = libc::STATX_DIOALIGN;
+        libc::statx(file.as_raw_fd(), empty, at, mask, &raw mut stat)
+    });
+    let alignment = (stat.stx_dio_mem_align, stat.stx_dio_offset_align);
+    (stat.stx_mask & libc::STATX_DIOALIGN != 0 && alignment.0 > 0).then_some(alignment)
+}
+
 /// What `Stat` says makes direct reads and writes succeed; what is not aligned so is EINVAL.
 fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
     const LEN: usize = 1 << 16;
@@ -154,7 +168,10 @@ fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
         Err(error) => return kit::skip(&format!("no O_DIRECT here: {error}")),
     };
     let fd = l.at(&file);
-    let Some(DirectIo { memory, offset, .. }) = l.run(Stat::new(fd)).unwrap().direct_io() else {
+    let ours = l.run(Stat::new(fd)).unwrap().direct_io();
+    let ours = ours.map(|DirectIo { memory, offset, .. }| (memory, offset));
+    assert_eq!(ours, plain_alignment(&file));
+    let Some((memory, offset)) = ours else {
         return kit::skip("this file system does not say how O_DIRECT is aligned");
     };
     assert!(memory.is_power_of_two() && offset.is_power_of_two());
