@@ -168,7 +168,7 @@ macro_rules! positioned {
                 self.offset = offset;
             }
 
-            /// Sets the flags of this one transfer.
+            /// Sets the flags of its transfers.
             pub fn flags(mut self, flags: RwFlags) -> Self {
                 self.flags = flags;
                 self

@@ -27,13 +27,14 @@ impl RwFlags {
     /// checked all the same.
     pub const APPEND: Self = Self(rw_flags::APPEND);
     /// Moves what can be moved without a wait for a disk or a lock (`RWF_NOWAIT`), which may be
-    /// fewer bytes than were asked for; `EAGAIN` if that is nothing. Writes to a page cache that
-    /// file systems cannot fill without a wait are `EOPNOTSUPP`.
+    /// fewer bytes than were asked for; `EAGAIN` if that is nothing. A write into the page cache,
+    /// which most file systems cannot make so, is `EAGAIN` on io_uring and `EOPNOTSUPP` on readiness.
     ///
     /// readiness makes such a call in place, where the others go to a worker.
     pub const NOWAIT: Self = Self(rw_flags::NOWAIT);
     /// A write is on the disk whole or not at all, after a failure of the power too
-    /// (`RWF_ATOMIC`, Linux 6.11): with `O_DIRECT`, on disks and file systems that have it.
+    /// (`RWF_ATOMIC`, Linux 6.11): with `O_DIRECT`, on disks and file systems that
+    /// have it.
     pub const ATOMIC: Self = Self(rw_flags::ATOMIC);
     /// Leaves nothing in the page cache that was not there (`RWF_DONTCACHE`, Linux 6.14).
     pub const DONT_CACHE: Self = Self(rw_flags::DONT_CACHE);

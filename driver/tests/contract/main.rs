@@ -30,6 +30,7 @@ mod outputs;
 mod panics;
 mod queues;
 mod races;
+mod rw_flags;
 mod scope;
 mod scope_end;
 mod scope_panics;
