@@ -14,10 +14,12 @@ use std::io;
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 contract![
     syncs,
+    a_sync_is_the_call_that_it_names,
     ranges_are_written_out,
     as_the_plain_call,
     offsets_and_lengths_end_at_i64_max,
@@ -45,6 +47,62 @@ fn syncs(cx: &mut Cx) {
         l.run(Sync::new(directory)).unwrap();
         assert_eq!(l.run(ReadAt::new(fd, 0, [0; 8])).unwrap(), 4);
     }
+}
+
+/// Has the calls of this thread fail that sync a file, each with an error of its own.
+fn forbid_syncs() -> io::Result<()> {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    let step = |code: u32, jf, k| libc::sock_filter {
+        code: code.try_into().unwrap(),
+        jt: 0,
+        jf,
+        k,
+    };
+    let number = |call: libc::c_long| u32::try_from(call).unwrap();
+    let fail = |errno: i32| libc::SECCOMP_RET_ERRNO | errno.unsigned_abs();
+    let mut steps = [
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 1, number(libc::SYS_fsync)),
+        step(BPF_RET | BPF_K, 0, fail(libc::ENOTBLK)),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 1, number(libc::SYS_fdatasync)),
+        step(BPF_RET | BPF_K, 0, fail(libc::E2BIG)),
+        step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 6,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers.
+    kit::checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: a program on the stack, which the call copies.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Both do the same as far as anybody can see, until the power fails: so the calls are told apart by
+/// forbidding them. Of io_uring's entries the unit tests know.
+fn a_sync_is_the_call_that_it_names(cx: &mut Cx) {
+    if cx.is_io_uring() {
+        return;
+    }
+    let cx = &*cx;
+    thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let file = kit::file(b"text");
+            // Without workers the calls are this thread's.
+            let mut l = cx.with(|limits| limits.workers(0));
+            let fd = l.at(&file);
+            if let Err(error) = forbid_syncs() {
+                return kit::skip(&format!("no system call can be forbidden here: {error}"));
+            }
+            assert_eq!(l.errno(Sync::new(fd)), libc::ENOTBLK);
+            assert_eq!(l.errno(Sync::data(fd)), libc::E2BIG);
+        });
+        calls.join().unwrap();
+    });
 }
 
 fn ranges_are_written_out(cx: &mut Cx) {

@@ -91,10 +91,13 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (K1) takes a number.
             unsafe { libc::fdatasync(fd) as isize }
         }),
-        FileCall::SyncRange { offset, len, flags } => positioned(offset, |offset| {
-            // SAFETY: (K1) takes numbers.
-            unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize }
-        }),
+        FileCall::SyncRange { offset, len, flags } => match i64::try_from(offset) {
+            Ok(offset) => uninterrupted(|| {
+                // SAFETY: (K1) takes numbers.
+                unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize }
+            }),
+            Err(_) => -libc::EOVERFLOW,
+        },
         FileCall::Truncate { len } => positioned(len, |len| {
             // SAFETY: (K1) takes numbers.
             unsafe { libc::ftruncate(fd, len) as isize }
