@@ -359,9 +359,9 @@ fn start(l: &mut Ledger, n: usize, file: &File) {
 /// I1, I4: cancelled before it is handed over, after, and too late: one end, which is its own or
 /// ECANCELED; and a truncation that was cancelled has not been made.
 fn cancelled_or_not(cx: &mut Cx) {
+    let mut l = cx.ledger();
     for round in 0..300 {
         let file = kit::file(b"text");
-        let mut l = cx.ledger();
         l.at(&file);
         start(&mut l, round, &file);
         let mut entry: Option<Entry> = None;

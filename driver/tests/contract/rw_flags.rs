@@ -162,9 +162,9 @@ fn appending(cx: &mut Cx) {
 fn a_read_that_does_not_wait(cx: &mut Cx) {
     const LEN: usize = 1 << 16;
     let mut would_wait = 0;
+    let mut l = cx.ledger();
     for _ in 0..20 {
         let file = kit::file(&[7; LEN]);
-        let mut l = cx.ledger();
         let fd = l.at(&file);
         l.run(Sync::new(fd)).unwrap();
         l.run(Advise::new(fd, Advice::DontNeed)).unwrap();

@@ -152,13 +152,13 @@ fn truncates(l: &crate::ledger::Ledger) -> bool {
 /// none that were never there.
 fn truncated_while_read(cx: &mut Cx) {
     const LEN: usize = 1 << 18;
+    let mut l = cx.ledger();
+    if !truncates(&l) {
+        return kit::skip("Truncate needs Linux 6.9 on io_uring");
+    }
     for round in 0..50 {
         let file = kit::file(&[7; LEN]);
-        let mut l = cx.ledger();
         let fd = l.at(&file);
-        if !truncates(&l) {
-            return kit::skip("Truncate needs Linux 6.9 on io_uring");
-        }
         let cut = if round % 2 == 0 { 0 } else { 10_000 };
         let truncate = l.lend(Truncate::new(fd, cut as u64));
         let read = l.lend(ReadAt::new(fd, 0, vec![1; LEN].into_boxed_slice()));
