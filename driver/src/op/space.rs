@@ -88,8 +88,7 @@ impl<F: Descriptor> Describe for Truncate<F> {
 /// Errors: as [fallocate(2)](https://man7.org/linux/man-pages/man2/fallocate.2.html), unchanged:
 /// `ENOSPC`, `EFBIG`, `EOPNOTSUPP` where the file system has no such thing, `EBADF` if it is not
 /// open for writing, `ESPIPE` or `ENODEV` for what is no file. Offsets and lengths above `i64::MAX`
-/// are refused ([`Refusal::Offset`]). One that is cancelled while it runs may end with `EINTR` on
-/// io_uring.
+/// are refused ([`Refusal::Offset`]).
 ///
 /// io_uring: `IORING_OP_FALLOCATE`, Linux 5.6. readiness: `fallocate` on a worker thread.
 ///
