@@ -20,11 +20,15 @@
 
 pub(crate) mod call;
 mod control;
+mod durable;
 mod exact;
 mod file;
 mod net;
 mod raw;
+mod rw_flags;
 mod socket;
+pub(crate) mod space;
+pub(crate) mod stat;
 mod time;
 mod transfer;
 mod vectored;
@@ -73,6 +77,7 @@ macro_rules! transfer_accessors {
 use transfer_accessors;
 
 pub use self::control::Nop;
+pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::exact::{
     Exact, ReadExactAt, ReadVectoredExactAt, RecvExact, SendAll, Transfer, WriteAllAt,
     WriteVectoredAllAt,
@@ -80,7 +85,10 @@ pub use self::exact::{
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
+pub use self::rw_flags::RwFlags;
 pub use self::socket::Shutdown;
+pub use self::space::{Advice, Advise, Allocate, Truncate};
+pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::time::{Timeout, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 

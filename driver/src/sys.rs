@@ -35,6 +35,7 @@ compile_error!("completeio has no backend for this platform yet");
 
 pub(crate) mod address;
 pub(crate) mod clock;
+pub(crate) mod file;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;

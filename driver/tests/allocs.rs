@@ -11,8 +11,9 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Close, Connect, Exact, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt,
-    ReadVectoredAt, Recv, RecvExact, Send, Timeout, WriteAt, WriteVectoredAt,
+    Accept, Advice, Advise, Allocate, Close, Connect, Exact, Nop, Op, OpCode, OpObject, OpenAt,
+    OpenOptions, Raw, ReadAt, ReadVectoredAt, Recv, RecvExact, RwFlags, Send, Stat, Sync, SyncRange,
+    Timeout, Truncate, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -312,12 +313,46 @@ struct Ops {
     create: Lent<OpenAt<Cwd>>,
     missing: Lent<OpenAt<Cwd>>,
     fixed_dir: Lent<OpenAt<Fixed>>,
+    disk: Disk,
     close: Lent<Close<Number>>,
     close_closed: Lent<Close<Number>>,
     timeouts: [Lent<Timeout>; 8],
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
     long: Lent<Timeout>,
+}
+
+/// What is done to a file beside reads and writes: to one that is open, and to one that is not.
+struct Disk {
+    flagged: [Lent<WriteAt<Number, &'static [u8]>>; 2],
+    polled: Lent<ReadAt<Number, Bytes>>,
+    sync: [Lent<Sync<Number>>; 2],
+    sync_range: [Lent<SyncRange<Number>>; 2],
+    truncate: [Lent<Truncate<Number>>; 3],
+    allocate: [Lent<Allocate<Number>>; 2],
+    advise: [Lent<Advise<Number>>; 2],
+    stat: [Lent<Stat<Number>>; 2],
+    fixed_stat: Lent<Stat<Fixed>>,
+}
+
+impl Disk {
+    fn new(file: Number) -> Self {
+        let both = [file, Number(CLOSED)];
+        let len = TEXT.len() as u64;
+        let flagged = |fd| WriteAt::new(fd, 0, TEXT).flags(RwFlags::DSYNC);
+        Self {
+            flagged: both.map(|fd| Lent::new(flagged(fd))),
+            polled: Lent::new(ReadAt::new(file, 0, room()).flags(RwFlags::from_bits(1))),
+            sync: both.map(|fd| Lent::new(Sync::data(fd))),
+            sync_range: both.map(|fd| Lent::new(SyncRange::new(fd, 0, 0))),
+            truncate: [(file, len), (Number(CLOSED), len), (file, u64::MAX)]
+                .map(|(fd, len)| Lent::new(Truncate::new(fd, len))),
+            allocate: both.map(|fd| Lent::new(Allocate::new(fd, 0, len))),
+            advise: both.map(|fd| Lent::new(Advise::new(fd, Advice::WillNeed))),
+            stat: both.map(|fd| Lent::new(Stat::new(fd))),
+            fixed_stat: Lent::new(Stat::new(Fixed(PLACE))),
+        }
+    }
 }
 
 /// A plain number, for operations that are made before the driver is.
@@ -440,6 +475,7 @@ impl Ops {
             create: Lent::new(OpenAt::new(Cwd, path("new"), create)),
             missing: Lent::new(OpenAt::read(Cwd, path("missing"))),
             fixed_dir: Lent::new(OpenAt::read(Fixed(PLACE), path("file"))),
+            disk: Disk::new(file),
             close: Lent::new(Close::new(Number(files.spare))),
             close_closed: Lent::new(Close::new(Number(CLOSED))),
             timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
@@ -538,6 +574,7 @@ fn exercise(
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
     fail(&mut rig, ops, marks);
+    reach_the_disk(&mut rig, &mut ops.disk, marks);
     refuse(&mut rig, ops, marks);
     fill(&mut rig, ops, marks);
     cancel(&mut rig, ops, marks);
@@ -684,6 +721,36 @@ fn fail(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     marks.step("OpenAt fails");
     assert_eq!(rig.fail(&mut ops.close_closed, 7), libc::EBADF);
     marks.step("Close fails");
+}
+
+/// Each succeeds, fails, and is refused.
+fn reach_the_disk(rig: &mut Rig<'_>, disk: &mut Disk, marks: &mut Marks) {
+    macro_rules! both {
+        ($name:literal, $ops:expr) => {
+            rig.run(&mut $ops[0], 1).unwrap();
+            assert_eq!(rig.fail(&mut $ops[1], 2), libc::EBADF);
+            marks.step($name);
+        };
+    }
+    both!("WriteAt with flags", disk.flagged);
+    both!("Sync", disk.sync);
+    both!("SyncRange", disk.sync_range);
+    both!("Allocate", disk.allocate);
+    both!("Advise", disk.advise);
+    both!("Stat", disk.stat);
+    rig.push(&disk.truncate[0], 1);
+    let truncated = rig.wait(1);
+    assert!(truncated.result().is_ok() || truncated.refusal() == Some(Refusal::Unsupported));
+    rig.push(&disk.truncate[1], 2);
+    assert!(rig.wait(2).result().is_err());
+    marks.step("Truncate");
+    assert_eq!(rig.refuse(&mut disk.truncate[2], 3), Refusal::Offset);
+    assert_eq!(
+        rig.refuse(&mut disk.fixed_stat, 4),
+        Refusal::FixedDescriptor
+    );
+    assert_eq!(rig.refuse(&mut disk.polled, 5), Refusal::Flags);
+    marks.step("a wrong length, a fixed Stat, a flag that polls");
 }
 
 /// The driver refuses what the types cannot exclude.

@@ -3,12 +3,14 @@
 //! This is what passes from the operations to the backends. A backend that keeps one (and a worker
 //! thread that performs one) never calls back into an operation or a buffer.
 
+use super::space::{Advice, Space};
 use super::time::Timespec;
 use crate::address::{RawAddress, RawAddressLen};
 use crate::buf::IoVec;
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::sys::file::RawMetadata;
 use std::ffi::c_char;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
@@ -50,11 +52,13 @@ pub enum FileCall {
         ptr: *mut u8,
         len: u32,
         offset: u64,
+        flags: i32,
     },
     Write {
         ptr: *const u8,
         len: u32,
         offset: u64,
+        flags: i32,
     },
     ReadVectored {
         places: *const IoVec,
@@ -66,6 +70,50 @@ pub enum FileCall {
         count: u32,
         offset: u64,
     },
+    Sync {
+        data_only: bool,
+    },
+    SyncRange {
+        offset: u64,
+        len: u32,
+        flags: u32,
+    },
+    Truncate {
+        len: u64,
+    },
+    Allocate {
+        space: Space,
+        keep_size: bool,
+        offset: u64,
+        len: u64,
+    },
+    Advise {
+        advice: Advice,
+        offset: u64,
+        len: u64,
+    },
+    Stat {
+        to: *mut RawMetadata,
+    },
+}
+
+impl FileCall {
+    /// Whether it fails rather than wait for a disk.
+    #[cfg(readiness)]
+    pub(crate) fn never_waits(&self) -> bool {
+        use crate::sys::file::rw_flags::NOWAIT;
+        match *self {
+            Self::Read { flags, .. } | Self::Write { flags, .. } => flags & NOWAIT != 0,
+            Self::ReadVectored { .. }
+            | Self::WriteVectored { .. }
+            | Self::Sync { .. }
+            | Self::SyncRange { .. }
+            | Self::Truncate { .. }
+            | Self::Allocate { .. }
+            | Self::Advise { .. }
+            | Self::Stat { .. } => false,
+        }
+    }
 }
 
 /// On names in the file system: may wait for a disk.

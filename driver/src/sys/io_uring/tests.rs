@@ -68,6 +68,25 @@ fn a_missing_opcode_is_unsupported() {
     );
 }
 
+/// I21: before Linux 6.9 there is no truncation.
+#[test]
+fn a_kernel_without_truncation() {
+    let mut op = crate::op::Truncate::new(crate::driver::Cwd, 0);
+    let Some(mut driver) = driver() else { return };
+    let Sys::Uring(uring) = &mut driver.engine.backend else {
+        unreachable!("asked for io_uring")
+    };
+    let mut opcodes = uring.opcodes;
+    opcodes[0] &= !(1 << linux_raw_sys::io_uring::io_uring_op::IORING_OP_FTRUNCATE as usize);
+    uring.set_opcodes(opcodes);
+    assert!(uring.operations().contains(&("Truncate", Support::Missing)));
+    driver.try_push(&mut op, 1).unwrap();
+    let mut entry: Option<Entry> = None;
+    // SAFETY: (D1) the operation outlives the driver.
+    unsafe { driver.submit(None, &mut entry) }.unwrap();
+    assert_eq!(entry.unwrap().refusal(), Some(Refusal::Unsupported));
+}
+
 /// I37: a completion whose key the driver never made is counted, and names nothing.
 #[test]
 fn a_completion_with_an_unknown_key_is_dropped() {

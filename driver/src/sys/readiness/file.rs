@@ -7,6 +7,7 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{FileCall, PathCall};
+use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -54,13 +55,33 @@ impl Work {
 /// (W1) As [`Work::perform`].
 unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
     match call {
-        FileCall::Read { ptr, len, offset } => positioned(offset, |offset| {
-            // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
-            unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) }
+        FileCall::Read {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => positioned(offset, |offset| {
+            if flags == 0 {
+                // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
+                return unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) };
+            }
+            let room = iovec(ptr, len);
+            // SAFETY: (W1) as above, by way of one vector on the stack.
+            unsafe { libc::preadv2(fd, &raw const room, 1, offset, flags) }
         }),
-        FileCall::Write { ptr, len, offset } => positioned(offset, |offset| {
-            // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
-            unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
+        FileCall::Write {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => positioned(offset, |offset| {
+            if flags == 0 {
+                // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
+                return unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) };
+            }
+            let bytes = iovec(ptr.cast_mut(), len);
+            // SAFETY: (W1) as above, by way of one vector on the stack.
+            unsafe { libc::pwritev2(fd, &raw const bytes, 1, offset, flags) }
         }),
         FileCall::ReadVectored {
             places,
@@ -78,6 +99,65 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (W1) the kernel reads `count` places, and the buffers that were lent.
             unsafe { libc::pwritev(fd, places.cast(), parts(count), offset) }
         }),
+        FileCall::Sync { data_only: false } => uninterrupted(|| {
+            // SAFETY: (K1) takes a number.
+            unsafe { libc::fsync(fd) as isize }
+        }),
+        FileCall::Sync { data_only: true } => uninterrupted(|| {
+            // SAFETY: (K1) takes a number.
+            unsafe { libc::fdatasync(fd) as isize }
+        }),
+        FileCall::SyncRange { offset, len, flags } => match i64::try_from(offset) {
+            Ok(offset) => uninterrupted(|| {
+                // SAFETY: (K1) takes numbers.
+                unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize }
+            }),
+            Err(_) => -libc::EOVERFLOW,
+        },
+        FileCall::Truncate { len } => positioned(len, |len| {
+            // SAFETY: (K1) takes numbers.
+            unsafe { libc::ftruncate(fd, len) as isize }
+        }),
+        FileCall::Allocate {
+            space,
+            keep_size,
+            offset,
+            len,
+        } => ranged(offset, len, |offset, len| {
+            let mode = allocate_mode(space, keep_size);
+            // SAFETY: (K1) takes numbers.
+            uninterrupted(|| unsafe { libc::fallocate(fd, mode, offset, len) as isize })
+        }),
+        FileCall::Advise {
+            advice,
+            offset,
+            len,
+        } => ranged(offset, len, |offset, len| {
+            // It returns its error.
+            // SAFETY: (K1) takes numbers.
+            -unsafe { libc::posix_fadvise(fd, offset, len, advice_number(advice)) }
+        }),
+        FileCall::Stat { to } => uninterrupted(|| {
+            let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+            // SAFETY: (W1) the kernel writes one `struct statx` into the operation, which was lent.
+            unsafe { libc::statx(fd, path, flags, STAT_MASK, to.cast()) as isize }
+        }),
+    }
+}
+
+/// One vector of memory that was lent.
+fn iovec(ptr: *mut u8, len: u32) -> libc::iovec {
+    libc::iovec {
+        iov_base: ptr.cast(),
+        iov_len: len as usize,
+    }
+}
+
+/// A call on a range. No number is above `i64::MAX` (I30); some systems have smaller ones.
+fn ranged(offset: u64, len: u64, call: impl Fn(libc::off_t, libc::off_t) -> i32) -> i32 {
+    match (offset.try_into(), len.try_into()) {
+        (Ok(offset), Ok(len)) => call(offset, len),
+        _ => -libc::EOVERFLOW,
     }
 }
 
@@ -139,6 +219,7 @@ impl Readiness {
         let Some(Place { fd, file, in_place }) = self.place(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
+        let in_place = in_place || call.never_waits();
         let work = Work::File { fd, call };
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
         unsafe { self.perform(core, index, work, file, in_place) };
