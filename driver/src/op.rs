@@ -22,10 +22,12 @@ pub(crate) mod call;
 mod control;
 mod file;
 mod net;
+mod path;
 mod raw;
 mod socket;
 mod time;
 mod transfer;
+mod xattr;
 
 /// The accessors of every operation that has one descriptor and one buffer.
 macro_rules! transfer_accessors {
@@ -73,9 +75,11 @@ use transfer_accessors;
 pub use self::control::Nop;
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
+pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;
 pub use self::time::{Timeout, Timespec};
+pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};
 
 use self::call::Call;
 use crate::driver::Entry;

@@ -1,7 +1,7 @@
 //! Files.
 #![allow(unsafe_code, reason = "one probe")]
 
-use super::encode::{address, directed};
+use super::encode::{address, bits, directed};
 use super::ring::Sqe;
 use crate::fd::Target;
 use crate::op::call::FileCall;
@@ -32,14 +32,7 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
     // SAFETY: (K1) the kernel reads one byte of a static.
     let n = unsafe { libc::pwritev2(writer.as_raw_fd(), &raw const byte, 1, -1, RWF_NOSIGNAL) };
     let has = n == 1;
-    NO_SIGNAL.store(
-        if has {
-            super::encode::bits(RWF_NOSIGNAL)
-        } else {
-            0
-        },
-        Ordering::Relaxed,
-    );
+    NO_SIGNAL.store(if has { bits(RWF_NOSIGNAL) } else { 0 }, Ordering::Relaxed);
     Ok(has)
 }
 
@@ -58,6 +51,24 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             off: offset,
             op_flags: NO_SIGNAL.load(Ordering::Relaxed),
             ..directed(op::IORING_OP_WRITE, target)
+        },
+        FileCall::GetXattr { name, ptr, len } => Sqe {
+            addr: address(name),
+            off: address(ptr),
+            len,
+            ..directed(op::IORING_OP_FGETXATTR, target)
+        },
+        FileCall::SetXattr {
+            name,
+            ptr,
+            len,
+            flags,
+        } => Sqe {
+            addr: address(name),
+            off: address(ptr),
+            len,
+            op_flags: bits(flags),
+            ..directed(op::IORING_OP_FSETXATTR, target)
         },
     }
 }
