@@ -142,23 +142,29 @@ fn a_directory_closed_in_flight(cx: &mut Cx) {
         l.start(MakeDir::new(a, c"made", 0o777), 1);
         l.start(Rename::new(a, c"file", b, c"renamed"), 2);
         l.start(HardLink::new(b, c"other", a, c"linked"), 3);
+        let create = OpenOptions::new().write(true).create_new(true);
+        let open = l.start(OpenAt::new(a, c"opened", create), 4);
         l.hand_over();
         for place in &places {
             kit::replace(&new.open(), place.as_raw_fd());
         }
-        for entry in plug.pull(&mut l, 3) {
-            assert_eq!(entry.into_result().unwrap(), 0);
+        for entry in plug.pull(&mut l, 4) {
+            if entry.user_data() == 4 {
+                drop(l.finish(open, entry).unwrap());
+            } else {
+                assert_eq!(entry.into_result().unwrap(), 0);
+            }
         }
         let [first, second, new] = [first, second, new].map(|tree| {
-            let has = ["file", "made", "linked", "renamed"].map(|name| tree.has(name));
+            let has = ["file", "made", "linked", "renamed", "opened"].map(|name| tree.has(name));
             has.map(u8::from)
         });
         if attached && !cx.is_io_uring() {
-            assert_eq!([first, second], [[0, 1, 1, 0], [1, 0, 0, 1]]);
-            assert_eq!(new, [1, 0, 0, 0]);
+            assert_eq!([first, second], [[0, 1, 1, 0, 1], [1, 0, 0, 1, 0]]);
+            assert_eq!(new, [1, 0, 0, 0, 0]);
         } else {
-            assert_eq!([first, second], [[1, 0, 0, 0]; 2]);
-            assert_eq!(new, [0, 1, 1, 1]);
+            assert_eq!([first, second], [[1, 0, 0, 0, 0]; 2]);
+            assert_eq!(new, [0, 1, 1, 1, 1]);
         }
     }
 }
