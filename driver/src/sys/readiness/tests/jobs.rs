@@ -39,14 +39,16 @@ fn a_queued_rename_keeps_both_directories() {
     let path = |name: &str| fifo.dir.join(name);
     let dirs = ["a", "b", "new"].map(|name| {
         fs::create_dir(path(name)).unwrap();
-        fs::write(path(name).join("x"), name).unwrap();
+        for file in ["w", "x"] {
+            fs::write(path(name).join(file), name).unwrap();
+        }
         OwnedFd::from(File::open(path(name)).unwrap())
     });
     let [a, b, new] = &dirs;
     let mut open = fifo.open();
     let mut rename = Rename::new(a.as_fd(), c"x", b.as_fd(), c"y");
-    let mut within = Rename::new(b.as_fd(), c"y", b.as_fd(), c"z");
-    let mut cancelled = HardLink::new(b.as_fd(), c"z", a.as_fd(), c"x");
+    let mut within = HardLink::new(a.as_fd(), c"w", a.as_fd(), c"z");
+    let mut never = HardLink::new(a.as_fd(), c"w", b.as_fd(), c"z");
     let mut bench = Bench::new(LIMITS);
     let files = |bench: &Bench| bench.backend.table.files.held();
     for fd in [a, b] {
@@ -58,23 +60,27 @@ fn a_queued_rename_keeps_both_directories() {
     bench.block_worker(&mut open, 0);
     bench.push(&mut rename, 1);
     bench.push(&mut within, 2);
-    bench.push(&mut cancelled, 3);
+    bench.push(&mut never, 3);
     bench.turn(Block::Never);
     for fd in [a, b] {
         renumber(new.as_fd(), fd.as_raw_fd());
         bench.backend.detach(&mut bench.core, fd.as_raw_fd());
     }
-    assert_eq!(files(&bench), 2, "the jobs'");
+    let kept_by_three = files(&bench);
     bench.cancel(Which::UserData(3));
-    assert_eq!(bench.take(), [(3, Err(libc::ECANCELED))]);
-    assert_eq!(files(&bench), 2);
-    let _writer = fifo.writer();
+    let cancelled = bench.take();
+    let kept_by_two = files(&bench);
+    let _writer = fifo.writer(); // What fails before this waits for the worker.
+    assert_eq!(cancelled, [(3, Err(libc::ECANCELED))]);
+    assert_eq!([kept_by_three, kept_by_two], [2; 2]);
     let done = bench.wait(3);
     close_result(done[0].1);
     assert_eq!(done[1..], [(1, Ok(0)), (2, Ok(0))]);
     assert_eq!(files(&bench), 0);
-    assert_eq!(fs::read(path("b/z")).unwrap(), b"a");
-    assert!(!path("a/x").exists() && !path("b/y").exists());
+    for file in ["b/y", "a/w", "a/z"] {
+        assert_eq!(fs::read(path(file)).unwrap(), b"a");
+    }
+    assert!(!path("a/x").exists() && !path("b/z").exists());
     assert_eq!(fs::read(path("new/x")).unwrap(), b"new");
 }
 
