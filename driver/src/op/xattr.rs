@@ -60,12 +60,12 @@ impl<B: IoBufMut> Room<B> {
 ///
 /// io_uring: `IORING_OP_FGETXATTR`, Linux 5.19. readiness: `fgetxattr` on a worker thread.
 ///
-/// ```no_run
+/// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
 /// use completeio_driver::op::{GetXattr, Op};
 /// use std::{fs::File, os::fd::OwnedFd};
 ///
-/// let file = OwnedFd::from(File::open("picture.png")?);
+/// let file = OwnedFd::from(File::open("Cargo.toml")?);
 /// let mut op = GetXattr::new(file, c"user.author", Vec::with_capacity(256));
 /// let mut entry = None;
 /// {
@@ -75,8 +75,11 @@ impl<B: IoBufMut> Room<B> {
 ///     unsafe { driver.submit(None, &mut entry)? };
 /// }
 /// // SAFETY: the entry is the operation's last one.
-/// let size = unsafe { op.finish(entry.unwrap())? };
-/// assert_eq!(op.buf().len(), size);
+/// match unsafe { op.finish(entry.unwrap()) } {
+///     Ok(size) => assert_eq!(op.buf().len(), size),
+///     // It has none, or its file system has no such attributes.
+///     Err(e) => assert!(matches!(e.raw_os_error(), Some(libc::ENODATA | libc::ENOTSUP))),
+/// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -162,12 +165,13 @@ where
 ///
 /// io_uring: `IORING_OP_FSETXATTR`, Linux 5.19. readiness: `fsetxattr` on a worker thread.
 ///
-/// ```no_run
+/// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
 /// use completeio_driver::op::{Op, SetXattr};
-/// use std::{fs::File, os::fd::OwnedFd};
+/// use std::{fs, fs::File, os::fd::OwnedFd};
 ///
-/// let file = OwnedFd::from(File::open("picture.png")?);
+/// let path = std::env::temp_dir().join(format!("completeio-set-{}", std::process::id()));
+/// let file = OwnedFd::from(File::create(&path)?);
 /// let mut op = SetXattr::new(file, c"user.author", "me").create_only(true);
 /// let mut entry = None;
 /// {
@@ -177,7 +181,12 @@ where
 ///     unsafe { driver.submit(None, &mut entry)? };
 /// }
 /// // SAFETY: the entry is the operation's last one.
-/// unsafe { op.finish(entry.unwrap())? };
+/// match unsafe { op.finish(entry.unwrap()) } {
+///     Ok(()) => {}
+///     // Not every file system has such attributes.
+///     Err(e) => assert_eq!(e.raw_os_error(), Some(libc::ENOTSUP)),
+/// }
+/// fs::remove_file(&path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
