@@ -24,6 +24,7 @@ mod durable;
 mod exact;
 mod file;
 mod net;
+mod path;
 mod raw;
 mod rw_flags;
 mod socket;
@@ -32,6 +33,7 @@ pub(crate) mod stat;
 mod time;
 mod transfer;
 mod vectored;
+mod xattr;
 
 /// The accessors of every operation that has one descriptor and one buffer.
 macro_rules! transfer_accessors {
@@ -84,6 +86,7 @@ pub use self::exact::{
 };
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
+pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
 pub use self::raw::Raw;
 pub use self::rw_flags::RwFlags;
 pub use self::socket::Shutdown;
@@ -91,6 +94,7 @@ pub use self::space::{Advice, Advise, Allocate, Truncate};
 pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::time::{Timeout, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
+pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};
 
 use self::call::Call;
 use crate::driver::Entry;

@@ -91,6 +91,29 @@ pub(crate) mod open_flags {
     };
 }
 
+/// Flags of the calls on names that this crate names.
+pub(crate) mod name_flags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::{AT_EMPTY_PATH as EMPTY_PATH, AT_REMOVEDIR as REMOVE_DIR};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::{AT_SYMLINK_FOLLOW as FOLLOW, XATTR_CREATE, XATTR_REPLACE};
+    /// No other platform has a backend that makes these calls: Linux's numbers stand in.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    mod linux {
+        pub(crate) const EMPTY_PATH: i32 = 0x1000;
+        pub(crate) const REMOVE_DIR: i32 = 0x200;
+        pub(crate) const FOLLOW: i32 = 0x400;
+        pub(crate) const XATTR_CREATE: i32 = 1;
+        pub(crate) const XATTR_REPLACE: i32 = 2;
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) use self::linux::*;
+    // RENAME_NOREPLACE and its kin: libc gives them a type for each target.
+    pub(crate) const NO_REPLACE: u32 = 1;
+    pub(crate) const EXCHANGE: u32 = 2;
+    pub(crate) const WHITEOUT: u32 = 4;
+}
+
 /// Flags of send(2) and recv(2) that this crate names.
 pub(crate) mod msg_flags {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

@@ -11,9 +11,10 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Advice, Advise, Allocate, Close, Connect, Exact, Nop, Op, OpCode, OpObject, OpenAt,
-    OpenOptions, Raw, ReadAt, ReadVectoredAt, Recv, RecvExact, RwFlags, Send, Stat, Sync, SyncRange,
-    Timeout, Truncate, WriteAt, WriteVectoredAt,
+    Accept, Advice, Advise, Allocate, Close, Connect, Exact, GetPathXattr, GetXattr, HardLink,
+    MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, ReadVectoredAt, Recv,
+    RecvExact, Rename, RwFlags, Send, SetPathXattr, SetXattr, Stat, Symlink, Sync, SyncRange,
+    Timeout, Truncate, Unlink, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -275,6 +276,7 @@ impl<O> Drop for Lent<O> {
 struct Files {
     /// A directory of this test's own.
     dir: PathBuf,
+    directory: File,
     file: File,
     null: File,
     left: UnixStream,
@@ -320,6 +322,50 @@ struct Ops {
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
     long: Lent<Timeout>,
+    names: Names,
+}
+
+/// Operations on names and attributes, in the order in which they succeed.
+struct Names {
+    make: Lent<MakeDir<Cwd>>,
+    symlink: Lent<Symlink<Cwd>>,
+    rename: Lent<Rename<Number>>,
+    link: Lent<HardLink<Number, Cwd>>,
+    unlink: Lent<Unlink<Cwd>>,
+    remove: Lent<Unlink<Cwd>>,
+    set: Lent<SetXattr<Number, &'static [u8]>>,
+    get: Lent<GetXattr<Number, Bytes>>,
+    set_path: Lent<SetPathXattr<&'static [u8]>>,
+    get_path: Lent<GetPathXattr<Bytes>>,
+    closed: Lent<Rename<Number>>,
+    fixed: Lent<Rename<Number, Fixed>>,
+}
+
+impl Names {
+    fn new(files: &Files) -> Self {
+        let path = |name: &str| CString::new(files.dir.join(name).to_str().unwrap()).unwrap();
+        let name = |name: &str| CString::new(name).unwrap();
+        let dir = Number(files.directory.as_raw_fd());
+        let file = Number(files.file.as_raw_fd());
+        let attribute = || name("user.completeio");
+        let link = HardLink::new(dir, name("renamed"), Cwd, path("linked"));
+        let closed = Rename::new(Number(CLOSED), name("file"), dir, name("never"));
+        let fixed = Rename::new(dir, name("file"), Fixed(PLACE), name("never"));
+        Self {
+            make: Lent::new(MakeDir::new(Cwd, path("made"), 0o700)),
+            symlink: Lent::new(Symlink::new(name("text"), Cwd, path("symbolic"))),
+            rename: Lent::new(Rename::new(dir, name("symbolic"), dir, name("renamed"))),
+            link: Lent::new(link),
+            unlink: Lent::new(Unlink::file(Cwd, path("linked"))),
+            remove: Lent::new(Unlink::directory(Cwd, path("made"))),
+            set: Lent::new(SetXattr::new(file, attribute(), TEXT)),
+            get: Lent::new(GetXattr::new(file, attribute(), room())),
+            set_path: Lent::new(SetPathXattr::new(path("file"), attribute(), TEXT)),
+            get_path: Lent::new(GetPathXattr::new(path("file"), attribute(), room())),
+            closed: Lent::new(closed),
+            fixed: Lent::new(fixed),
+        }
+    }
 }
 
 /// What is done to a file beside reads and writes: to one that is open, and to one that is not.
@@ -395,6 +441,7 @@ impl Files {
         let path = dir.join("file");
         fs::write(&path, TEXT).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
+        let directory = File::open(&dir).unwrap();
         let null = File::open("/dev/null").unwrap();
         let spare = null.try_clone().unwrap().into_raw_fd();
         let (left, right) = UnixStream::pair().unwrap();
@@ -402,6 +449,7 @@ impl Files {
         let sockets = [tcp_socket(), tcp_socket(), tcp_socket()];
         Self {
             dir,
+            directory,
             file,
             null,
             left,
@@ -483,6 +531,7 @@ impl Ops {
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
                 .map(|clock| Lent::new(Timeout::after_on(clock, Duration::from_micros(10)))),
             long: Lent::new(Timeout::after(hour)),
+            names: Names::new(files),
         }
     }
 }
@@ -576,6 +625,7 @@ fn exercise(
     fail(&mut rig, ops, marks);
     reach_the_disk(&mut rig, &mut ops.disk, marks);
     refuse(&mut rig, ops, marks);
+    names(&mut rig, &mut ops.names, marks);
     fill(&mut rig, ops, marks);
     cancel(&mut rig, ops, marks);
     time(&mut rig, ops, marks);
@@ -764,6 +814,45 @@ fn refuse(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     rig.push(&ops.no_place, 3);
     assert!(rig.wait(3).result().is_err());
     marks.step("a place that is not there");
+}
+
+/// Names and attributes: each kind succeeds, fails, and is refused.
+fn names(rig: &mut Rig<'_>, ops: &mut Names, marks: &mut Marks) {
+    rig.run(&mut ops.make, 1).unwrap();
+    assert_eq!(rig.fail(&mut ops.make, 1), libc::EEXIST);
+    marks.step("MakeDir");
+    rig.run(&mut ops.symlink, 2).unwrap();
+    assert_eq!(rig.fail(&mut ops.symlink, 2), libc::EEXIST);
+    marks.step("Symlink");
+    rig.run(&mut ops.rename, 3).unwrap();
+    assert_eq!(rig.fail(&mut ops.rename, 3), libc::ENOENT);
+    assert_eq!(rig.fail(&mut ops.closed, 3), libc::EBADF);
+    assert_eq!(rig.refuse(&mut ops.fixed, 3), Refusal::FixedDescriptor);
+    marks.step("Rename");
+    rig.run(&mut ops.link, 4).unwrap();
+    assert_eq!(rig.fail(&mut ops.link, 4), libc::EEXIST);
+    marks.step("HardLink");
+    rig.run(&mut ops.unlink, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.unlink, 5), libc::ENOENT);
+    rig.run(&mut ops.remove, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.remove, 5), libc::ENOENT);
+    marks.step("Unlink");
+
+    // Where the file system has no attributes, all of them fail: that takes no memory either.
+    let has = rig.run(&mut ops.set, 6).is_ok();
+    assert_eq!(rig.run(&mut ops.set_path, 6).is_ok(), has);
+    marks.step("SetXattr");
+    assert_eq!(rig.run(&mut ops.get, 7).is_ok(), has);
+    assert_eq!(rig.run(&mut ops.get_path, 7).is_ok(), has);
+    assert!(!has || ops.get.op().buf().starts_with(TEXT));
+    marks.step("GetXattr");
+    rig.push(&ops.set, 8);
+    rig.push(&ops.rename, 9);
+    rig.driver.try_cancel(8).unwrap();
+    rig.driver.try_cancel(9).unwrap();
+    rig.wait(8);
+    assert!(rig.wait(9).result().is_err());
+    marks.step("names cancelled");
 }
 
 /// Batches, and queues that are full.

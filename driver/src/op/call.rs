@@ -95,11 +95,22 @@ pub enum FileCall {
     Stat {
         to: *mut RawMetadata,
     },
+    GetXattr {
+        name: *const c_char,
+        ptr: *mut u8,
+        len: u32,
+    },
+    SetXattr {
+        name: *const c_char,
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
 }
 
+#[cfg(readiness)]
 impl FileCall {
     /// Whether it fails rather than wait for a disk.
-    #[cfg(readiness)]
     pub(crate) fn never_waits(&self) -> bool {
         use crate::sys::file::rw_flags::NOWAIT;
         match *self {
@@ -111,7 +122,26 @@ impl FileCall {
             | Self::Truncate { .. }
             | Self::Allocate { .. }
             | Self::Advise { .. }
-            | Self::Stat { .. } => false,
+            | Self::Stat { .. }
+            | Self::GetXattr { .. }
+            | Self::SetXattr { .. } => false,
+        }
+    }
+
+    /// Whether it ends at once where there are no positions: all but a `Stat` are refused there.
+    pub(crate) fn is_positioned(&self) -> bool {
+        match self {
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::ReadVectored { .. }
+            | Self::WriteVectored { .. }
+            | Self::Sync { .. }
+            | Self::SyncRange { .. }
+            | Self::Truncate { .. }
+            | Self::Allocate { .. }
+            | Self::Advise { .. }
+            | Self::Stat { .. } => true,
+            Self::GetXattr { .. } | Self::SetXattr { .. } => false,
         }
     }
 }
@@ -125,14 +155,61 @@ pub enum PathCall {
         flags: i32,
         mode: u32,
     },
+    Unlink {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+    },
+    Rename {
+        dirs: [Target; 2],
+        from: *const c_char,
+        to: *const c_char,
+        flags: u32,
+    },
+    MakeDir {
+        dir: Target,
+        path: *const c_char,
+        mode: u32,
+    },
+    Symlink {
+        text: *const c_char,
+        dir: Target,
+        path: *const c_char,
+    },
+    HardLink {
+        dirs: [Target; 2],
+        from: *const c_char,
+        to: *const c_char,
+        flags: i32,
+    },
+    GetXattr {
+        path: *const c_char,
+        name: *const c_char,
+        ptr: *mut u8,
+        len: u32,
+    },
+    SetXattr {
+        path: *const c_char,
+        name: *const c_char,
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
 }
 
 impl PathCall {
-    /// Where the name is looked up.
+    /// Where the names are looked up: the first and the second. The current directory stands in for
+    /// a directory that the call does not take.
     #[inline]
-    pub(crate) fn dir(&self) -> Target {
+    pub(crate) fn dirs(&self) -> [Target; 2] {
+        const CWD: Target = Target::Plain(crate::sys::CWD);
         match *self {
-            Self::Open { dir, .. } => dir,
+            Self::Open { dir, .. }
+            | Self::Unlink { dir, .. }
+            | Self::MakeDir { dir, .. }
+            | Self::Symlink { dir, .. } => [dir, CWD],
+            Self::Rename { dirs, .. } | Self::HardLink { dirs, .. } => dirs,
+            Self::GetXattr { .. } | Self::SetXattr { .. } => [CWD; 2],
         }
     }
 
@@ -141,6 +218,13 @@ impl PathCall {
     pub(crate) fn makes_fd(&self) -> bool {
         match self {
             Self::Open { .. } => true,
+            Self::Unlink { .. }
+            | Self::Rename { .. }
+            | Self::MakeDir { .. }
+            | Self::Symlink { .. }
+            | Self::HardLink { .. }
+            | Self::GetXattr { .. }
+            | Self::SetXattr { .. } => false,
         }
     }
 }

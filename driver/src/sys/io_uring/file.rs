@@ -33,14 +33,7 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
     // SAFETY: (K1) the kernel reads one byte of a static.
     let n = unsafe { libc::pwritev2(writer.as_raw_fd(), &raw const byte, 1, -1, RWF_NOSIGNAL) };
     let has = n == 1;
-    NO_SIGNAL.store(
-        if has {
-            super::encode::bits(RWF_NOSIGNAL)
-        } else {
-            0
-        },
-        Ordering::Relaxed,
-    );
+    NO_SIGNAL.store(if has { bits(RWF_NOSIGNAL) } else { 0 }, Ordering::Relaxed);
     Ok(has)
 }
 
@@ -137,6 +130,24 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             len: STAT_MASK,
             op_flags: bits(libc::AT_EMPTY_PATH),
             ..directed(op::IORING_OP_STATX, target)
+        },
+        FileCall::GetXattr { name, ptr, len } => Sqe {
+            addr: address(name),
+            off: address(ptr),
+            len,
+            ..directed(op::IORING_OP_FGETXATTR, target)
+        },
+        FileCall::SetXattr {
+            name,
+            ptr,
+            len,
+            flags,
+        } => Sqe {
+            addr: address(name),
+            off: address(ptr),
+            len,
+            op_flags: bits(flags),
+            ..directed(op::IORING_OP_FSETXATTR, target)
         },
     }
 }

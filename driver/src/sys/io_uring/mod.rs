@@ -241,6 +241,15 @@ impl Uring {
             ("Connect", op::IORING_OP_CONNECT),
             ("Shutdown", op::IORING_OP_SHUTDOWN),
             ("OpenAt", op::IORING_OP_OPENAT),
+            ("Unlink", op::IORING_OP_UNLINKAT),
+            ("Rename", op::IORING_OP_RENAMEAT),
+            ("MakeDir", op::IORING_OP_MKDIRAT),
+            ("Symlink", op::IORING_OP_SYMLINKAT),
+            ("HardLink", op::IORING_OP_LINKAT),
+            ("GetXattr", op::IORING_OP_FGETXATTR),
+            ("SetXattr", op::IORING_OP_FSETXATTR),
+            ("GetPathXattr", op::IORING_OP_GETXATTR),
+            ("SetPathXattr", op::IORING_OP_SETXATTR),
             ("Close", op::IORING_OP_CLOSE),
         ];
         let support = |opcode| {

@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
     File { fd: RawFd, call: FileCall },
-    Path { dir: RawFd, call: PathCall },
+    Path { dirs: [RawFd; 2], call: PathCall },
     Close { fd: RawFd },
 }
 
@@ -34,7 +34,7 @@ impl Work {
             // SAFETY: (W1) the caller's contract.
             Self::File { fd, call } => unsafe { perform(fd, call) },
             // SAFETY: (W1) the caller's contract.
-            Self::Path { dir, call } => unsafe { super::path::perform(dir, call) },
+            Self::Path { dirs, call } => unsafe { super::path::perform(dirs, call) },
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
@@ -142,6 +142,22 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (W1) the kernel writes one `struct statx` into the operation, which was lent.
             unsafe { libc::statx(fd, path, flags, STAT_MASK, to.cast()) as isize }
         }),
+        FileCall::GetXattr { name, ptr, len } => uninterrupted(|| {
+            // SAFETY: (W1) the kernel reads the name, which ends with a zero, and writes at most
+            // `len` bytes of the buffer; both were lent.
+            unsafe { libc::fgetxattr(fd, name, ptr.cast(), len as usize) }
+        }),
+        FileCall::SetXattr {
+            name,
+            ptr,
+            len,
+            flags,
+        } => {
+            // SAFETY: (W1) the kernel reads the name, which ends with a zero, and `len` bytes of
+            // the buffer; both were lent. Called once: see `path`.
+            let set = unsafe { libc::fsetxattr(fd, name, ptr.cast(), len as usize, flags) };
+            result(set as isize)
+        }
     }
 }
 
@@ -200,7 +216,7 @@ pub(super) struct Place {
     pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
     pub(super) file: Option<u32>,
-    /// Whether the call does not block: it fails (ESPIPE).
+    /// Whether a positioned call does not block: it fails (ESPIPE).
     in_place: bool,
 }
 
@@ -219,10 +235,10 @@ impl Readiness {
         let Some(Place { fd, file, in_place }) = self.place(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let in_place = in_place || call.never_waits();
+        let in_place = (in_place && call.is_positioned()) || call.never_waits();
         let work = Work::File { fd, call };
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
-        unsafe { self.perform(core, index, work, file, in_place) };
+        unsafe { self.perform(core, index, work, [file, None], in_place) };
     }
 
     /// Starts a close. The number is taken out of the tables first, so that nothing of ours is
@@ -252,10 +268,10 @@ impl Readiness {
             self.retire(core, slot);
         }
         // SAFETY: (D1) a close points to nothing.
-        unsafe { self.perform(core, index, Work::Close { fd }, None, in_place) };
+        unsafe { self.perform(core, index, Work::Close { fd }, [None; 2], in_place) };
     }
 
-    /// Has a worker make a call, or makes it in place.
+    /// Has a worker make a call, or makes it in place. The held `files` are what it uses.
     ///
     /// # Safety
     /// (D1) `work` are the words of the operation `index`.
@@ -264,15 +280,15 @@ impl Readiness {
         core: &mut Core,
         index: u32,
         work: Work,
-        file: Option<u32>,
+        files: [Option<u32>; 2],
         in_place: bool,
     ) {
         match &mut self.workers {
             Some(workers) if !in_place => {
-                if let Some(file) = file {
+                for file in files.into_iter().flatten() {
                     self.table.files.share(file);
                 }
-                self.flights.hand_over(index, State::Job { file });
+                self.flights.hand_over(index, State::Job { files });
                 workers.queue(index, work);
             }
             _ => {
@@ -302,8 +318,11 @@ impl Readiness {
 
     fn release_job(&mut self, index: u32) {
         match self.flights.take_back(index) {
-            State::Job { file: Some(file) } => self.table.files.release(file),
-            State::Job { file: None } => {}
+            State::Job { files } => {
+                for file in files.into_iter().flatten() {
+                    self.table.files.release(file);
+                }
+            }
             state => unreachable!("flight {index} is {state:?}, and was with the workers"),
         }
     }

@@ -33,9 +33,17 @@ pub(super) enum State {
     Free,
     Pushed,
     Loose,
-    Waiting { slot: u32, direction: Direction },
-    Timer { clock: Clock },
-    Job { file: Option<u32> },
+    Waiting {
+        slot: u32,
+        direction: Direction,
+    },
+    Timer {
+        clock: Clock,
+    },
+    /// With the held files that it uses: two directories at most.
+    Job {
+        files: [Option<u32>; 2],
+    },
 }
 
 /// One operation in flight.

@@ -162,8 +162,8 @@ impl Table {
         Self {
             slots: numbers.chain(ids).map(Slot::empty).collect(),
             descriptors,
-            // One for each slot and each job, and those of a registration that replaces all.
-            files: Files::with_capacity(descriptors + 1 + 2 * file_slots + in_flight),
+            // One for each slot, two for each job, and those of a registration that replaces all.
+            files: Files::with_capacity(descriptors + 1 + 2 * file_slots + 2 * in_flight),
         }
     }
 

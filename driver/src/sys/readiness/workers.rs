@@ -405,7 +405,7 @@ mod tests {
 
     fn open() -> Work {
         Work::Path {
-            dir: libc::AT_FDCWD,
+            dirs: [libc::AT_FDCWD; 2],
             call: PathCall::Open {
                 dir: Target::Plain(libc::AT_FDCWD),
                 path: c"/".as_ptr(),
