@@ -86,7 +86,7 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(readiness)]
+    #[cfg(any(io_uring, readiness))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)

@@ -38,6 +38,8 @@ pub(crate) mod clock;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+pub(crate) mod options;
+pub(crate) mod plain;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]

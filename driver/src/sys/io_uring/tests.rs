@@ -56,8 +56,8 @@ fn a_missing_opcode_is_unsupported() {
     let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
     };
-    let mut opcodes = uring.opcodes;
-    opcodes[nop / 64] &= !(1 << (nop % 64));
+    let mut opcodes = uring.pushes.opcodes;
+    opcodes.0[nop / 64] &= !(1 << (nop % 64));
     uring.set_opcodes(opcodes);
     assert!(uring.operations().contains(&("Nop", Support::Missing)));
     let entry = complete_a_nop(&mut driver, &mut op);
