@@ -202,7 +202,7 @@ impl Op for Socket {
 /// where
 ///     O::Fd: Holds,
 /// {
-///     let ticket = s.try_lend(op, 0).expect("there is room");
+///     let ticket = s.try_lend(op, 0).map_err(drop).expect("there is room");
 ///     let mut event = None;
 ///     s.submit(None, &mut event)?;
 ///     let done = event.and_then(Event::done).expect("it completes once");

@@ -1,6 +1,8 @@
 //! What is special to this backend.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod inline;
+
 use crate::driver::{Backend, CompleteIo, Driver, Entry, Refusal, Support};
 use crate::op::Nop;
 use crate::sys::Backend as Sys;
