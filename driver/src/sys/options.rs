@@ -88,10 +88,8 @@ pub(crate) fn time(wait: Option<Duration>) -> RawTime {
     let wait = wait.saturating_add(up);
     let mut raw = zeroed::<RawTime>();
     raw.tv_sec = wait.as_secs().try_into().unwrap_or(libc::time_t::MAX);
-    raw.tv_usec = wait
-        .subsec_micros()
-        .try_into()
-        .expect("less than a million");
+    let micros = i32::try_from(wait.subsec_micros()).expect("less than a million");
+    raw.tv_usec = micros.into();
     raw
 }
 

@@ -397,19 +397,32 @@ fn values_of_another_size(cx: &mut Cx) {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
 }
 
+/// The name of a device that a socket is bound to is as long as it is.
 fn nothing_of_an_earlier_value_is_left(cx: &mut Cx) {
     let socket = kit::tcp_socket();
     let mut l = cx.ledger();
-    // SAFETY: the option is a name of at most 16 bytes.
-    let name = unsafe { SockOpt::<[u8; 64]>::from_raw(libc::IPPROTO_TCP, libc::TCP_CONGESTION) };
-    let op = l.lend(GetSockOpt::new(kit::plain(&socket), name));
-    for n in 0..3 {
-        l.push(op, n);
-        let entry = l.one();
-        let len = entry.result().unwrap();
-        let value = l.finish(op, entry).unwrap();
-        assert!(value[len..].iter().all(|byte| *byte == 0));
+    let fd = l.at(&socket);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    // SAFETY: the option is a name of at most 16 bytes, here and below.
+    let device = unsafe { SockOpt::<[u8; 16]>::from_raw(level, name) };
+    // SAFETY: as above.
+    let loopback = unsafe { SockOpt::<[u8; 3]>::from_raw(level, name) };
+    // SAFETY: as above.
+    let none = unsafe { SockOpt::<[u8; 1]>::from_raw(level, name) };
+    let op = l.lend(GetSockOpt::new(fd, device));
+    l.run(SetSockOpt::new(fd, loopback, *b"lo\0")).unwrap();
+    l.push(op, 1);
+    let entry = l.one();
+    assert_eq!(entry.result().unwrap(), 3);
+    assert_eq!(l.finish(op, entry).unwrap()[..4], *b"lo\0\0");
+    match l.run(SetSockOpt::new(fd, none, [0])) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => return, // Not root.
+        unset => unset.unwrap(),
     }
+    l.push(op, 2);
+    let entry = l.one();
+    assert_eq!(entry.result().unwrap(), 0);
+    assert_eq!(l.finish(op, entry).unwrap(), [0; 16]);
 }
 
 /// Where the kernel has opcodes for them, as here; without, see the backend's own tests.

@@ -52,6 +52,11 @@ struct Inline {
     key: Key,
 }
 
+const _: () = assert!(
+    size_of::<Inline>() <= 48,
+    "as ARCHITECTURE.md's table of memory says"
+);
+
 /// Where an operation went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -76,6 +81,11 @@ impl Pushes {
     #[inline]
     pub(super) fn calls(&self) -> u32 {
         u32::try_from(self.calls.len()).expect("I2: no more than there are places")
+    }
+
+    #[inline]
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// Keeps a call. The kernel's table of fixed descriptors cannot be read: one there has no number.

@@ -1,7 +1,8 @@
 //! The io_uring backend: Linux 6.1 and newer.
 //!
 //! Operations are encoded straight into the submission queue; `turn` alone publishes them. Nothing
-//! is kept about an operation in flight but its user data, which the kernel carries.
+//! is kept about an operation in flight but its user data, which the kernel carries. What never waits,
+//! and has no opcode here, is called by `turn` itself: see `inline`.
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
 mod control;
@@ -399,7 +400,7 @@ impl Uring {
             self.doorbell = true;
             self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
         }
-        if self.pushes.calls() > 0 {
+        if self.pushes.has_calls() {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.make_calls(core) };
         }
