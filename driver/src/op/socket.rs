@@ -141,8 +141,7 @@ impl Socket {
         Self::new(addr.family(), kind::DGRAM, 0)
     }
 
-    /// Calls on it fail where they would block (`SOCK_NONBLOCK`). On io_uring its operations do so
-    /// too, and complete with `EAGAIN`.
+    /// Plain calls on it fail where they would block (`SOCK_NONBLOCK`). Operations wait.
     pub const fn non_blocking(mut self, yes: bool) -> Self {
         self.kind = if yes {
             self.kind | kind::NONBLOCK

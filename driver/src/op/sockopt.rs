@@ -490,8 +490,7 @@ impl SocketOptions {
         self
     }
 
-    /// Calls on the connection fail where they would block (`O_NONBLOCK`). On io_uring such a
-    /// connection's operations do so too: they complete with `EAGAIN`.
+    /// Plain calls on the connection fail where they would block (`O_NONBLOCK`). Operations wait.
     pub const fn non_blocking(mut self, yes: bool) -> Self {
         self.non_blocking = Some(yes);
         self

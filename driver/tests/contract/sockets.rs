@@ -9,7 +9,7 @@ use completeio_driver::driver::{
 };
 use completeio_driver::op::{
     Accept, Bind, Close, Connect, GetSockOpt, Linger, Listen, Nop, Recv, Send, SetSockOpt,
-    Shutdown, SockOpt, Socket, SocketOptions,
+    Shutdown, SockOpt, Socket, SocketOptions, Timeout,
 };
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -35,6 +35,7 @@ contract![
     fixed_descriptors,
     options_of_fixed_descriptors,
     options_of_an_accepted_connection,
+    operations_wait_where_calls_do_not,
     an_option_that_fails_closes_the_connection,
     options_of_a_connected_socket,
     an_option_that_fails_leaves_the_socket,
@@ -552,6 +553,35 @@ fn has_no_delay(fd: &impl AsRawFd) -> bool {
     asked_number(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY) != 0
 }
 
+/// `O_NONBLOCK` is for plain calls, and so is `SO_RCVTIMEO`.
+fn operations_wait_where_calls_do_not(cx: &mut Cx) {
+    let options = SocketOptions::new().non_blocking(true);
+    let mut l = cx.ledger();
+    let socket = Socket::stream(&loopback().into()).non_blocking(true);
+    let listener = TcpListener::from(l.run(socket).unwrap());
+    let fd = l.at(&listener);
+    l.run(Bind::new(fd, loopback())).unwrap();
+    l.run(Listen::new(fd, 4)).unwrap();
+    let op = l.start(Accept::new(fd).options(options), 1);
+    l.hand_over();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let entry = l.one();
+    let mut accepted = TcpStream::from(l.finish(op, entry).unwrap().fd);
+    let blocked = accepted.read(&mut [0]).unwrap_err();
+    assert_eq!(blocked.kind(), ErrorKind::WouldBlock);
+    let fd = l.at(&accepted);
+    let soon = Some(Duration::from_micros(1));
+    l.run(SetSockOpt::new(fd, SockOpt::RECV_TIMEOUT, soon))
+        .unwrap();
+    let op = l.start(Recv::new(fd, [0; 8]), 2);
+    l.hand_over();
+    l.start(Timeout::after(Duration::from_millis(5)), 3);
+    assert_eq!(l.one().user_data(), 3, "the receive waits on");
+    client.write_all(b"hello").unwrap();
+    let entry = l.one();
+    assert_eq!(l.finish(op, entry).unwrap(), 5);
+}
+
 /// I16: there is no TCP below a Unix socket.
 fn an_option_that_fails_closes_the_connection(cx: &mut Cx) {
     let (listener, addr) = kit::unix_listener();
@@ -773,6 +803,9 @@ fn a_full_queue(cx: &mut Cx) {
 }
 
 fn everything_is_reported(cx: &mut Cx) {
+    fn is_send<T: std::marker::Send>() {} // As a `Remote` asks.
+    is_send::<(Socket, Bind<OwnedFd>, Listen<OwnedFd>)>();
+    is_send::<(SetSockOpt<OwnedFd, Linger>, GetSockOpt<OwnedFd, [u8; 8]>)>();
     let l = cx.ledger();
     let operations = &l.capabilities().operations;
     for name in ["Socket", "Bind", "Listen", "SetSockOpt", "GetSockOpt"] {
