@@ -102,7 +102,7 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(readiness)]
+    #[cfg(any(io_uring, readiness))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)
@@ -115,6 +115,10 @@ impl Key {
     }
 
     /// As the kernel gives it back.
+    #[cfg_attr(
+        not(io_uring),
+        allow(dead_code, reason = "only a kernel gives words back")
+    )]
     #[inline]
     pub(crate) const fn from_word(word: u64) -> Self {
         Self(word)
@@ -131,6 +135,10 @@ impl Key {
     }
 
     /// Whether it is of this class, its result no descriptor, and `flags` empty: the usual case.
+    #[cfg_attr(
+        not(io_uring),
+        allow(dead_code, reason = "only a kernel gives words back")
+    )]
     #[inline]
     pub(crate) const fn is_plain(self, class: Class, flags: u32) -> bool {
         (self.0 ^ (class as u64) << CLASS_SHIFT) & !VALUE | flags as u64 == 0

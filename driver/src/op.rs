@@ -28,6 +28,7 @@ mod path;
 mod raw;
 mod rw_flags;
 mod socket;
+mod sockopt;
 pub(crate) mod space;
 pub(crate) mod stat;
 mod time;
@@ -89,7 +90,8 @@ pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
 pub use self::raw::Raw;
 pub use self::rw_flags::RwFlags;
-pub use self::socket::Shutdown;
+pub use self::socket::{Bind, Listen, Shutdown, Socket};
+pub use self::sockopt::{GetSockOpt, Linger, OptionValue, SetSockOpt, SockOpt, SocketOptions};
 pub use self::space::{Advice, Advise, Allocate, Truncate};
 pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::time::{Timeout, Timespec};
@@ -104,7 +106,7 @@ use crate::exact::GoesOn;
 use crate::key::Key;
 use crate::loans::Links;
 #[cfg(io_uring)]
-use crate::sys::io_uring::Sqe;
+use crate::sys::io_uring::{Place, Pushes, Sqe};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -152,6 +154,10 @@ impl fmt::Debug for OpHead {
     }
 }
 
+/// See [`encode`].
+#[cfg(io_uring)]
+type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Result<Place, Refusal>;
+
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
     /// The operation in plain words.
@@ -159,7 +165,7 @@ pub(crate) struct OpTable {
     pub(crate) describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
-    pub(crate) encode: unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut bool) -> Result<(), Refusal>,
+    pub(crate) encode: Encode,
     /// Gives up what the last entry names.
     pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
     /// Drops the operation in place.
@@ -204,18 +210,22 @@ pub(crate) unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,
     key: Key,
-    makes_fds: &mut bool,
-) -> Result<(), Refusal> {
+    pushes: &mut Pushes,
+) -> Result<Place, Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = unsafe { O::describe(head.cast().as_ptr()) }?;
+    let key = key.with_fd(O::MAKES_FD);
     // SAFETY: (D2) made just now, from an operation that is not in flight.
-    let sqe = unsafe { crate::sys::io_uring::encode(&call, key.with_fd(O::MAKES_FD)) }?;
+    let sqe = unsafe { crate::sys::io_uring::encode(&call, key, pushes) }?;
+    let Some(sqe) = sqe else {
+        return Ok(Place::Inline);
+    };
     if O::MAKES_FD {
-        *makes_fds = true;
+        pushes.makes_fds = true;
     }
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
-    Ok(())
+    Ok(Place::Entry)
 }
 
 /// # Safety

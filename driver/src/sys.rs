@@ -12,7 +12,8 @@
 //!   points into the operation, except what a later `turn` needs.
 //! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or says
 //!   that there is none left. Each operation still completes once. The cancellation itself never becomes an entry.
-//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order,
+//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order (calls that it
+//!   makes in place of a kernel's operation may overtake the others),
 //!   and collects what has completed; waits, if told to, until something is there, a notifier
 //!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`
 //!   may be satisfied without a system call if nothing was pushed and something is available.
@@ -39,6 +40,8 @@ pub(crate) mod file;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+pub(crate) mod options;
+pub(crate) mod plain;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]

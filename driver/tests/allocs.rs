@@ -11,10 +11,11 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Advice, Advise, Allocate, Close, Connect, Exact, GetPathXattr, GetXattr, HardLink,
-    MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, ReadVectoredAt, Recv,
-    RecvExact, Rename, RwFlags, Send, SetPathXattr, SetXattr, Stat, Symlink, Sync, SyncRange,
-    Timeout, Truncate, Unlink, WriteAt, WriteVectoredAt,
+    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Exact, GetPathXattr, GetSockOpt,
+    GetXattr, HardLink, Listen, MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw,
+    ReadAt, ReadVectoredAt, Recv, RecvExact, Rename, RwFlags, Send, SetPathXattr, SetSockOpt,
+    SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Stat, Symlink, Sync, SyncRange, Timeout,
+    Truncate, Unlink, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -28,7 +29,7 @@ use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
@@ -323,6 +324,7 @@ struct Ops {
     clocks: [Lent<Timeout>; 3],
     long: Lent<Timeout>,
     names: Names,
+    sockets: Sockets,
 }
 
 /// Operations on names and attributes, in the order in which they succeed.
@@ -399,6 +401,24 @@ impl Disk {
             fixed_stat: Lent::new(Stat::new(Fixed(PLACE))),
         }
     }
+}
+
+/// What makes sockets, and what never waits on them.
+struct Sockets {
+    make: Lent<Socket>,
+    no_such: Lent<Socket>,
+    bind: Lent<Bind<OwnedFd>>,
+    listen: Lent<Listen<Number>>,
+    set: Lent<SetSockOpt<Number, bool>>,
+    get: Lent<GetSockOpt<Number, bool>>,
+    shutdown: Lent<Shutdown<Number>>,
+    fixed_get: Lent<GetSockOpt<Fixed, bool>>,
+    bind_file: Lent<Bind<Number>>,
+    get_of_file: Lent<GetSockOpt<Number, bool>>,
+    accept: Lent<Accept<Number>>,
+    connect: Lent<Connect<OwnedFd>>,
+    accept_on_unix: Lent<Accept<OwnedFd>>,
+    _client: UnixStream,
 }
 
 /// A plain number, for operations that are made before the driver is.
@@ -532,6 +552,38 @@ impl Ops {
                 .map(|clock| Lent::new(Timeout::after_on(clock, Duration::from_micros(10)))),
             long: Lent::new(Timeout::after(hour)),
             names: Names::new(files),
+            sockets: Sockets::new(files),
+        }
+    }
+}
+
+impl Sockets {
+    fn new(files: &Files) -> Self {
+        let socket = tcp_socket();
+        let number = Number(socket.as_raw_fd());
+        let file = Number(files.file.as_raw_fd());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let path = files.dir.join("socket");
+        let unix = UnixListener::bind(&path).unwrap();
+        let options = SocketOptions::new().no_delay(true).keep_alive(true);
+        let listener = files.listener.local_addr().unwrap();
+        let accept = Accept::new(Number(files.listener.as_raw_fd()));
+        let connect = Connect::new(tcp_socket(), listener);
+        Self {
+            make: Lent::new(Socket::stream(&any.into())),
+            no_such: Lent::new(Socket::new(9999, 0, 0)),
+            bind: Lent::new(Bind::new(socket, any)),
+            listen: Lent::new(Listen::new(number, 1)),
+            set: Lent::new(SetSockOpt::new(number, SockOpt::NO_DELAY, true)),
+            get: Lent::new(GetSockOpt::new(number, SockOpt::NO_DELAY)),
+            shutdown: Lent::new(Shutdown::new(number, std::net::Shutdown::Both)),
+            fixed_get: Lent::new(GetSockOpt::new(Fixed(PLACE), SockOpt::KEEP_ALIVE)),
+            bind_file: Lent::new(Bind::new(file, any)),
+            get_of_file: Lent::new(GetSockOpt::new(file, SockOpt::NO_DELAY)),
+            accept: Lent::new(accept.options(options)),
+            connect: Lent::new(connect.options(options)),
+            _client: UnixStream::connect(&path).unwrap(),
+            accept_on_unix: Lent::new(Accept::new(unix.into()).options(options)),
         }
     }
 }
@@ -622,6 +674,7 @@ fn exercise(
 ) {
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
+    sockets(&mut rig, &mut ops.sockets, marks);
     fail(&mut rig, ops, marks);
     reach_the_disk(&mut rig, &mut ops.disk, marks);
     refuse(&mut rig, ops, marks);
@@ -752,6 +805,44 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     marks.step("Close");
     rig.run(&mut ops.past, 11).unwrap();
     marks.step("Timeout");
+}
+
+/// Sockets, from nothing to the end.
+fn sockets(rig: &mut Rig<'_>, ops: &mut Sockets, marks: &mut Marks) {
+    drop(rig.run(&mut ops.make, 1).unwrap());
+    assert_eq!(rig.fail(&mut ops.no_such, 2), libc::EAFNOSUPPORT);
+    marks.step("Socket");
+    rig.run(&mut ops.bind, 3).unwrap();
+    assert_eq!(rig.fail(&mut ops.bind, 3), libc::EINVAL);
+    assert_eq!(rig.fail(&mut ops.bind_file, 3), libc::ENOTSOCK);
+    marks.step("Bind");
+    rig.run(&mut ops.set, 4).unwrap();
+    assert!(rig.run(&mut ops.get, 4).unwrap());
+    assert_eq!(rig.fail(&mut ops.get_of_file, 4), libc::ENOTSOCK);
+    rig.push(&ops.fixed_get, 4);
+    rig.wait(4);
+    marks.step("SetSockOpt, GetSockOpt");
+    for (id, n) in [(10, 1), (20, 4)] {
+        for _ in 0..n {
+            rig.push(&ops.set, id);
+            rig.push_typed(&ops.get, id + 1);
+            rig.driver.try_cancel(id).unwrap();
+            rig.settle();
+        }
+    }
+    marks.step("SetSockOpt, cancelled");
+    rig.run(&mut ops.listen, 5).unwrap();
+    rig.run(&mut ops.shutdown, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.shutdown, 5), libc::ENOTCONN);
+    marks.step("Listen, Shutdown");
+    rig.push(&ops.accept, 6);
+    rig.run(&mut ops.connect, 7).unwrap();
+    let entry = rig.wait(6);
+    // SAFETY: the entry of this operation's only flight.
+    drop(unsafe { ops.accept.op().finish(entry) }.unwrap());
+    let error = rig.run(&mut ops.accept_on_unix, 8).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+    marks.step("options of connections");
 }
 
 /// Each kind of operation fails.

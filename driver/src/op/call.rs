@@ -259,6 +259,50 @@ pub enum PlainCall {
         target: Target,
         how: std::net::Shutdown,
     },
+    Socket {
+        domain: i32,
+        kind: i32,
+        protocol: i32,
+    },
+    Bind {
+        target: Target,
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    Listen {
+        target: Target,
+        backlog: i32,
+    },
+    SetOption {
+        target: Target,
+        level: i32,
+        name: i32,
+        value: *const u8,
+        len: u32,
+    },
+    GetOption {
+        target: Target,
+        level: i32,
+        name: i32,
+        value: *mut u8,
+        len: u32,
+    },
+}
+
+impl PlainCall {
+    /// What it is directed at, if that is a descriptor.
+    #[cfg(any(io_uring, readiness))]
+    #[inline]
+    pub(crate) fn target(&self) -> Option<Target> {
+        match *self {
+            Self::Socket { .. } => None,
+            Self::Shutdown { target, .. }
+            | Self::Bind { target, .. }
+            | Self::Listen { target, .. }
+            | Self::SetOption { target, .. }
+            | Self::GetOption { target, .. } => Some(target),
+        }
+    }
 }
 
 /// A length that the kernel takes, with progress at least 1 when there is something to move.

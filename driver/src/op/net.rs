@@ -3,7 +3,7 @@
 
 use super::call::{Call, SocketCall};
 use super::transfer::Transfer;
-use super::{Op, OpCode, OpHead, sealed::Describe};
+use super::{Op, OpCode, OpHead, SocketOptions, sealed::Describe};
 use crate::address::Address;
 use crate::buf::{IoBuf, IoBufMut};
 use crate::driver::Entry;
@@ -281,6 +281,7 @@ pub struct Accept<F> {
     head: OpHead,
     fd: F,
     addr: Address,
+    options: SocketOptions,
 }
 
 impl<F: Descriptor> Accept<F> {
@@ -290,7 +291,15 @@ impl<F: Descriptor> Accept<F> {
             head: OpHead::new::<Self>(),
             fd,
             addr: Address::unspecified(),
+            options: SocketOptions::new(),
         }
+    }
+
+    /// Sets options on the connection, in `finish`, before it is given out. If one fails, the
+    /// connection is closed, and its error is that of the accept.
+    pub fn options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
+        self
     }
 }
 
@@ -321,6 +330,7 @@ impl<F: Descriptor> Op for Accept<F> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<Accepted> {
         let fd = entry.into_fd().map_err(Entry::into_error)?;
+        self.options.apply(fd.target())?;
         Ok(Accepted {
             fd,
             addr: self.addr,
@@ -331,7 +341,7 @@ impl<F: Descriptor> Op for Accept<F> {
 /// Connects a socket to an address.
 ///
 /// Completes when the connection stands, or cannot be made. The socket is the caller's to make, by
-/// `libc::socket`, the `socket2` crate, or the like; blocking or not is all the same.
+/// [`Socket`](super::Socket), the `socket2` crate, or the like; blocking or not is all the same.
 ///
 /// Errors: as [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html), unchanged.
 ///
@@ -369,6 +379,7 @@ pub struct Connect<F> {
     head: OpHead,
     fd: F,
     addr: Address,
+    options: SocketOptions,
 }
 
 impl<F: Descriptor> Connect<F> {
@@ -378,7 +389,17 @@ impl<F: Descriptor> Connect<F> {
             head: OpHead::new::<Self>(),
             fd,
             addr: addr.into(),
+            options: SocketOptions::new(),
         }
+    }
+
+    /// Sets options on the socket, in `finish`, when the connection stands; it is to be open until
+    /// then. If one fails, its error is that of the connect, and the socket stays connected and the
+    /// caller's. A fixed descriptor is refused ([`Refusal::FixedDescriptor`]). What matters before,
+    /// as large buffers do for TCP's window, is for [`SetSockOpt`](super::SetSockOpt).
+    pub fn options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
+        self
     }
 }
 
@@ -390,6 +411,8 @@ impl<F: Descriptor> Describe for Connect<F> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let target = unsafe { (*this).fd.target() };
+        // SAFETY: (D2) as above.
+        unsafe { (*this).options }.check(target)?;
         // SAFETY: (D2) as above.
         let addr_len = unsafe { (*this).addr.len() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
@@ -406,7 +429,8 @@ impl<F: Descriptor> Op for Connect<F> {
     type Output = ();
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
-        entry.into_result().map(drop)
+        entry.into_result()?;
+        self.options.apply(self.fd.target())
     }
 }
 

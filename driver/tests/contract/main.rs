@@ -41,6 +41,7 @@ mod signals;
 mod sinks;
 mod slots;
 mod slots_futures;
+mod sockets;
 mod space;
 mod teardown;
 mod timers;

@@ -1,6 +1,7 @@
 //! An operation in plain words as a submission entry; what the families share.
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
+use super::inline::Pushes;
 use super::ring::Sqe;
 use super::{control, file, net, path, plain};
 use crate::error::Refusal;
@@ -9,12 +10,16 @@ use crate::key::Key;
 use crate::op::call::Call;
 use linux_raw_sys::io_uring as k;
 
-/// An operation as a submission entry.
+/// An operation as a submission entry; none if it was put among the calls that are made in place.
 ///
 /// # Safety
 /// The entry of a `Call::Raw` can be read.
 #[inline(always)]
-pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
+pub(crate) unsafe fn encode(
+    call: &Call,
+    key: Key,
+    pushes: &mut Pushes,
+) -> Result<Option<Sqe>, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
         Call::Timeout {
@@ -25,15 +30,18 @@ pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
         Call::File { target, call } => file::encode(target, call),
         Call::Path(call) => path::encode(call)?,
         Call::Socket { target, call } => net::encode(target, call),
-        Call::Plain(call) => plain::encode(call),
+        Call::Plain(call) => match plain::encode(call, &pushes.opcodes) {
+            Some(sqe) => sqe,
+            None => return pushes.keep(call, key).map(|()| None),
+        },
         Call::Close { target } => file::close(target),
         // SAFETY: (D2) the caller's contract.
         Call::Raw { entry } => unsafe { control::raw(entry) },
     };
-    Ok(Sqe {
+    Ok(Some(Sqe {
         user_data: key.word(),
         ..sqe
-    })
+    }))
 }
 
 /// An opcode as its byte.

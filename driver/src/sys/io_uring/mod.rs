@@ -1,12 +1,14 @@
 //! The io_uring backend: Linux 6.1 and newer.
 //!
 //! Operations are encoded straight into the submission queue; `turn` alone publishes them. Nothing
-//! is kept about an operation in flight but its user data, which the kernel carries.
+//! is kept about an operation in flight but its user data, which the kernel carries. What never waits,
+//! and has no opcode here, is called by `turn` itself: see `inline`.
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
 mod control;
 mod encode;
 mod file;
+mod inline;
 mod key;
 mod net;
 mod path;
@@ -18,8 +20,10 @@ mod tests;
 mod watch;
 
 pub(crate) use self::encode::encode;
+pub(crate) use self::inline::{Place, Pushes};
 pub(crate) use self::ring::Sqe;
 
+use self::inline::Opcodes;
 use self::key::Internal;
 use self::ring::Ring;
 use self::watch::Watch;
@@ -52,9 +56,8 @@ pub(crate) struct Uring {
     handed_over: u32,
     /// Completions that ended no operation, ever, but for unknown ones; wraps.
     other_completions: u32,
-    /// Whether an operation was ever pushed whose result is a descriptor.
-    makes_fds: bool,
-    /// Whether the kernel lacks an opcode that is modelled.
+    pushes: Pushes,
+    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes.
     lacks_opcodes: bool,
     /// Cancellations asked for since the last turn.
     cancels: u32,
@@ -62,7 +65,6 @@ pub(crate) struct Uring {
     file_slots: u32,
     /// Whether the notifier's descriptor is being polled.
     doorbell: bool,
-    opcodes: [u64; 4],
     watch: Watch,
     /// Whether a write to a pipe without a reader is an error only.
     no_signal: bool,
@@ -97,13 +99,12 @@ impl Uring {
             base: 0,
             handed_over: 0,
             other_completions: 0,
-            makes_fds: false,
+            pushes: Pushes::with_capacity(limits.entries),
             lacks_opcodes: false,
             cancels: 0,
             cancels_max: limits.cancels,
             file_slots: limits.file_slots,
             doorbell: false,
-            opcodes: [0; 4],
             watch: Watch::new(core.shared.waker())?,
             no_signal: false,
             shared: core.shared.clone(),
@@ -116,14 +117,14 @@ impl Uring {
         Ok(uring)
     }
 
-    fn set_opcodes(&mut self, opcodes: [u64; 4]) {
-        self.opcodes = opcodes;
+    fn set_opcodes(&mut self, opcodes: Opcodes) {
+        self.pushes.opcodes = opcodes;
         let missing = |(_, support): &(_, Support)| *support == Support::Missing;
         self.lacks_opcodes = self.operations().iter().any(missing);
     }
 
     /// Which opcodes the kernel has, a bit each.
-    fn probe(&self) -> Result<[u64; 4], SetupError> {
+    fn probe(&self) -> Result<Opcodes, SetupError> {
         #[repr(C)]
         struct Probe {
             head: [u32; 4],
@@ -138,10 +139,10 @@ impl Uring {
         // SAFETY: (U3) a head and 256 places, which the kernel writes.
         unsafe { self.ring.register(op, (&raw mut probe).cast(), 256) }
             .map_err(|e| SetupError::os("io_uring_register(PROBE)", e))?;
-        let mut opcodes = [0; 4];
+        let mut opcodes = Opcodes::default();
         for (i, op) in probe.ops.iter().enumerate() {
             if op[2] & SUPPORTED != 0 {
-                opcodes[i / 64] |= 1 << (i % 64);
+                opcodes.0[i / 64] |= 1 << (i % 64);
             }
         }
         Ok(opcodes)
@@ -239,7 +240,6 @@ impl Uring {
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
-            ("Shutdown", op::IORING_OP_SHUTDOWN),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Unlink", op::IORING_OP_UNLINKAT),
             ("Rename", op::IORING_OP_RENAMEAT),
@@ -252,28 +252,39 @@ impl Uring {
             ("SetPathXattr", op::IORING_OP_SETXATTR),
             ("Close", op::IORING_OP_CLOSE),
         ];
-        let support = |opcode| {
-            if self.has(opcode) {
+        // What never waits is done by a call in place where there is no entry for it.
+        let plain = [
+            ("Shutdown", op::IORING_OP_SHUTDOWN),
+            ("Socket", op::IORING_OP_SOCKET),
+            ("Bind", op::IORING_OP_BIND),
+            ("Listen", op::IORING_OP_LISTEN),
+        ];
+        let support = |opcode, otherwise| {
+            if self.has(encode::opcode(opcode)) {
                 Support::Native
             } else {
-                Support::Missing
+                otherwise
             }
         };
-        let known = names.map(|(name, op)| (name, support(encode::opcode(op))));
+        let known = names.map(|(name, op)| (name, support(op, Support::Missing)));
+        let plain = plain.map(|(name, op)| (name, support(op, Support::Inline)));
+        let options = ["SetSockOpt", "GetSockOpt"].map(|name| (name, Support::Inline));
         known
             .into_iter()
+            .chain(plain)
+            .chain(options)
             .chain([("Raw", Support::Native)])
             .collect()
     }
 
     #[inline]
     fn has(&self, opcode: u8) -> bool {
-        self.opcodes[usize::from(opcode >> 6)] >> (opcode & 63) & 1 != 0
+        self.pushes.opcodes.has(opcode)
     }
 
     #[inline]
     pub(crate) fn capacity_left(&self) -> u32 {
-        self.entries - self.queued()
+        self.entries - self.queued() - self.pushes.calls()
     }
 
     /// Operations in the submission queue that the kernel has not consumed.
@@ -301,7 +312,7 @@ impl Uring {
         // SAFETY: (D2) the caller's contract.
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
-        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.makes_fds) };
+        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
         self.pushed(core, slot, encoded, key);
     }
 
@@ -318,21 +329,23 @@ impl Uring {
     ) {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
-        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.makes_fds) };
+        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
         self.pushed(core, slot, encoded, key);
     }
 
-    /// Keeps the entry that was written to `slot`, unless the operation is refused.
+    /// Keeps the entry that was written to `slot`, unless the operation is refused, or went elsewhere.
     #[inline]
     fn pushed(
         &mut self,
         core: &mut Core,
         slot: *const Sqe,
-        encoded: Result<(), Refusal>,
+        encoded: Result<Place, Refusal>,
         key: Key,
     ) {
-        if let Err(refusal) = encoded {
-            return core.refuse(key, refusal);
+        match encoded {
+            Ok(Place::Entry) => {}
+            Ok(Place::Inline) => return,
+            Err(refusal) => return core.refuse(key, refusal),
         }
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
@@ -350,7 +363,7 @@ impl Uring {
         self.base = self.base.wrapping_add(1);
     }
 
-    pub(crate) fn cancel(&mut self, _core: &mut Core, which: Which) -> Result<(), Full<()>> {
+    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
         if let Which::UserData(user_data) = which {
             if !Key::fits(user_data) {
                 return Ok(()); // No operation has it.
@@ -360,11 +373,12 @@ impl Uring {
             return Err(Full::new(()));
         }
         self.cancels += 1;
+        self.cancel_calls(core, which);
         match which {
             Which::UserData(user_data) => {
                 let key = Key::raw(user_data);
                 self.push_internal(control::cancel_key(key));
-                if self.makes_fds {
+                if self.pushes.makes_fds {
                     self.push_internal(control::cancel_key(key.with_fd(true)));
                 }
             }
@@ -402,6 +416,10 @@ impl Uring {
         if core.notified && !self.doorbell {
             self.doorbell = true;
             self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
+        }
+        if self.pushes.has_calls() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.make_calls(core) };
         }
         self.ring.publish();
         let (want, deadline) = match block {

@@ -1,6 +1,8 @@
 //! What is special to this backend.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod inline;
+
 use crate::driver::{Backend, CompleteIo, Driver, Entry, Refusal, Support};
 use crate::op::Nop;
 use crate::sys::Backend as Sys;
@@ -56,8 +58,8 @@ fn a_missing_opcode_is_unsupported() {
     let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
     };
-    let mut opcodes = uring.opcodes;
-    opcodes[nop / 64] &= !(1 << (nop % 64));
+    let mut opcodes = uring.pushes.opcodes;
+    opcodes.0[nop / 64] &= !(1 << (nop % 64));
     uring.set_opcodes(opcodes);
     assert!(uring.operations().contains(&("Nop", Support::Missing)));
     let entry = complete_a_nop(&mut driver, &mut op);
@@ -76,8 +78,8 @@ fn a_kernel_without_truncation() {
     let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
     };
-    let mut opcodes = uring.opcodes;
-    opcodes[0] &= !(1 << linux_raw_sys::io_uring::io_uring_op::IORING_OP_FTRUNCATE as usize);
+    let mut opcodes = uring.pushes.opcodes;
+    opcodes.0[0] &= !(1 << linux_raw_sys::io_uring::io_uring_op::IORING_OP_FTRUNCATE as usize);
     uring.set_opcodes(opcodes);
     assert!(uring.operations().contains(&("Truncate", Support::Missing)));
     driver.try_push(&mut op, 1).unwrap();

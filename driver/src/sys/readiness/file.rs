@@ -8,7 +8,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{FileCall, PathCall};
 use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
-use std::io;
+pub(super) use crate::sys::plain::{result, uninterrupted};
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
@@ -187,27 +187,6 @@ fn positioned(offset: u64, call: impl Fn(libc::off_t) -> isize) -> i32 {
     match libc::off_t::try_from(offset) {
         Ok(offset) => uninterrupted(|| call(offset)),
         Err(_) => -libc::EOVERFLOW,
-    }
-}
-
-/// Makes a call until no signal interrupts it.
-pub(super) fn uninterrupted(call: impl Fn() -> isize) -> i32 {
-    loop {
-        match result(call()) {
-            error if error == -libc::EINTR => {}
-            result => return result,
-        }
-    }
-}
-
-/// What a call returned, or its error number, negated.
-pub(super) fn result(returned: isize) -> i32 {
-    if returned < 0 {
-        -io::Error::last_os_error()
-            .raw_os_error()
-            .expect("the error of a call has a number")
-    } else {
-        i32::try_from(returned).expect("I28: lengths are clamped to 31 bits")
     }
 }
 

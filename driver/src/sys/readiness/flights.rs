@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::list::{Linked, Links, List};
-use crate::op::call::{Call, PlainCall};
+use crate::op::call::Call;
 use std::ops::{Index, IndexMut};
 
 /// What a socket operation waits for.
@@ -67,7 +67,7 @@ impl Flight {
             Call::File { target, .. } | Call::Socket { target, .. } | Call::Close { target } => {
                 Some(target)
             }
-            Call::Plain(PlainCall::Shutdown { target, .. }) => Some(target),
+            Call::Plain(call) => call.target(),
             Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
         }
     }
