@@ -24,6 +24,7 @@ mod file;
 mod net;
 mod raw;
 mod socket;
+mod stream;
 mod time;
 mod transfer;
 
@@ -75,6 +76,7 @@ pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;
+pub use self::stream::{Read, Write};
 pub use self::time::{Timeout, Timespec};
 
 use self::call::Call;

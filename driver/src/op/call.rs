@@ -28,6 +28,10 @@ pub enum Call {
         call: FileCall,
     },
     Path(PathCall),
+    Stream {
+        target: Target,
+        call: StreamCall,
+    },
     Socket {
         target: Target,
         call: SocketCall,
@@ -84,6 +88,14 @@ impl PathCall {
             Self::Open { .. } => true,
         }
     }
+}
+
+/// At the current position, or where there are none: may wait for whoever is at the other end, or
+/// for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum StreamCall {
+    Read { ptr: *mut u8, len: u32 },
+    Write { ptr: *const u8, len: u32 },
 }
 
 /// On a socket: may wait for its peer.

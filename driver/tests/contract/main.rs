@@ -35,6 +35,7 @@ mod signals;
 mod sinks;
 mod slots;
 mod slots_futures;
+mod stream;
 mod teardown;
 mod timers;
 mod wait;

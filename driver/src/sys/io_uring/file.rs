@@ -43,6 +43,12 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
     Ok(has)
 }
 
+/// The flags of a write that raises no `SIGPIPE`.
+#[inline(always)]
+pub(super) fn no_signal() -> u32 {
+    NO_SIGNAL.load(Ordering::Relaxed)
+}
+
 #[inline(always)]
 pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
     match call {
@@ -56,7 +62,7 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             addr: address(ptr),
             len,
             off: offset,
-            op_flags: NO_SIGNAL.load(Ordering::Relaxed),
+            op_flags: no_signal(),
             ..directed(op::IORING_OP_WRITE, target)
         },
     }

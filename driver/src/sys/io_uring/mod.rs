@@ -12,6 +12,7 @@ mod net;
 mod path;
 mod plain;
 mod ring;
+mod stream;
 mod teardown;
 #[cfg(test)]
 mod tests;
@@ -227,6 +228,8 @@ impl Uring {
             ("Timeout", op::IORING_OP_TIMEOUT),
             ("ReadAt", op::IORING_OP_READ),
             ("WriteAt", op::IORING_OP_WRITE),
+            ("Read", op::IORING_OP_READ),
+            ("Write", op::IORING_OP_WRITE),
             ("Recv", op::IORING_OP_RECV),
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),

@@ -6,7 +6,7 @@ use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::{FileCall, PathCall};
+use crate::op::call::{FileCall, PathCall, StreamCall};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
     File { fd: RawFd, call: FileCall },
+    Stream { fd: RawFd, call: StreamCall },
     Path { dir: RawFd, call: PathCall },
     Close { fd: RawFd },
 }
@@ -34,6 +35,8 @@ impl Work {
             Self::File { fd, call } => unsafe { perform(fd, call) },
             // SAFETY: (W1) the caller's contract.
             Self::Path { dir, call } => unsafe { super::path::perform(dir, call) },
+            // SAFETY: (W1) the caller's contract.
+            Self::Stream { fd, call } => unsafe { super::stream::perform(fd, call) },
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
@@ -45,7 +48,7 @@ impl Work {
     pub(super) fn makes_fd(&self) -> bool {
         match self {
             Self::Path { call, .. } => call.makes_fd(),
-            Self::File { .. } | Self::Close { .. } => false,
+            Self::File { .. } | Self::Stream { .. } | Self::Close { .. } => false,
         }
     }
 }

@@ -56,9 +56,10 @@ impl Flight {
     /// What the operation is directed at, if that is a descriptor.
     pub(super) fn target(&self) -> Option<Target> {
         match self.call {
-            Call::File { target, .. } | Call::Socket { target, .. } | Call::Close { target } => {
-                Some(target)
-            }
+            Call::File { target, .. }
+            | Call::Stream { target, .. }
+            | Call::Socket { target, .. }
+            | Call::Close { target } => Some(target),
             Call::Plain(PlainCall::Shutdown { target, .. }) => Some(target),
             Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
         }

@@ -12,7 +12,7 @@
 //!
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.
-//! * `net`, `file`, `time`: one family of operations each.
+//! * `net`, `stream`, `file`, `time`: one family of operations each.
 //! * `workers`: the threads. `epoll`: the selector, the only file that knows which one it is.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -34,6 +34,7 @@ mod flights;
 mod net;
 mod path;
 mod plain;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -154,6 +155,8 @@ impl Readiness {
             ("Timeout", Support::Inline),
             ("ReadAt", file),
             ("WriteAt", file),
+            ("Read", Support::Ready),
+            ("Write", Support::Ready),
             ("Recv", Support::Ready),
             ("Send", Support::Ready),
             ("Accept", Support::Ready),
@@ -395,6 +398,10 @@ impl Readiness {
             Call::Path(call) => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.start_path(core, index, call) };
+            }
+            Call::Stream { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_stream(core, index, target, call) };
             }
             Call::Socket { target, call } => {
                 // SAFETY: (D1) the caller's contract.
