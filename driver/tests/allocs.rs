@@ -11,8 +11,8 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, Recv,
-    Send, Timeout, WriteAt,
+    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, Read, ReadAt,
+    Recv, Send, Timeout, Write, WriteAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -283,6 +283,8 @@ struct Files {
     sockets: [OwnedFd; 3],
     /// To be closed.
     spare: RawFd,
+    /// A pipe, a FIFO opened by its name, and a pipe that nobody reads.
+    pipes: [OwnedFd; 5],
 }
 
 type Bytes = Box<[u8]>;
@@ -311,6 +313,8 @@ struct Ops {
     fixed_dir: Lent<OpenAt<Fixed>>,
     close: Lent<Close<Number>>,
     close_closed: Lent<Close<Number>>,
+    reads: [Lent<Read<Number, Bytes>>; 4],
+    writes: [Lent<Write<Number, &'static [u8]>>; 4],
     timeouts: [Lent<Timeout>; 8],
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
@@ -371,8 +375,28 @@ impl Files {
             listener,
             sockets,
             spare,
+            pipes: pipes(),
         }
     }
+}
+
+fn pipes() -> [OwnedFd; 5] {
+    let pipe = || {
+        let mut fds = [-1; 2];
+        // SAFETY: the call writes two numbers.
+        assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        // SAFETY: just made, and known to nobody else.
+        fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    let [reader, writer] = pipe();
+    // Opened by a name, a pipe is a FIFO to the kernel.
+    let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut both = File::options();
+    let fifo = both.read(true).write(true).open(name).unwrap();
+    let [other, unread] = pipe();
+    drop(other);
+    let fifo_writer = fifo.try_clone().unwrap();
+    [reader, writer, fifo.into(), fifo_writer.into(), unread]
 }
 
 impl Drop for Files {
@@ -407,6 +431,7 @@ impl Ops {
         let [left, right] = [&files.left, &files.right].map(|s| Number(s.as_raw_fd()));
         let [file, null] = [&files.file, &files.null].map(|f| Number(f.as_raw_fd()));
         let [first, second, deaf] = files.sockets.each_ref().map(|s| Number(s.as_raw_fd()));
+        let pipes = files.pipes.each_ref().map(|p| Number(p.as_raw_fd()));
         let listener = Number(files.listener.as_raw_fd());
         let create = OpenOptions::new().write(true).create_new(true);
         let after = |i: u64| Lent::new(Timeout::after(Duration::from_micros(300 * i)));
@@ -436,6 +461,9 @@ impl Ops {
             fixed_dir: Lent::new(OpenAt::read(Fixed(PLACE), path("file"))),
             close: Lent::new(Close::new(Number(files.spare))),
             close_closed: Lent::new(Close::new(Number(CLOSED))),
+            reads: [pipes[0], pipes[2], file, Number(CLOSED)]
+                .map(|fd| Lent::new(Read::new(fd, room()))),
+            writes: [pipes[1], pipes[3], file, pipes[4]].map(|fd| Lent::new(Write::new(fd, TEXT))),
             timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
             past: Lent::new(Timeout::at(Instant::now())),
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
@@ -531,6 +559,7 @@ fn exercise(
 ) {
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
+    stream(&mut rig, ops, marks);
     fail(&mut rig, ops, marks);
     refuse(&mut rig, ops, marks);
     fill(&mut rig, ops, marks);
@@ -637,6 +666,37 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     marks.step("Close");
     rig.run(&mut ops.past, 11).unwrap();
     marks.step("Timeout");
+}
+
+/// Reads and writes at the current position: of a pipe, a FIFO, a file, and what fails.
+fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let [pipe, fifo, file, closed] = &mut ops.reads;
+    let [to_pipe, to_fifo, to_file, unread] = &mut ops.writes;
+    for (read, write) in [(pipe, to_pipe), (fifo, to_fifo)] {
+        for attached in [false, true] {
+            if attached {
+                rig.driver.attach(read.op().fd().0).unwrap();
+            }
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.push(write, 2);
+            assert_eq!(rig.wait(2).into_result().unwrap(), TEXT.len());
+            let entry = rig.wait(1);
+            // SAFETY: the entry of this operation's only flight.
+            assert_eq!(unsafe { read.op().finish(entry) }.unwrap(), TEXT.len());
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.driver.try_cancel(1).unwrap();
+            assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ECANCELED));
+        }
+    }
+    marks.step("Read, Write");
+    assert_eq!(rig.run(file, 1).unwrap(), TEXT.len());
+    assert_eq!(rig.run(to_file, 2).unwrap(), TEXT.len());
+    marks.step("Read, Write of a file");
+    assert_eq!(rig.fail(unread, 1), libc::EPIPE);
+    assert_eq!(rig.fail(closed, 1), libc::EBADF);
+    marks.step("Read, Write that fail");
 }
 
 /// Each kind of operation fails.

@@ -27,15 +27,13 @@ use std::io;
 /// worker thread.
 ///
 /// # Descriptors in blocking mode
-/// The descriptor's `O_NONBLOCK` is never changed here: others may share it. The kernel reads pipes,
-/// sockets and most counters without blocking whatever it says. Terminals, and FIFOs that were
-/// opened by their name, it does not (Linux 6.18):
-///
-/// * With `O_NONBLOCK`, readiness waits for them all the same; io_uring completes with `EAGAIN` when
-///   there is nothing to read.
-/// * Without it, both ask [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html) first, and
-///   read when it says that there is something. If another process takes that away in between, or if
-///   a terminal is set to wait for more (`VTIME`), the read blocks the driver's thread.
+/// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most
+/// counters and devices are read without blocking whatever it says. Terminals, and on readiness
+/// FIFOs that were opened by their name, know no such read (Linux 6.18): when they are in blocking
+/// mode, the kernel (io_uring) or the driver (readiness) asks
+/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html) first, and reads when that says that
+/// there is something. If another process takes it away in between, or if a terminal is set to wait
+/// for more (`VTIME`), the read blocks the driver's thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -90,14 +88,16 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 /// worker thread.
 ///
 /// # Descriptors in blocking mode
-/// As for [`Read`]: `O_NONBLOCK` is left alone, and terminals and FIFOs that were opened by their
-/// name are asked by `poll` first. That says that some bytes fit, not how many. So without
-/// `O_NONBLOCK` readiness gives a FIFO at most 4,096 bytes at once and a terminal 64, then asks
-/// again, and completes with what has been taken; a terminal may have less room, and then blocks the
-/// driver's thread until its output moves on. io_uring's kernel gives all of it at once, and blocks
-/// the thread in `submit` until it has gone. Counters ([eventfd(2)]) block so only when they would
-/// overflow. With `O_NONBLOCK` no write blocks, and io_uring completes with `EAGAIN` when there is
-/// no room.
+/// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is asked
+/// by `poll` first. That says that some bytes fit, not how many:
+///
+/// * Terminals: io_uring's kernel writes all of it, and `submit` returns when the terminal has taken
+///   it. readiness writes at most 64 bytes at once, then asks again, and completes with what was
+///   taken; a terminal with less room than that blocks the driver's thread until its output moves on.
+/// * FIFOs on readiness: 4,096 bytes at once, for which there is room.
+/// * Counters ([eventfd(2)]): they block when they would overflow.
+///
+/// With `O_NONBLOCK` none of them blocks.
 ///
 /// [eventfd(2)]: https://man7.org/linux/man-pages/man2/eventfd.2.html
 ///
