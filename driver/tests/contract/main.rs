@@ -36,6 +36,7 @@ mod sinks;
 mod slots;
 mod slots_futures;
 mod stream;
+mod stream_kinds;
 mod teardown;
 mod timers;
 mod wait;
