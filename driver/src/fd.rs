@@ -57,6 +57,9 @@ pub unsafe trait Holds {}
 // SAFETY: (I11) nothing is named.
 unsafe impl Holds for () {}
 
+// SAFETY: (I11) each keeps its own file open.
+unsafe impl<F: Holds, G: Holds> Holds for (F, G) {}
+
 /// A descriptor that [`Close`](crate::op::Close) may close.
 ///
 /// # Safety

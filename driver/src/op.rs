@@ -24,6 +24,7 @@ mod file;
 mod net;
 mod raw;
 mod socket;
+mod splice;
 mod stream;
 mod time;
 mod transfer;
@@ -76,6 +77,7 @@ pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;
+pub use self::splice::{Splice, Tee};
 pub use self::stream::{Read, Write};
 pub use self::time::{Timeout, Timespec};
 

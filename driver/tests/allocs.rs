@@ -12,7 +12,7 @@ use completeio_driver::driver::{
 };
 use completeio_driver::op::{
     Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, Read, ReadAt,
-    Recv, Send, Timeout, Write, WriteAt,
+    Recv, Send, Splice, Tee, Timeout, Write, WriteAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -315,6 +315,8 @@ struct Ops {
     close_closed: Lent<Close<Number>>,
     reads: [Lent<Read<Number, Bytes>>; 4],
     writes: [Lent<Write<Number, &'static [u8]>>; 4],
+    splices: [Lent<Splice<Number, Number>>; 2],
+    tee: Lent<Tee<Number, Number>>,
     timeouts: [Lent<Timeout>; 8],
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
@@ -464,6 +466,12 @@ impl Ops {
             reads: [pipes[0], pipes[2], file, Number(CLOSED)]
                 .map(|fd| Lent::new(Read::new(fd, room()))),
             writes: [pipes[1], pipes[3], file, pipes[4]].map(|fd| Lent::new(Write::new(fd, TEXT))),
+            splices: [
+                Splice::new(file, pipes[1], TEXT.len()).from_offset(0),
+                Splice::new(pipes[0], file, TEXT.len()).to_offset(0),
+            ]
+            .map(Lent::new),
+            tee: Lent::new(Tee::new(pipes[0], pipes[3], 64)),
             timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
             past: Lent::new(Timeout::at(Instant::now())),
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
@@ -694,6 +702,15 @@ fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     assert_eq!(rig.run(file, 1).unwrap(), TEXT.len());
     assert_eq!(rig.run(to_file, 2).unwrap(), TEXT.len());
     marks.step("Read, Write of a file");
+    let [splice, drain] = &mut ops.splices;
+    assert_eq!(rig.run(splice, 1).unwrap(), TEXT.len());
+    assert_eq!(rig.run(drain, 2).unwrap(), TEXT.len());
+    marks.step("Splice");
+    rig.push(&ops.tee, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert!(rig.wait(1).result().is_err());
+    marks.step("Tee, cancelled");
     assert_eq!(rig.fail(unread, 1), libc::EPIPE);
     assert_eq!(rig.fail(closed, 1), libc::EBADF);
     marks.step("Read, Write that fail");

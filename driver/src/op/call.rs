@@ -32,6 +32,7 @@ pub enum Call {
         target: Target,
         call: StreamCall,
     },
+    Splice(SpliceCall),
     Socket {
         target: Target,
         call: SocketCall,
@@ -96,6 +97,19 @@ impl PathCall {
 pub enum StreamCall {
     Read { ptr: *mut u8, len: u32 },
     Write { ptr: *const u8, len: u32 },
+}
+
+/// Between two descriptors: may wait for either, or for a disk. Touches no memory.
+#[derive(Debug, Clone, Copy)]
+pub struct SpliceCall {
+    pub(crate) from: Target,
+    pub(crate) to: Target,
+    pub(crate) from_offset: Option<u64>,
+    pub(crate) to_offset: Option<u64>,
+    pub(crate) len: u32,
+    pub(crate) more: bool,
+    /// Copies, and leaves what was copied where it was.
+    pub(crate) tee: bool,
 }
 
 /// On a socket: may wait for its peer.

@@ -35,6 +35,7 @@ mod signals;
 mod sinks;
 mod slots;
 mod slots_futures;
+mod splice;
 mod stream;
 mod stream_kinds;
 mod teardown;

@@ -34,7 +34,7 @@ contract![
 ];
 
 /// A pipe with room for one page.
-fn small_pipe() -> (File, File) {
+pub(crate) fn small_pipe() -> (File, File) {
     let (reader, writer) = kit::pipe();
     // SAFETY: takes numbers.
     let room = kit::checked(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1) });

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
 use super::ring::Sqe;
-use super::{control, file, net, path, plain, stream};
+use super::{control, file, net, path, plain, splice, stream};
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
@@ -25,6 +25,7 @@ pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
         Call::File { target, call } => file::encode(target, call),
         Call::Path(call) => path::encode(call)?,
         Call::Stream { target, call } => stream::encode(target, call),
+        Call::Splice(call) => splice::encode(call),
         Call::Socket { target, call } => net::encode(target, call),
         Call::Plain(call) => plain::encode(call),
         Call::Close { target } => file::close(target),

@@ -12,6 +12,7 @@ mod net;
 mod path;
 mod plain;
 mod ring;
+mod splice;
 mod stream;
 mod teardown;
 #[cfg(test)]
@@ -230,6 +231,8 @@ impl Uring {
             ("WriteAt", op::IORING_OP_WRITE),
             ("Read", op::IORING_OP_READ),
             ("Write", op::IORING_OP_WRITE),
+            ("Splice", op::IORING_OP_SPLICE),
+            ("Tee", op::IORING_OP_TEE),
             ("Recv", op::IORING_OP_RECV),
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),

@@ -6,17 +6,33 @@ use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::{FileCall, PathCall, StreamCall};
+use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
 use std::io;
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    File { fd: RawFd, call: FileCall },
-    Stream { fd: RawFd, call: StreamCall },
-    Path { dir: RawFd, call: PathCall },
-    Close { fd: RawFd },
+    File {
+        fd: RawFd,
+        call: FileCall,
+    },
+    Stream {
+        fd: RawFd,
+        call: StreamCall,
+    },
+    Splice {
+        from: RawFd,
+        to: RawFd,
+        call: SpliceCall,
+    },
+    Path {
+        dir: RawFd,
+        call: PathCall,
+    },
+    Close {
+        fd: RawFd,
+    },
 }
 
 // SAFETY: (W1) what it points to is lent until the job is done, belongs to no thread, and is
@@ -37,6 +53,7 @@ impl Work {
             Self::Path { dir, call } => unsafe { super::path::perform(dir, call) },
             // SAFETY: (W1) the caller's contract.
             Self::Stream { fd, call } => unsafe { super::stream::perform(fd, call) },
+            Self::Splice { from, to, call } => super::splice::perform(from, to, call),
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
@@ -48,7 +65,9 @@ impl Work {
     pub(super) fn makes_fd(&self) -> bool {
         match self {
             Self::Path { call, .. } => call.makes_fd(),
-            Self::File { .. } | Self::Stream { .. } | Self::Close { .. } => false,
+            Self::File { .. } | Self::Stream { .. } | Self::Splice { .. } | Self::Close { .. } => {
+                false
+            }
         }
     }
 }
@@ -168,12 +187,28 @@ impl Readiness {
         file: Option<u32>,
         in_place: bool,
     ) {
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.perform_with(core, index, work, [file, None], in_place) };
+    }
+
+    /// The same with two held files.
+    ///
+    /// # Safety
+    /// (D1) As [`perform`](Self::perform).
+    pub(super) unsafe fn perform_with(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        work: Work,
+        files: [Option<u32>; 2],
+        in_place: bool,
+    ) {
         match &mut self.workers {
             Some(workers) if !in_place => {
-                if let Some(file) = file {
+                for file in files.into_iter().flatten() {
                     self.table.files.share(file);
                 }
-                self.flights.hand_over(index, State::Job { file });
+                self.flights.hand_over(index, State::Job { files });
                 workers.queue(index, work);
             }
             _ => {
@@ -188,6 +223,12 @@ impl Readiness {
     pub(super) fn finish_jobs(&mut self, core: &mut Core) {
         while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
             self.release_job(index);
+            if let Call::Splice(call) = self.flights[index].call {
+                if self.splice_returned(core, index, call, result) {
+                    self.start_splice(core, index, call, false);
+                }
+                continue;
+            }
             self.complete(core, index, result);
         }
     }
@@ -203,8 +244,11 @@ impl Readiness {
 
     fn release_job(&mut self, index: u32) {
         match self.flights.take_back(index) {
-            State::Job { file: Some(file) } => self.table.files.release(file),
-            State::Job { file: None } => {}
+            State::Job { files } => {
+                for file in files.into_iter().flatten() {
+                    self.table.files.release(file);
+                }
+            }
             state => unreachable!("flight {index} is {state:?}, and was with the workers"),
         }
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::list::{Linked, Links, List};
-use crate::op::call::{Call, PlainCall};
+use crate::op::call::{Call, PlainCall, SpliceCall};
 use std::ops::{Index, IndexMut};
 
 /// What a socket operation waits for.
@@ -35,7 +35,7 @@ pub(super) enum State {
     Loose,
     Waiting { slot: u32, direction: Direction },
     Timer { clock: Clock },
-    Job { file: Option<u32> },
+    Job { files: [Option<u32>; 2] },
 }
 
 /// One operation in flight.
@@ -45,6 +45,12 @@ pub(super) struct Flight {
     pub(super) key: Key,
     /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
     pub(super) moved: u32,
+    /// A cancel came while a worker had it: it is not to wait again.
+    pub(super) doomed: bool,
+    /// How often it was tried since it last waited.
+    pub(super) tries: u8,
+    /// The table's keys of both descriptors, where they were attached, when it was started.
+    pub(super) known: [Option<u64>; 2],
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -60,6 +66,8 @@ impl Flight {
             | Call::Stream { target, .. }
             | Call::Socket { target, .. }
             | Call::Close { target } => Some(target),
+            // As io_uring has it.
+            Call::Splice(SpliceCall { to, .. }) => Some(to),
             Call::Plain(PlainCall::Shutdown { target, .. }) => Some(target),
             Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
         }
@@ -123,6 +131,9 @@ impl Flights {
             call: Call::Nop,
             key: Key::raw(0),
             moved: 0,
+            doomed: false,
+            tries: 0,
+            known: [None; 2],
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -180,6 +191,8 @@ impl Flights {
         flight.call = call;
         flight.key = key;
         flight.moved = 0;
+        flight.doomed = false;
+        flight.tries = 0;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);

@@ -107,6 +107,15 @@ impl Readiness {
                 .flights
                 .next_waiter(index, self.table[slot].waiters(direction));
             let fd = self.table[slot].fd();
+            if let Call::Splice(call) = self.flights[index].call {
+                if super::stream::ready(fd, super::splice::events(direction)) == 0 {
+                    break;
+                }
+                let waiters = self.table[slot].waiters_mut(direction);
+                self.flights.stop_waiting(index, waiters);
+                self.start_splice(core, index, call, false);
+                continue;
+            }
             // SAFETY: (D1) the caller's contract.
             match unsafe { next_attempt(&mut self.flights[index], fd) } {
                 WouldBlock if direction == Direction::Aside => {}

@@ -244,7 +244,7 @@ fn chunk_of(fd: RawFd, len: u32) -> u32 {
 }
 
 /// 1 if something can be done now, an error included; 0 if not; or an error number, negated.
-fn ready(fd: RawFd, events: libc::c_short) -> i32 {
+pub(super) fn ready(fd: RawFd, events: libc::c_short) -> i32 {
     uninterrupted(|| {
         let mut poll = libc::pollfd {
             fd,
@@ -301,7 +301,7 @@ unsafe fn plain(fd: RawFd, call: StreamCall) -> isize {
 
 /// Makes a call that may raise `SIGPIPE`, which goes to the thread that makes it: it is blocked
 /// meanwhile, and taken away if it came.
-fn without_sigpipe(call: impl FnOnce() -> i32) -> i32 {
+pub(super) fn without_sigpipe(call: impl FnOnce() -> i32) -> i32 {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: (K1) fills a local.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
