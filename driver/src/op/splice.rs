@@ -13,29 +13,30 @@ use std::io;
 /// Moves bytes from one descriptor to another, without a buffer of the program's: one of them is a
 /// pipe, the other a pipe, a file or a socket.
 ///
-/// Completes with the number of bytes moved, at most 0x7fff_f000 and what was asked for, as soon as
-/// there are some; 0 at the end of `from`, and for no length.
+/// Completes with the number of bytes moved, at most 0x7fff_f000 and what was asked for, as soon
+/// as there are some; 0 at the end of `from`, and for no length.
 ///
-/// A file is read or written at its current position, which moves, or at an offset, which leaves it
-/// alone. Several on one pipe share what is there; they have no order.
+/// A file is read or written at its current position, which moves, or at an offset, which leaves
+/// it alone. Several on one pipe share what is there; they have no order.
 ///
-/// Errors: as [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html), unchanged; an offset
-/// above `i64::MAX` is refused ([`Refusal::Offset`]). `SIGPIPE` is not raised: `EPIPE` comes.
+/// Errors: as [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html), unchanged; an
+/// offset above `i64::MAX` is refused ([`Refusal::Offset`]). `SIGPIPE` is not raised: `EPIPE`
+/// comes.
 ///
-/// Both descriptors must name the same files until it completes: io_uring's kernel looks the numbers
-/// up on a worker of its own, some time after the submission, and a cancellation by descriptor that
-/// comes before that misses it. The entry of one that was cancelled while that worker had it carries
-/// the kernel's 512 (`ERESTARTSYS`, Linux 6.18); `finish` makes it `ECANCELED`.
+/// Both descriptors must name the same files until it completes: io_uring's kernel looks the
+/// numbers up on a worker of its own, some time after the submission, and a cancellation by
+/// descriptor that comes before that misses it. The entry of one that was cancelled while that
+/// worker had it carries the kernel's 512 (`ERESTARTSYS`, Linux 6.18); `finish` makes it
+/// `ECANCELED`.
 ///
-/// io_uring: `IORING_OP_SPLICE`, Linux 5.7, on a worker of the kernel's. readiness: `splice`, when
-/// both are ready, on a worker thread where a file is one of them; it sets `O_NONBLOCK` on a socket,
-/// attached or not, and leaves it set. Both descriptors may be fixed.
+/// io_uring: `IORING_OP_SPLICE`, Linux 5.7, on a worker of the kernel's. readiness: `splice`,
+/// tried first, then when both are ready; on a worker thread where a file is one of them. It sets
+/// `O_NONBLOCK` on a socket, attached or not, and leaves it set. Both descriptors may be fixed.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver, OwnedFd};
 /// use completeio_driver::op::{Op, Splice};
 /// use std::fs::File;
-/// use std::io::Read;
 /// use std::process::{Command, Stdio};
 ///
 /// let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -102,13 +103,14 @@ impl<F: Descriptor, G: Descriptor> Splice<F, G> {
 
 /// Copies bytes from one pipe to another, and leaves them in the first one.
 ///
-/// Completes with the number of bytes copied, at most 0x7fff_f000 and what was asked for, as soon as
-/// there are some; 0 at the end of `from`, and for no length.
+/// Completes with the number of bytes copied, at most 0x7fff_f000 and what was asked for, as soon
+/// as there are some; 0 at the end of `from`, and for no length.
 ///
-/// Errors: as [tee(2)](https://man7.org/linux/man-pages/man2/tee.2.html), unchanged. `SIGPIPE` is not
-/// raised: `EPIPE` comes.
+/// Errors: as [tee(2)](https://man7.org/linux/man-pages/man2/tee.2.html), unchanged. `SIGPIPE` is
+/// not raised: `EPIPE` comes.
 ///
-/// Both descriptors must name the same pipes until it completes; a cancelled one as for [`Splice`].
+/// Both descriptors must name the same pipes until it completes; a cancelled one as for
+/// [`Splice`].
 ///
 /// io_uring: `IORING_OP_TEE`, Linux 5.8, on a worker of the kernel's. readiness: `tee`, when both
 /// are ready. Both descriptors may be fixed.

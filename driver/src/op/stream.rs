@@ -1,5 +1,5 @@
-//! Operations on what has no positions: pipes, terminals, devices, counters of events; and on files
-//! where they are.
+//! Operations on what has no positions: pipes, terminals, devices, counters of events; and on
+//! files where they are.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, StreamCall};
@@ -11,29 +11,29 @@ use crate::error::Refusal;
 use crate::fd::Descriptor;
 use std::io;
 
-/// Reads from a pipe, a FIFO, a terminal, a device, a socket or the like into a buffer; from a file
-/// at its current position, which moves.
+/// Reads from a pipe, a FIFO, a terminal, a device, a socket or the like into a buffer; from a
+/// file at its current position, which moves.
 ///
-/// Completes with the number of bytes read, at most 0x7fff_f000, as soon as there are some; 0 at the
-/// end (the last writer of a pipe has closed it, the file ends), and for a buffer without room. A
-/// `Vec` is read into its spare capacity, a `&mut [u8]` into its whole length. Of several that wait
-/// on one descriptor, readiness serves the first pushed first; io_uring's kernel promises no order,
-/// nor is there one among several on a file.
+/// Completes with the number of bytes read, at most 0x7fff_f000, as soon as there are some; 0 at
+/// the end (the last writer of a pipe has closed it, the file ends), and for a buffer without
+/// room. A `Vec` is read into its spare capacity, a `&mut [u8]` into its whole length. Of several
+/// that wait on one descriptor, readiness serves the first pushed first; io_uring's kernel
+/// promises no order, nor is there one among several on a file.
 ///
 /// Errors: as [read(2)](https://man7.org/linux/man-pages/man2/read.2.html), unchanged.
 ///
-/// io_uring: `IORING_OP_READ`, Linux 5.6. readiness: `preadv2` with `RWF_NOWAIT`, tried first, then
-/// when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on a
-/// worker thread.
+/// io_uring: `IORING_OP_READ`, Linux 5.6. readiness: `preadv2` with `RWF_NOWAIT`, tried first,
+/// then when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on
+/// a worker thread.
 ///
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most
 /// counters and devices are read without blocking whatever it says. Terminals, and on readiness
 /// FIFOs that were opened by their name, know no such read (Linux 6.18): when they are in blocking
 /// mode, the kernel (io_uring) or the driver (readiness) asks
-/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html) first, and reads when that says that
-/// there is something. If another process takes it away in between, or if a terminal is set to wait
-/// for more (`VTIME`), the read blocks the driver's thread.
+/// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html) first, and reads when that says
+/// that there is something. If another process takes it away in between, or if a terminal is set
+/// to wait for more (`VTIME`), the read blocks the driver's thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -76,24 +76,25 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 /// Writes a buffer to a pipe, a FIFO, a terminal, a device, a socket or the like; to a file at its
 /// current position, which moves.
 ///
-/// Completes with the number of bytes written, at most 0x7fff_f000, which may be fewer than given: a
-/// pipe takes what it has room for. [`advance`](Self::advance) goes on with the rest.
+/// Completes with the number of bytes written, at most 0x7fff_f000, which may be fewer than given:
+/// a pipe takes what it has room for. [`advance`](Self::advance) goes on with the rest.
 ///
 /// Errors: as [write(2)](https://man7.org/linux/man-pages/man2/write.2.html), unchanged. A pipe or
 /// socket that nobody reads gives `EPIPE`; readiness never raises `SIGPIPE` beside it, io_uring
 /// before Linux 6.18 does (Rust programs ignore that signal unless they say otherwise).
 ///
-/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwritev2` with `RWF_NOWAIT`, tried first, then
-/// when writable; files, and what epoll takes no interest in (`EPERM`), are written by `write` on a
-/// worker thread.
+/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwritev2` with `RWF_NOWAIT`, tried first,
+/// then when writable; files, and what epoll takes no interest in (`EPERM`), are written by
+/// `write` on a worker thread.
 ///
 /// # Descriptors in blocking mode
-/// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is asked
-/// by `poll` first. That says that some bytes fit, not how many:
+/// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is
+/// asked by `poll` first. That says that some bytes fit, not how many:
 ///
-/// * Terminals: io_uring's kernel writes all of it, and `submit` returns when the terminal has taken
-///   it. readiness writes at most 64 bytes at once, then asks again, and completes with what was
-///   taken; a terminal with less room than that blocks the driver's thread until its output moves on.
+/// * Terminals: io_uring's kernel writes all of it, and `submit` returns when the terminal has
+///   taken it. readiness writes at most 64 bytes at once, then asks again, and completes with what
+///   was taken; a terminal with less room than that blocks the driver's thread until its output
+///   moves on.
 /// * FIFOs on readiness: 4,096 bytes at once, for which there is room.
 /// * Counters ([eventfd(2)]): they block when they would overflow.
 ///

@@ -324,8 +324,8 @@ fn both_are_fixed(cx: &mut Cx) {
     assert_eq!(text(&mut end), "text");
 }
 
-/// I11: it waits for one end while the other leaves the table. io_uring's kernel looks the numbers up
-/// on its worker, some time after the submission: there they must stay what they are.
+/// I11: it waits for one end while the other leaves the table. io_uring's kernel looks the numbers
+/// up on its worker, some time after the submission: there they must stay what they are.
 fn another_file_under_its_number(cx: &mut Cx) {
     if cx.is_io_uring() {
         return;

@@ -1,5 +1,5 @@
-//! Reads and writes of what is neither pipe nor child: FIFOs, terminals, devices, counters, sockets,
-//! and files at their position. I23, I24, I29, I33.
+//! Reads and writes of what is neither pipe nor child: FIFOs, terminals, devices, counters,
+//! sockets, and files at their position. I23, I24, I29, I33.
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};

@@ -33,7 +33,8 @@ struct End {
 const TRIES: u8 = 100;
 
 impl Readiness {
-    /// Starts a call between two descriptors; or goes on with one, which overtakes what waits then.
+    /// Starts a call between two descriptors; or goes on with one, which overtakes what waits
+    /// then.
     pub(super) fn start_splice(
         &mut self,
         core: &mut Core,

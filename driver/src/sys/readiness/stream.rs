@@ -1,10 +1,10 @@
-//! What has no positions: tried without blocking, then when ready, in the order of `net`. And files
-//! where they are: a plain call on a worker thread.
+//! What has no positions: tried without blocking, then when ready, in the order of `net`. And
+//! files where they are: a plain call on a worker thread.
 //!
 //! | what | how it is tried |
 //! |---|---|
 //! | pipes, sockets, most counters and devices | `RWF_NOWAIT`: blocks in no mode |
-//! | terminals, FIFOs opened by name, which the kernel has no `RWF_NOWAIT` for | by `poll`, then by a plain call |
+//! | terminals, FIFOs opened by name: no `RWF_NOWAIT` | by `poll`, then a plain call |
 //! | what the selector does not take | not at all: it goes to a worker |
 //! | files (regular ones, directories, block devices) | not at all: they go to a worker |
 //!
