@@ -30,7 +30,9 @@ mod rw_flags;
 mod socket;
 mod sockopt;
 pub(crate) mod space;
+mod splice;
 pub(crate) mod stat;
+mod stream;
 mod time;
 mod transfer;
 mod vectored;
@@ -82,8 +84,8 @@ use transfer_accessors;
 pub use self::control::Nop;
 pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::exact::{
-    Exact, ReadExactAt, ReadVectoredExactAt, RecvExact, SendAll, Transfer, WriteAllAt,
-    WriteVectoredAllAt,
+    Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, SendAll, Transfer, WriteAll,
+    WriteAllAt, WriteVectoredAllAt,
 };
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
@@ -93,7 +95,9 @@ pub use self::rw_flags::RwFlags;
 pub use self::socket::{Bind, Listen, Shutdown, Socket};
 pub use self::sockopt::{GetSockOpt, Linger, OptionValue, SetSockOpt, SockOpt, SocketOptions};
 pub use self::space::{Advice, Advise, Allocate, Truncate};
+pub use self::splice::{Splice, Tee};
 pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
+pub use self::stream::{Read, Write};
 pub use self::time::{Timeout, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};

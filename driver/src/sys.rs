@@ -79,6 +79,9 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 /// Error numbers that this crate names.
 pub(crate) mod errno {
     pub(crate) use libc::ECANCELED;
+    /// Linux's `ERESTARTSYS`, which no system call lets out; io_uring does, of a splice that was
+    /// interrupted because it was cancelled (6.18).
+    pub(crate) const RESTART: i32 = 512;
     #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
     /// FreeBSD has no `ETIME`.

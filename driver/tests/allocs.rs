@@ -12,10 +12,10 @@ use completeio_driver::driver::{
 };
 use completeio_driver::op::{
     Accept, Advice, Advise, Allocate, Bind, Close, Connect, Exact, GetPathXattr, GetSockOpt,
-    GetXattr, HardLink, Listen, MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw,
+    GetXattr, HardLink, Listen, MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, Read,
     ReadAt, ReadVectoredAt, Recv, RecvExact, Rename, RwFlags, Send, SetPathXattr, SetSockOpt,
-    SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Stat, Symlink, Sync, SyncRange, Timeout,
-    Truncate, Unlink, WriteAt, WriteVectoredAt,
+    SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat, Symlink, Sync, SyncRange,
+    Tee, Timeout, Truncate, Unlink, Write, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -287,6 +287,8 @@ struct Files {
     sockets: [OwnedFd; 3],
     /// To be closed.
     spare: RawFd,
+    /// A pipe, a FIFO opened by its name, and a pipe that nobody reads.
+    pipes: [OwnedFd; 5],
 }
 
 type Bytes = Box<[u8]>;
@@ -319,6 +321,10 @@ struct Ops {
     disk: Disk,
     close: Lent<Close<Number>>,
     close_closed: Lent<Close<Number>>,
+    reads: [Lent<Read<Number, Bytes>>; 4],
+    writes: [Lent<Write<Number, &'static [u8]>>; 4],
+    splices: [Lent<Splice<Number, Number>>; 2],
+    tee: Lent<Tee<Number, Number>>,
     timeouts: [Lent<Timeout>; 8],
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
@@ -477,8 +483,28 @@ impl Files {
             listener,
             sockets,
             spare,
+            pipes: pipes(),
         }
     }
+}
+
+fn pipes() -> [OwnedFd; 5] {
+    let pipe = || {
+        let mut fds = [-1; 2];
+        // SAFETY: the call writes two numbers.
+        assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        // SAFETY: just made, and known to nobody else.
+        fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    let [reader, writer] = pipe();
+    // Opened by a name, a pipe is a FIFO to the kernel.
+    let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut both = File::options();
+    let fifo = both.read(true).write(true).open(name).unwrap();
+    let [other, unread] = pipe();
+    drop(other);
+    let fifo_writer = fifo.try_clone().unwrap();
+    [reader, writer, fifo.into(), fifo_writer.into(), unread]
 }
 
 impl Drop for Files {
@@ -513,6 +539,7 @@ impl Ops {
         let [left, right] = [&files.left, &files.right].map(|s| Number(s.as_raw_fd()));
         let [file, null] = [&files.file, &files.null].map(|f| Number(f.as_raw_fd()));
         let [first, second, deaf] = files.sockets.each_ref().map(|s| Number(s.as_raw_fd()));
+        let pipes = files.pipes.each_ref().map(|p| Number(p.as_raw_fd()));
         let listener = Number(files.listener.as_raw_fd());
         let create = OpenOptions::new().write(true).create_new(true);
         let after = |i: u64| Lent::new(Timeout::after(Duration::from_micros(300 * i)));
@@ -546,6 +573,15 @@ impl Ops {
             disk: Disk::new(file),
             close: Lent::new(Close::new(Number(files.spare))),
             close_closed: Lent::new(Close::new(Number(CLOSED))),
+            reads: [pipes[0], pipes[2], file, Number(CLOSED)]
+                .map(|fd| Lent::new(Read::new(fd, room()))),
+            writes: [pipes[1], pipes[3], file, pipes[4]].map(|fd| Lent::new(Write::new(fd, TEXT))),
+            splices: [
+                Splice::new(file, pipes[1], TEXT.len()).from_offset(0),
+                Splice::new(pipes[0], file, TEXT.len()).to_offset(0),
+            ]
+            .map(Lent::new),
+            tee: Lent::new(Tee::new(pipes[0], pipes[3], 64)),
             timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
             past: Lent::new(Timeout::at(Instant::now())),
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
@@ -675,6 +711,7 @@ fn exercise(
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
     sockets(&mut rig, &mut ops.sockets, marks);
+    stream(&mut rig, ops, marks);
     fail(&mut rig, ops, marks);
     reach_the_disk(&mut rig, &mut ops.disk, marks);
     refuse(&mut rig, ops, marks);
@@ -843,6 +880,47 @@ fn sockets(rig: &mut Rig<'_>, ops: &mut Sockets, marks: &mut Marks) {
     let error = rig.run(&mut ops.accept_on_unix, 8).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
     marks.step("options of connections");
+}
+
+/// Reads and writes at the current position: of a pipe, a FIFO, a file, and what fails.
+fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let [pipe, fifo, file, closed] = &mut ops.reads;
+    let [to_pipe, to_fifo, to_file, unread] = &mut ops.writes;
+    for (read, write) in [(pipe, to_pipe), (fifo, to_fifo)] {
+        for attached in [false, true] {
+            if attached {
+                rig.driver.attach(read.op().fd().0).unwrap();
+            }
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.push(write, 2);
+            assert_eq!(rig.wait(2).into_result().unwrap(), TEXT.len());
+            let entry = rig.wait(1);
+            // SAFETY: the entry of this operation's only flight.
+            assert_eq!(unsafe { read.op().finish(entry) }.unwrap(), TEXT.len());
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.driver.try_cancel(1).unwrap();
+            assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ECANCELED));
+        }
+    }
+    marks.step("Read, Write");
+    // Several buffers at once have made it twice as long.
+    assert_eq!(rig.run(file, 1).unwrap(), 2 * TEXT.len());
+    assert_eq!(rig.run(to_file, 2).unwrap(), TEXT.len());
+    marks.step("Read, Write of a file");
+    let [splice, drain] = &mut ops.splices;
+    assert_eq!(rig.run(splice, 1).unwrap(), TEXT.len());
+    assert_eq!(rig.run(drain, 2).unwrap(), TEXT.len());
+    marks.step("Splice");
+    rig.push(&ops.tee, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert!(rig.wait(1).result().is_err());
+    marks.step("Tee, cancelled");
+    assert_eq!(rig.fail(unread, 1), libc::EPIPE);
+    assert_eq!(rig.fail(closed, 1), libc::EBADF);
+    marks.step("Read, Write that fail");
 }
 
 /// Each kind of operation fails.

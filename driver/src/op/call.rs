@@ -31,6 +31,11 @@ pub enum Call {
         call: FileCall,
     },
     Path(PathCall),
+    Stream {
+        target: Target,
+        call: StreamCall,
+    },
+    Splice(SpliceCall),
     Socket {
         target: Target,
         call: SocketCall,
@@ -227,6 +232,27 @@ impl PathCall {
             | Self::SetXattr { .. } => false,
         }
     }
+}
+
+/// At the current position, or where there are none: may wait for whoever is at the other end, or
+/// for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum StreamCall {
+    Read { ptr: *mut u8, len: u32 },
+    Write { ptr: *const u8, len: u32 },
+}
+
+/// Between two descriptors: may wait for either, or for a disk. Touches no memory.
+#[derive(Debug, Clone, Copy)]
+pub struct SpliceCall {
+    pub(crate) from: Target,
+    pub(crate) to: Target,
+    pub(crate) from_offset: Option<u64>,
+    pub(crate) to_offset: Option<u64>,
+    pub(crate) len: u32,
+    pub(crate) more: bool,
+    /// Copies, and leaves what was copied where it was.
+    pub(crate) tee: bool,
 }
 
 /// On a socket: may wait for its peer.

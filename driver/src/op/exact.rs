@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::{
-    Op, OpCode, OpHead, ReadAt, ReadVectoredAt, Recv, Send, WriteAt, WriteVectoredAt,
+    Op, OpCode, OpHead, Read, ReadAt, ReadVectoredAt, Recv, Send, Write, WriteAt, WriteVectoredAt,
     sealed::Describe,
 };
 use crate::buf::{IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
@@ -67,6 +67,10 @@ pub struct Exact<O> {
 pub type ReadExactAt<F, B> = Exact<ReadAt<F, B>>;
 /// A [`WriteAt`] of its whole buffer.
 pub type WriteAllAt<F, B> = Exact<WriteAt<F, B>>;
+/// A [`Read`] that fills its buffer.
+pub type ReadExact<F, B> = Exact<Read<F, B>>;
+/// A [`Write`] of its whole buffer.
+pub type WriteAll<F, B> = Exact<Write<F, B>>;
 /// A [`Recv`] that fills its buffer.
 pub type RecvExact<F, B> = Exact<Recv<F, B>>;
 /// A [`Send`] of its whole buffer.
@@ -260,6 +264,8 @@ macro_rules! part {
 }
 part!(ReadAt<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(WriteAt<B: IoBuf>, WriteZero, buf, buf_mut);
+part!(Read<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
+part!(Write<B: IoBuf>, WriteZero, buf, buf_mut);
 part!(Recv<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(Send<B: IoBuf>, WriteZero, buf, buf_mut);
 part!(ReadVectoredAt<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);

@@ -7,7 +7,7 @@ use crate::steps::{hand_over, next, run};
 use completeio_driver::buf::{IntoInner, IoBufMut};
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Entry, OwnedFd, PreparedWait};
 use completeio_driver::op::{
-    Exact, Nop, ReadAt, ReadVectoredAt, Recv, RecvExact, Send, WriteAt, WriteVectoredAt,
+    self, Exact, Nop, ReadAt, ReadVectoredAt, Recv, RecvExact, Send, WriteAt, WriteVectoredAt,
 };
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -20,6 +20,7 @@ use std::time::Duration;
 contract![
     a_receive_in_pieces,
     a_send_in_pieces,
+    a_pipe_in_pieces,
     more_than_one_call_moves,
     more_parts_than_one_call_takes,
     whole_at_once,
@@ -94,6 +95,29 @@ fn a_send_in_pieces(cx: &mut Cx) {
     let entry = l.one();
     assert_eq!(l.finish(op, entry).unwrap(), text.len());
     assert!(reader.join().unwrap().unwrap() == text);
+}
+
+/// More than a pipe has room for, by one that reads all of it and one that writes all of it.
+fn a_pipe_in_pieces(cx: &mut Cx) {
+    let (reader, writer) = kit::pipe();
+    let mut l = cx.ledger();
+    let (from, to) = (l.at(&reader), l.at(&writer));
+    let room = Vec::with_capacity(1 << 18);
+    let text: Vec<u8> = (0..=250).cycle().take(room.capacity()).collect();
+    let read = l.start(Exact::new(op::Read::new(from, room)), 1);
+    let write = l.start(Exact::new(op::Write::new(to, text.clone())), 2);
+    let [read_entry, write_entry] = <[Entry; 2]>::try_from(l.take_sorted(2)).unwrap();
+    assert_eq!(l.finish(read, read_entry).unwrap(), text.len());
+    assert_eq!(l.finish(write, write_entry).unwrap(), text.len());
+    assert!(l.op(read).buf() == &text);
+    let end = l.lend(Exact::new(op::Read::new(from, [0; 4])));
+    drop(writer);
+    l.push(end, 3);
+    let entry = l.one();
+    assert_eq!(
+        l.finish(end, entry).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
 }
 
 /// I28: a call moves at most 0x7fff_f000 bytes.

@@ -4,8 +4,9 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
 use crate::region::{self, Region};
 use completeio_driver::driver::{AsRawFd, CompleteIo, Entry, FixedFd};
-use completeio_driver::op::{Accept, Connect, Op, Raw, ReadAt, Recv, Timeout};
-use std::io::{Read, Write};
+use completeio_driver::op::{Accept, Connect, Op, Raw, Read, ReadAt, Recv, Timeout, Write};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,8 @@ contract![
     timeout_or_cancelled,
     read_or_cancelled,
     read_of_a_pipe_or_cancelled,
+    stream_read_or_cancelled,
+    stream_write_or_cancelled,
     read_on_a_worker_or_cancelled,
     connect_or_cancelled,
 ];
@@ -213,6 +216,46 @@ fn read_of_a_pipe_or_cancelled(cx: &mut Cx) {
             assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
         } else {
             assert_eq!(l.finish(op, entry).unwrap(), 1);
+        }
+    }
+}
+
+fn stream_read_or_cancelled(cx: &mut Cx) {
+    let (mut reader, writer) = kit::pipe();
+    let mut l = cx.ledger();
+    let op = Read::new(l.at(&reader), [0; 8]);
+    let op = l.lend(op);
+    let rival = Rival::new(move || (&writer).write_all(&[7]).unwrap());
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        if is_cancelled(&entry) {
+            assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
+        } else {
+            assert_eq!(l.finish(op, entry).unwrap(), 1);
+        }
+    }
+}
+
+/// What was cancelled was not written.
+fn stream_write_or_cancelled(cx: &mut Cx) {
+    const ROOM: usize = 65_536;
+    let (reader, writer) = kit::pipe();
+    (&writer).write_all(&[0; ROOM]).unwrap();
+    let mut l = cx.ledger();
+    let op = l.lend(Write::new(kit::plain(&writer), [7; ROOM]));
+    let from = kit::plain(&reader);
+    let rival = Rival::new(move || {
+        let mut reader = File::from(from.try_clone_to_owned().unwrap());
+        reader.read_exact(&mut [0; ROOM]).unwrap();
+    });
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        rival.wait();
+        if is_cancelled(&entry) {
+            (&writer).write_all(&[0; ROOM]).unwrap();
+        } else {
+            let written = l.finish(op, entry).unwrap();
+            (&writer).write_all(&vec![0; ROOM - written]).unwrap();
         }
     }
 }

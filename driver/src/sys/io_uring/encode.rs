@@ -3,7 +3,7 @@
 
 use super::inline::Pushes;
 use super::ring::Sqe;
-use super::{control, file, net, path, plain};
+use super::{control, file, net, path, plain, splice, stream};
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
@@ -29,6 +29,8 @@ pub(crate) unsafe fn encode(
         } => control::timeout(spec, clock, absolute),
         Call::File { target, call } => file::encode(target, call),
         Call::Path(call) => path::encode(call)?,
+        Call::Stream { target, call } => stream::encode(target, call),
+        Call::Splice(call) => splice::encode(call),
         Call::Socket { target, call } => net::encode(target, call),
         Call::Plain(call) => match plain::encode(call, &pushes.opcodes) {
             Some(sqe) => sqe,

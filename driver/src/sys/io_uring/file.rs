@@ -37,6 +37,12 @@ pub(super) fn probe_no_signal() -> io::Result<bool> {
     Ok(has)
 }
 
+/// The flags of a write that raises no `SIGPIPE`.
+#[inline(always)]
+pub(super) fn no_signal() -> u32 {
+    NO_SIGNAL.load(Ordering::Relaxed)
+}
+
 #[inline(always)]
 pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
     match call {
@@ -61,7 +67,7 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             addr: address(ptr),
             len,
             off: offset,
-            op_flags: bits(flags) | NO_SIGNAL.load(Ordering::Relaxed),
+            op_flags: bits(flags) | no_signal(),
             ..directed(op::IORING_OP_WRITE, target)
         },
         FileCall::ReadVectored {
@@ -82,7 +88,7 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             addr: address(places),
             len: count,
             off: offset,
-            op_flags: NO_SIGNAL.load(Ordering::Relaxed),
+            op_flags: no_signal(),
             ..directed(op::IORING_OP_WRITEV, target)
         },
         FileCall::Sync { data_only } => Sqe {

@@ -14,6 +14,8 @@ mod net;
 mod path;
 mod plain;
 mod ring;
+mod splice;
+mod stream;
 mod teardown;
 #[cfg(test)]
 mod tests;
@@ -228,6 +230,10 @@ impl Uring {
             ("Timeout", op::IORING_OP_TIMEOUT),
             ("ReadAt", op::IORING_OP_READ),
             ("WriteAt", op::IORING_OP_WRITE),
+            ("Read", op::IORING_OP_READ),
+            ("Write", op::IORING_OP_WRITE),
+            ("Splice", op::IORING_OP_SPLICE),
+            ("Tee", op::IORING_OP_TEE),
             ("ReadVectoredAt", op::IORING_OP_READV),
             ("WriteVectoredAt", op::IORING_OP_WRITEV),
             ("Sync", op::IORING_OP_FSYNC),

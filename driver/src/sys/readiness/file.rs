@@ -6,7 +6,7 @@ use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::{FileCall, PathCall};
+use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
 use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
 pub(super) use crate::sys::plain::{result, uninterrupted};
 use std::os::fd::RawFd;
@@ -14,9 +14,26 @@ use std::os::fd::RawFd;
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    File { fd: RawFd, call: FileCall },
-    Path { dirs: [RawFd; 2], call: PathCall },
-    Close { fd: RawFd },
+    File {
+        fd: RawFd,
+        call: FileCall,
+    },
+    Stream {
+        fd: RawFd,
+        call: StreamCall,
+    },
+    Splice {
+        from: RawFd,
+        to: RawFd,
+        call: SpliceCall,
+    },
+    Path {
+        dirs: [RawFd; 2],
+        call: PathCall,
+    },
+    Close {
+        fd: RawFd,
+    },
 }
 
 // SAFETY: (W1) what it points to is lent until the job is done, belongs to no thread, and is
@@ -35,6 +52,9 @@ impl Work {
             Self::File { fd, call } => unsafe { perform(fd, call) },
             // SAFETY: (W1) the caller's contract.
             Self::Path { dirs, call } => unsafe { super::path::perform(dirs, call) },
+            // SAFETY: (W1) the caller's contract.
+            Self::Stream { fd, call } => unsafe { super::stream::perform(fd, call) },
+            Self::Splice { from, to, call } => super::splice::perform(from, to, call),
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
@@ -46,7 +66,9 @@ impl Work {
     pub(super) fn makes_fd(&self) -> bool {
         match self {
             Self::Path { call, .. } => call.makes_fd(),
-            Self::File { .. } | Self::Close { .. } => false,
+            Self::File { .. } | Self::Stream { .. } | Self::Splice { .. } | Self::Close { .. } => {
+                false
+            }
         }
     }
 }
@@ -282,6 +304,12 @@ impl Readiness {
     pub(super) fn finish_jobs(&mut self, core: &mut Core) {
         while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
             self.release_job(index);
+            if let Call::Splice(call) = self.flights[index].call {
+                if self.splice_returned(core, index, call, result) {
+                    self.start_splice(core, index, call, false);
+                }
+                continue;
+            }
             self.complete(core, index, result);
         }
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::list::{Linked, Links, List};
-use crate::op::call::Call;
+use crate::op::call::{Call, SpliceCall};
 use std::ops::{Index, IndexMut};
 
 /// What a socket operation waits for.
@@ -40,7 +40,7 @@ pub(super) enum State {
     Timer {
         clock: Clock,
     },
-    /// With the held files that it uses: two directories at most.
+    /// With the held files that it uses: two at most.
     Job {
         files: [Option<u32>; 2],
     },
@@ -53,6 +53,12 @@ pub(super) struct Flight {
     pub(super) key: Key,
     /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
     pub(super) moved: u32,
+    /// A cancel came while a worker had it: it is not to wait again.
+    pub(super) doomed: bool,
+    /// How often it was tried since it last waited.
+    pub(super) tries: u8,
+    /// The table's keys of both descriptors, where they were attached, when it was started.
+    pub(super) known: [Option<u64>; 2],
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -64,9 +70,12 @@ impl Flight {
     /// What the operation is directed at, if that is a descriptor.
     pub(super) fn target(&self) -> Option<Target> {
         match self.call {
-            Call::File { target, .. } | Call::Socket { target, .. } | Call::Close { target } => {
-                Some(target)
-            }
+            Call::File { target, .. }
+            | Call::Stream { target, .. }
+            | Call::Socket { target, .. }
+            | Call::Close { target } => Some(target),
+            // As io_uring has it.
+            Call::Splice(SpliceCall { to, .. }) => Some(to),
             Call::Plain(call) => call.target(),
             Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
         }
@@ -130,6 +139,9 @@ impl Flights {
             call: Call::Nop,
             key: Key::raw(0),
             moved: 0,
+            doomed: false,
+            tries: 0,
+            known: [None; 2],
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -187,6 +199,8 @@ impl Flights {
         flight.call = call;
         flight.key = key;
         flight.moved = 0;
+        flight.doomed = false;
+        flight.tries = 0;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);

@@ -12,7 +12,7 @@
 //!
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.
-//! * `net`, `file`, `time`: one family of operations each.
+//! * `net`, `stream`, `splice`, `file`, `time`: one family of operations each.
 //! * `workers`: the threads. `epoll`: the selector, the only file that knows which one it is.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -34,6 +34,8 @@ mod flights;
 mod net;
 mod path;
 mod plain;
+mod splice;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -154,6 +156,10 @@ impl Readiness {
             ("Timeout", Support::Inline),
             ("ReadAt", file),
             ("WriteAt", file),
+            ("Read", Support::Ready),
+            ("Write", Support::Ready),
+            ("Splice", Support::Ready),
+            ("Tee", Support::Ready),
             ("ReadVectoredAt", file),
             ("WriteVectoredAt", file),
             ("Sync", file),
@@ -284,7 +290,10 @@ impl Readiness {
                 self.flights.take_back(index);
             }
             State::Job { .. } if self.cancel_job(index) => {}
-            State::Job { .. } => return,
+            State::Job { .. } => {
+                self.flights[index].doomed = true;
+                return;
+            }
             State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
         }
         self.complete_short(core, index, -libc::ECANCELED);
@@ -417,6 +426,13 @@ impl Readiness {
             Call::Path(call) => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.start_path(core, index, call) };
+            }
+            Call::Stream { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_stream(core, index, target, call) };
+            }
+            Call::Splice(call) => {
+                self.start_splice(core, index, call, true);
             }
             Call::Socket { target, call } => {
                 // SAFETY: (D1) the caller's contract.

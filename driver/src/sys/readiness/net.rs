@@ -23,7 +23,7 @@ use std::os::fd::RawFd;
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+pub(super) enum Attempt {
     Done(i32),
     WouldBlock,
 }
@@ -73,7 +73,7 @@ impl Readiness {
     }
 
     /// Has the selector report about a descriptor. An error is its number, negated.
-    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
+    pub(super) fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
         if self.table[slot].is_watched() {
             return Ok(());
         }
@@ -107,6 +107,15 @@ impl Readiness {
                 .flights
                 .next_waiter(index, self.table[slot].waiters(direction));
             let fd = self.table[slot].fd();
+            if let Call::Splice(call) = self.flights[index].call {
+                if super::stream::ready(fd, super::splice::events(direction)) == 0 {
+                    break;
+                }
+                let waiters = self.table[slot].waiters_mut(direction);
+                self.flights.stop_waiting(index, waiters);
+                self.start_splice(core, index, call, false);
+                continue;
+            }
             // SAFETY: (D1) the caller's contract.
             match unsafe { next_attempt(&mut self.flights[index], fd) } {
                 WouldBlock if direction == Direction::Aside => {}
@@ -130,7 +139,7 @@ impl Readiness {
 
     /// Stops watching a descriptor that nothing waits for and that nobody has attached: the
     /// number may be closed and reused without a word.
-    fn forsake(&mut self, slot: u32) {
+    pub(super) fn forsake(&mut self, slot: u32) {
         let slot = &mut self.table[slot];
         if slot.is_watched() && !slot.is_occupied() && !slot.has_waiters() {
             self.selector.deregister(slot.fd());
@@ -201,6 +210,10 @@ unsafe fn connect(fd: RawFd, addr: *const RawAddress, addr_len: RawAddressLen) -
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
 unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
+    if let Call::Stream { call, .. } = flight.call {
+        // SAFETY: (D1) the caller's contract.
+        return unsafe { super::stream::attempt(fd, call) };
+    }
     match call_of(flight) {
         SocketCall::Recv { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let room = (len - done) as usize;
@@ -280,7 +293,7 @@ fn transfer(
     }
 }
 
-fn would_block(result: i32) -> bool {
+pub(super) fn would_block(result: i32) -> bool {
     result == -libc::EAGAIN || result == -libc::EWOULDBLOCK
 }
 
