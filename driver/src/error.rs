@@ -64,7 +64,8 @@ pub enum Refusal {
     FixedDescriptor,
     /// The kernel, or this backend, has no such operation.
     Unsupported,
-    /// A flag that would make the result claim more bytes than were written.
+    /// A flag that would make the result claim more bytes than were written, or name descriptors
+    /// that nobody finds: the operation says which.
     Flags,
     /// A `Close` that was pushed before: its descriptor is gone.
     Closed,
@@ -107,7 +108,7 @@ impl fmt::Display for Refusal {
             Self::UserData => "user data has 61 bits",
             Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
             Self::Unsupported => "the kernel or this backend has no such operation",
-            Self::Flags => "a receive into a buffer takes no MSG_TRUNC",
+            Self::Flags => "the operation takes no such flag: a receive into a buffer no MSG_TRUNC",
             Self::Closed => "this close was pushed before: its descriptor is gone",
         })
     }

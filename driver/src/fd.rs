@@ -57,6 +57,9 @@ pub unsafe trait Holds {}
 // SAFETY: (I11) nothing is named.
 unsafe impl Holds for () {}
 
+// SAFETY: (I11) both keep theirs open.
+unsafe impl<A: Holds, B: Holds> Holds for (A, B) {}
+
 /// A descriptor that [`Close`](crate::op::Close) may close.
 ///
 /// # Safety

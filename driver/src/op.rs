@@ -18,9 +18,12 @@
     reason = "operations are reached through raw pointers while in flight"
 )]
 
+mod ancillary;
 pub(crate) mod call;
 mod control;
 mod file;
+mod message;
+mod message_vectored;
 mod net;
 mod raw;
 mod socket;
@@ -71,8 +74,11 @@ macro_rules! transfer_accessors {
 }
 use transfer_accessors;
 
+pub use self::ancillary::{RecvMsg, SendMsg};
 pub use self::control::Nop;
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
+pub use self::message::{Received, RecvFrom, SendTo};
+pub use self::message_vectored::{RecvFromVectored, RecvVectored, SendToVectored, SendVectored};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;

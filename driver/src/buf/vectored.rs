@@ -313,6 +313,7 @@ pub(crate) struct Filling<'t> {
     left: usize,
     parts: usize,
     limit: usize,
+    short: bool,
 }
 
 impl<'t> Filling<'t> {
@@ -325,6 +326,7 @@ impl<'t> Filling<'t> {
             left: limit,
             parts: 0,
             limit,
+            short: false,
         }
     }
 
@@ -338,11 +340,17 @@ impl<'t> Filling<'t> {
         }
         // Without a place for one there is none for those behind it either.
         let Some(place) = self.places.get_mut(self.parts) else {
+            self.short = true;
             return;
         };
         *place = IoVec::new(ptr.wrapping_add(skipped), len);
         self.parts += 1;
         self.left -= len;
+    }
+
+    /// Whether parts with bytes had no place.
+    pub(crate) fn is_short(&self) -> bool {
+        self.short
     }
 
     /// The table, its parts and their bytes.

@@ -157,6 +157,10 @@ impl MsgFlags {
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
+
+    pub(crate) const fn bits(self) -> i32 {
+        self.0
+    }
 }
 
 impl std::ops::BitOr for MsgFlags {

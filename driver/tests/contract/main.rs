@@ -17,6 +17,7 @@ mod kit;
 mod region;
 mod steps;
 
+mod ancillary;
 mod cancel;
 mod descriptors;
 mod errors;
