@@ -231,6 +231,15 @@ fn message(head: sys::Head, data: &mut [u8]) -> ControlMessage<'_> {
     }
 }
 
+/// Closes the descriptors among messages.
+fn close_all(bytes: &mut [u8]) {
+    for message in (Messages { bytes }) {
+        if let ControlMessage::Rights(fds) | ControlMessage::PidFd(fds) = message {
+            fds.for_each(drop);
+        }
+    }
+}
+
 /// Room for `N` bytes of control messages that are received; boxed where `N` is large.
 ///
 /// It owns the descriptors that came and were not taken. Forgetting it leaks them.
@@ -259,12 +268,34 @@ impl<const N: usize> Incoming<N> {
 
     /// Forgets what was received, and closes the descriptors that were not taken.
     pub fn clear(&mut self) {
-        for message in self.messages() {
-            if let ControlMessage::Rights(fds) | ControlMessage::PidFd(fds) = message {
-                fds.for_each(drop);
-            }
-        }
+        close_all(&mut self.bytes);
         self.bytes.fill(0);
+    }
+
+    /// Keeps the last `len` bytes of what the kernel has written: before them lies what tries of
+    /// its that found nothing have left.
+    fn keep_last(&mut self, len: usize) {
+        let all = self.written(usize::MAX);
+        let junk = all.saturating_sub(len);
+        // Whole messages, or it is something else.
+        if junk > 0 && self.written(junk) == junk {
+            close_all(&mut self.bytes[..junk]);
+            self.bytes.copy_within(junk..all, 0);
+            self.bytes[all - junk..].fill(0);
+        }
+    }
+
+    /// Where the messages end, or the first that reaches `limit`.
+    fn written(&self, limit: usize) -> usize {
+        let mut end = 0;
+        while end < limit {
+            let Some(head) = sys::head(&self.bytes[end..]) else {
+                break;
+            };
+            let step = sys::HEADER.saturating_add(sys::align(head.data_len));
+            end = end.saturating_add(step).min(N);
+        }
+        end
     }
 }
 
@@ -508,6 +539,8 @@ pub(crate) mod sealed {
     pub trait ToFill {
         /// Where the kernel writes, in this flight: nothing is there, and all of it is zeroes.
         fn make_room(&mut self) -> (*mut u8, usize);
+        /// Keeps what the last try of the kernel's has written: so many bytes.
+        fn settle(&mut self, len: usize);
         /// Closes what is there.
         fn give_up(&mut self);
     }
@@ -530,6 +563,10 @@ pub(crate) mod sealed {
             (self.bytes.as_mut_ptr(), N)
         }
 
+        fn settle(&mut self, len: usize) {
+            self.keep_last(len);
+        }
+
         fn give_up(&mut self) {
             self.clear();
         }
@@ -538,6 +575,10 @@ pub(crate) mod sealed {
     impl<T: ToFill> ToFill for Box<T> {
         fn make_room(&mut self) -> (*mut u8, usize) {
             (**self).make_room()
+        }
+
+        fn settle(&mut self, len: usize) {
+            (**self).settle(len);
         }
 
         fn give_up(&mut self) {
@@ -570,4 +611,162 @@ rights! {
     [F; K], K;
     Vec<F>;
     Box<[F]>;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Bytes that never repeat soon.
+    fn noise(seed: &mut u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed
+    }
+
+    /// What is there, with descriptors left alone: they are nobody's here.
+    fn read<const N: usize>(room: &mut Incoming<N>) -> Vec<String> {
+        room.messages().map(|m| format!("{m:?}")).collect()
+    }
+
+    fn filled<const N: usize>(messages: &[(i32, i32, &[u8])]) -> Incoming<N> {
+        let mut room = Incoming::new();
+        let mut at = 0;
+        for (level, kind, data) in messages {
+            let place = sys::begin(&mut room.bytes[at..], *level, *kind, data.len()).unwrap();
+            place[..data.len()].copy_from_slice(data);
+            at += sys::HEADER + place.len();
+        }
+        room
+    }
+
+    #[test]
+    fn garbage_is_only_read() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15;
+        for round in 0_u32..if cfg!(miri) { 100 } else { 20_000 } {
+            let mut room = Incoming::<71>::new();
+            for byte in &mut room.bytes {
+                *byte = noise(&mut seed).to_le_bytes()[3];
+            }
+            // Lengths that may pass, and levels that are known.
+            let len = noise(&mut seed) % 100;
+            if round % 2 == 0 {
+                room.bytes[..8].copy_from_slice(&len.to_ne_bytes());
+                room.bytes[8..12].copy_from_slice(&1_i32.to_ne_bytes());
+                room.bytes[12..16].copy_from_slice(&[round.to_le_bytes()[0] % 36, 0, 0, 0]);
+            }
+            let before = room.bytes;
+            let total: usize = room
+                .messages()
+                .map(|message| match message {
+                    ControlMessage::Rights(fds) | ControlMessage::PidFd(fds) => fds.remaining(),
+                    ControlMessage::Other { data, .. } => data.len(),
+                    _ => 1,
+                })
+                .sum();
+            assert!(total <= 71);
+            assert_eq!(before, room.bytes, "what is not taken stays");
+            // The numbers are not descriptors of ours.
+            room.bytes.fill(0);
+        }
+    }
+
+    #[test]
+    fn lengths_at_the_edges() {
+        let head = |len: usize| {
+            let mut room = filled::<40>(&[(9, 9, &[7; 8])]);
+            room.bytes[..8].copy_from_slice(&len.to_ne_bytes());
+            read(&mut room)
+        };
+        for short in [0, 1, 15] {
+            assert!(head(short).is_empty(), "{short}: less than its own head");
+        }
+        assert_eq!(head(16)[0], "Other { level: 9, kind: 9, data: [] }");
+        assert_eq!(head(19)[0], "Other { level: 9, kind: 9, data: [7, 7, 7] }");
+        for long in [40, 41, usize::MAX - 7, usize::MAX] {
+            let messages = head(long);
+            assert_eq!(messages.len(), 1, "{long}: cut at the end of the room");
+            assert!(messages[0].matches(',').count() >= 24, "{messages:?}");
+        }
+        assert!(Incoming::<0>::new().messages().next().is_none());
+        assert!(Incoming::<15>::new().messages().next().is_none());
+    }
+
+    #[test]
+    fn what_is_known_is_read_and_else_given_as_it_is() {
+        let (level, tos) = (0, 1);
+        for (data, known) in [(&[3][..], true), (&[3, 0, 0, 0], false), (&[], false)] {
+            let mut room = filled::<64>(&[(level, tos, data), (5, 6, b"next")]);
+            let messages = read(&mut room);
+            assert_eq!(messages.len(), 2);
+            assert_eq!(messages[0] == "TrafficClass(3)", known, "{messages:?}");
+            assert!(messages[1].starts_with("Other { level: 5, kind: 6, data: [110,"));
+        }
+        let mut sent = Outgoing::<{ space(20) + space(12) }>::new();
+        sent.source("::1".parse().unwrap(), 3).unwrap();
+        sent.credentials(Credentials {
+            pid: 7,
+            uid: 8,
+            gid: 9,
+        })
+        .unwrap();
+        assert_eq!(sent.traffic_class_v4(1), Err(NoRoom(())));
+        let mut room = Incoming { bytes: sent.bytes };
+        let messages = read(&mut room);
+        assert!(messages[0].contains("destination: ::1") && messages[0].contains("interface: 3"));
+        assert_eq!(
+            messages[1],
+            "Credentials(Credentials { pid: 7, uid: 8, gid: 9 })"
+        );
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "opens files")]
+    fn descriptors_are_given_once_and_the_rest_is_closed() {
+        use std::os::fd::{AsRawFd, IntoRawFd};
+        let null = || std::fs::File::open("/dev/null").unwrap();
+        let numbers = [null(), null(), null()].map(IntoRawFd::into_raw_fd);
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+        let mut room = filled::<64>(&[(sys::SOCKET, sys::RIGHTS, &bytes)]);
+        let Some(ControlMessage::Rights(mut fds)) = room.messages().next() else {
+            panic!("descriptors are there");
+        };
+        assert_eq!(fds.remaining(), 3);
+        let first = fds.next().unwrap();
+        assert_eq!(first.as_raw_fd(), numbers[0]);
+        let Some(ControlMessage::Rights(fds)) = room.messages().next() else {
+            panic!("the others are there");
+        };
+        assert_eq!(fds.remaining(), 2);
+        drop(room);
+        let links = numbers.map(|n| std::fs::read_link(format!("/proc/self/fd/{n}")).ok());
+        let null = |link: &Option<std::path::PathBuf>| {
+            link.as_ref()
+                .is_some_and(|path| path.as_os_str() == "/dev/null")
+        };
+        assert!(null(&links[0]));
+    }
+
+    #[test]
+    fn what_a_fruitless_try_left_is_taken_out() {
+        let [junk, class] = [(5, 5, &[1; 12][..]), (0, 1, &[2][..])];
+        let last = space(1);
+        for messages in [&[class][..], &[junk, class], &[junk, junk, class]] {
+            let mut room = filled::<128>(messages);
+            room.keep_last(last);
+            assert_eq!(read(&mut room), ["TrafficClass(2)"]);
+        }
+        // All of it is wanted, nothing is there, and lengths that cannot be.
+        let mut room = filled::<128>(&[junk, class]);
+        room.keep_last(space(12) + last);
+        assert_eq!(read(&mut room).len(), 2);
+        room.keep_last(last + 1);
+        room.keep_last(usize::MAX);
+        assert_eq!(read(&mut room).len(), 2);
+        room.keep_last(0);
+        assert!(read(&mut room).is_empty());
+        room.keep_last(7);
+    }
 }

@@ -56,8 +56,11 @@ pub struct SendMsg<F, V: IoBufs, C> {
 /// Errors: as [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html), unchanged. Too many open
 /// files, or too little room, are no errors: what came is cut, and `control_truncated` says so.
 ///
-/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
-/// tried first, then when readable.
+/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation; it waits for the socket
+/// to become readable before it tries, for a try that finds nothing uses up room: on Unix sockets with
+/// `SO_PASSCRED` the kernel writes credentials of nobody then. These are taken out again. Where several
+/// receives wait on one such socket, each needs room for them once more. readiness: `recvmsg`, tried
+/// first, then when readable.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
 #[derive(Debug)]
@@ -235,7 +238,12 @@ impl<F: Descriptor, V: IoBufsMut, C: ToFill> Describe for RecvMsg<F, V, C> {
         let msg = unsafe { Header::fill(header, pieces) };
         Ok(Call::Socket {
             target: parts.target,
-            call: SocketCall::RecvMsg { msg, len, flags },
+            call: SocketCall::RecvMsg {
+                msg,
+                len,
+                flags,
+                control: control_len > 0,
+            },
         })
     }
 }
@@ -246,7 +254,9 @@ impl<F: Descriptor, V: IoBufsMut, C: ToFill> Op for RecvMsg<F, V, C> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<Received> {
         // SAFETY: (D3) the caller's contract.
-        let len = unsafe { self.transfer.finish_read(entry) }?;
+        let len =
+            unsafe { self.transfer.finish_read(entry) }.inspect_err(|_| self.control.give_up())?;
+        self.control.settle(self.header.control_len());
         Ok(self.header.received(len, &mut self.addr))
     }
 

@@ -136,6 +136,8 @@ pub enum SocketCall {
         msg: *mut RawMessage,
         len: u32,
         flags: i32,
+        /// Whether there is room for control data.
+        control: bool,
     },
 }
 

@@ -47,6 +47,11 @@ impl Header {
         message::flags(&self.0) & sys::msg_flags::TRUNC != 0
     }
 
+    /// How much control data the last try of the kernel's has written.
+    pub(crate) fn control_len(&self) -> usize {
+        message::control_len(&self.0)
+    }
+
     /// What came beside the bytes, with the address that the kernel wrote.
     pub(crate) fn received(&self, len: usize, addr: &mut Address) -> Received {
         addr.set_len(message::addr_len(&self.0));
@@ -113,11 +118,11 @@ pub struct Received {
 /// Sends a buffer to an address: one datagram.
 ///
 /// Completes with the number of bytes sent, which is all of them for a datagram; an empty one is sent
-/// too. Never raises `SIGPIPE`.
+/// too. An address that is [`unspecified`](Address::unspecified) is none. Never raises `SIGPIPE`.
 ///
 /// Errors: as [sendto(2)](https://man7.org/linux/man-pages/man2/sendto.2.html), unchanged: `EMSGSIZE`
 /// for more than fits into a datagram, `EAFNOSUPPORT` or `EINVAL` for an address of another family,
-/// `EDESTADDRREQ` for one that is unspecified, `ECONNREFUSED` for an earlier datagram that nobody
+/// `EDESTADDRREQ` for none on a socket that is not connected, `ECONNREFUSED` for an earlier datagram that nobody
 /// took, on a connected socket. An address is ignored on TCP, and `EISCONN` on other streams.
 ///
 /// io_uring: `IORING_OP_SEND` with an address, Linux 6.0. readiness: `sendto`, tried first, then when
@@ -188,14 +193,16 @@ impl<F: Descriptor, B: IoBuf> Describe for SendTo<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let flags = send_flags(op.flags)?;
-        let (target, ptr, len) = op.transfer.bytes();
+        let (target, bytes, len) = op.transfer.bytes();
         let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) a field of what is valid.
         let (addr, _len) = unsafe { Address::parts(addr) };
+        // No address is not one of no length, which is `EINVAL`.
+        let addr = if addr_len > 0 { addr } else { ptr::null_mut() };
         let call = SocketCall::SendTo {
-            ptr,
+            ptr: bytes,
             len,
             flags,
             addr,
@@ -336,7 +343,12 @@ impl<F: Descriptor, B: IoBufMut> Describe for RecvFrom<F, B> {
         let msg = unsafe { Header::fill(header, pieces) };
         Ok(Call::Socket {
             target: parts.target,
-            call: SocketCall::RecvMsg { msg, len, flags },
+            call: SocketCall::RecvMsg {
+                msg,
+                len,
+                flags,
+                control: false,
+            },
         })
     }
 }

@@ -358,7 +358,12 @@ impl<F: Descriptor, V: IoBufsMut> Describe for RecvVectored<F, V> {
         let msg = unsafe { Header::fill(header, pieces(parts.places, parts.count)) };
         Ok(Call::Socket {
             target: parts.target,
-            call: SocketCall::RecvMsg { msg, len, flags },
+            call: SocketCall::RecvMsg {
+                msg,
+                len,
+                flags,
+                control: false,
+            },
         })
     }
 }
@@ -440,7 +445,12 @@ impl<F: Descriptor, V: IoBufsMut> Describe for RecvFromVectored<F, V> {
         let msg = unsafe { Header::fill(header, pieces) };
         Ok(Call::Socket {
             target: parts.target,
-            call: SocketCall::RecvMsg { msg, len, flags },
+            call: SocketCall::RecvMsg {
+                msg,
+                len,
+                flags,
+                control: false,
+            },
         })
     }
 }

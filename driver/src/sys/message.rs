@@ -49,6 +49,11 @@ pub(crate) fn addr_len(raw: &RawMessage) -> RawAddressLen {
     raw.msg_namelen.min(ROOM)
 }
 
+/// How much control data the kernel says that it has written.
+pub(crate) fn control_len(raw: &RawMessage) -> usize {
+    raw.msg_controllen as usize
+}
+
 /// The flags that the kernel has answered with.
 pub(crate) fn flags(raw: &RawMessage) -> i32 {
     raw.msg_flags

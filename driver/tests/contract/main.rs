@@ -25,6 +25,7 @@ mod forgotten;
 mod full;
 mod lengths;
 mod memory;
+mod message;
 mod outputs;
 mod panics;
 mod queues;

@@ -6,6 +6,9 @@ use crate::fd::Target;
 use crate::op::call::SocketCall;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
+/// Waits before the first try.
+const POLL_FIRST: u16 = linux_raw_sys::io_uring::IORING_RECVSEND_POLL_FIRST as u16;
+
 #[inline(always)]
 pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
     match call {
@@ -52,10 +55,22 @@ pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
             op_flags: bits(flags),
             ..directed(op::IORING_OP_SENDMSG, target)
         },
-        SocketCall::RecvMsg { msg, flags, .. } => Sqe {
+        SocketCall::RecvMsg {
+            msg,
+            flags,
+            control,
+            ..
+        } => Sqe {
             addr: address(msg),
             len: 1,
             op_flags: bits(flags),
+            // A try that finds nothing may use up room for control data. With `MSG_DONTWAIT` there
+            // is one try only.
+            ioprio: if control && flags & libc::MSG_DONTWAIT == 0 {
+                POLL_FIRST
+            } else {
+                0
+            },
             ..directed(op::IORING_OP_RECVMSG, target)
         },
     }

@@ -245,7 +245,9 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
                 unsafe { libc::sendmsg(fd, msg, flags) }
             })
         }
-        SocketCall::RecvMsg { msg, len, flags } => {
+        SocketCall::RecvMsg {
+            msg, len, flags, ..
+        } => {
             transfer(flight, fd, len, flags, |done, flags| {
                 // SAFETY: (D1) a message in the operation, which nobody else touches.
                 unsafe { message::skip(msg, len, done) };
