@@ -323,6 +323,8 @@ struct Ops {
     long: Lent<Timeout>,
 }
 
+type OneNumber = Outgoing<{ space(4) }, [Number; 1]>;
+
 /// On the pair of sockets.
 struct Messages {
     send_to: Lent<SendTo<Number, &'static [u8]>>,
@@ -331,7 +333,7 @@ struct Messages {
     recv_vectored: Lent<RecvVectored<Number, Vec<Bytes>>>,
     send_to_vectored: Lent<SendToVectored<Number, [&'static [u8]; 2]>>,
     recv_from_vectored: Lent<RecvFromVectored<Number, [Bytes; 2]>>,
-    send_msg: Lent<SendMsg<Number, [&'static [u8]; 1], Outgoing<{ space(4) }, [Number; 1]>>>,
+    send_msg: Lent<SendMsg<Number, [&'static [u8]; 1], OneNumber>>,
     recv_msg: Lent<RecvMsg<Number, [Bytes; 1], Box<Incoming<{ space(4) }>>>>,
     refused: Lent<RecvFrom<Number, Bytes>>,
 }
@@ -357,7 +359,7 @@ impl Messages {
 }
 
 /// A plain number, for operations that are made before the driver is.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Number(RawFd);
 // SAFETY: a stored number, never changed.
 unsafe impl Descriptor for Number {
@@ -702,10 +704,8 @@ fn messages(rig: &mut Rig<'_>, ops: &mut Messages, marks: &mut Marks) {
         rig.run(&mut ops.send_msg, 20).unwrap();
         let entry = rig.wait(21);
         // SAFETY: the entry of this operation's last flight.
-        assert_eq!(
-            unsafe { ops.recv_msg.op().finish(entry) }.unwrap().len,
-            TEXT.len()
-        );
+        let received = unsafe { ops.recv_msg.op().finish(entry) }.unwrap();
+        assert_eq!(received.len, TEXT.len());
     }
     let message = ops.recv_msg.op().control_mut().messages().next();
     assert!(matches!(message, Some(ControlMessage::Rights(fds)) if fds.remaining() == 1));

@@ -8,6 +8,7 @@
 
 use super::address::{ROOM, RawAddress, RawAddressLen};
 use crate::buf::IoVec;
+#[cfg(readiness)]
 use std::ptr;
 
 /// The description that the kernel reads, and writes its answer into.
@@ -65,6 +66,7 @@ pub(crate) fn flags(raw: &RawMessage) -> i32 {
 /// # Safety
 /// `raw` describes parts of `len` bytes together, of which earlier calls of this may have skipped
 /// some; nobody else touches it or its parts' places now.
+#[cfg(readiness)]
 pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
     if done == 0 {
         return;
@@ -98,6 +100,7 @@ pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
 ///
 /// # Safety
 /// As [`skip`]; the room for control data is that of the message.
+#[cfg(readiness)]
 pub(crate) unsafe fn make_room(raw: *mut RawMessage) {
     // SAFETY: (D1) the caller's contract.
     let raw = unsafe { &mut *raw };
@@ -110,8 +113,7 @@ pub(crate) unsafe fn make_room(raw: *mut RawMessage) {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[cfg(all(test, readiness))]
 mod tests {
     use super::*;
 

@@ -137,7 +137,6 @@ fn borrowed_descriptors_stay(cx: &mut Cx) {
     };
     l.scope(|s| assert_eq!(steps::run(s, &mut send).0.unwrap(), 1))
         .unwrap();
-    drop(send);
     assert!(kit::is_open(file.as_raw_fd()));
     let mut recv = RecvMsg::new(ours.as_fd(), [[0; 4]], Incoming::<32>::new());
     l.scope(|s| assert_eq!(steps::run(s, &mut recv).0.unwrap().len, 1))
@@ -446,8 +445,10 @@ fn a_pending_receive_loses_nothing(cx: &mut Cx) {
 }
 
 fn own() -> Credentials {
-    // SAFETY: these take nothing, and cannot fail.
-    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    // SAFETY: takes nothing, and cannot fail.
+    let uid = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    let gid = unsafe { libc::getgid() };
     Credentials {
         pid: i32::try_from(std::process::id()).unwrap(),
         uid,

@@ -7,6 +7,7 @@ use crate::op::call::SocketCall;
 use linux_raw_sys::io_uring::io_uring_op as op;
 
 /// Waits before the first try.
+#[expect(clippy::cast_possible_truncation, reason = "the first of 16 bits")]
 const POLL_FIRST: u16 = linux_raw_sys::io_uring::IORING_RECVSEND_POLL_FIRST as u16;
 
 #[inline(always)]
