@@ -58,8 +58,9 @@ pub struct SendMsg<F, V: IoBufs, C> {
 ///
 /// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation; it waits for the socket
 /// to become readable before it tries, for a try that finds nothing uses up room: on Unix sockets with
-/// `SO_PASSCRED` the kernel writes credentials of nobody then. These are taken out again. Where several
-/// receives wait on one such socket, each needs room for them once more. readiness: `recvmsg`, tried
+/// `SO_PASSCRED` the kernel writes credentials of nobody then. These are taken out
+/// again, but on such a socket let one receive wait at a time: each try in vain of one that waits uses up
+/// its room, until what comes is cut. readiness: `recvmsg`, tried
 /// first, then when readable.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
