@@ -65,7 +65,8 @@ pub enum Refusal {
     /// The kernel, or this backend, has no such operation.
     Unsupported,
     /// A flag that this operation does not take: one that would make the result claim more bytes
-    /// than were written, or that asks for a ring of another kind.
+    /// than were written, or name descriptors that nobody finds, or that asks for a ring of another
+    /// kind. The operation says which.
     Flags,
     /// A `Close` that was pushed before: its descriptor is gone.
     Closed,
@@ -108,9 +109,7 @@ impl fmt::Display for Refusal {
             Self::UserData => "user data has 61 bits",
             Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
             Self::Unsupported => "the kernel or this backend has no such operation",
-            Self::Flags => {
-                "a receive into a buffer takes no MSG_TRUNC, a read or write no RWF_HIPRI"
-            }
+            Self::Flags => "the operation takes no such flag: its documentation says which",
             Self::Closed => "this close was pushed before: its descriptor is gone",
         })
     }

@@ -27,6 +27,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod address;
+pub mod ancillary;
 pub mod buf;
 mod builder;
 pub mod clock;

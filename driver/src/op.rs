@@ -18,11 +18,14 @@
     reason = "operations are reached through raw pointers while in flight"
 )]
 
+mod ancillary;
 pub(crate) mod call;
 mod control;
 mod durable;
 mod exact;
 mod file;
+mod message;
+mod message_vectored;
 mod net;
 mod path;
 mod raw;
@@ -81,13 +84,16 @@ macro_rules! transfer_accessors {
 }
 use transfer_accessors;
 
+pub use self::ancillary::{RecvMsg, SendMsg};
 pub use self::control::Nop;
 pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::exact::{
-    Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, SendAll, Transfer, WriteAll,
-    WriteAllAt, WriteVectoredAllAt,
+    Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, RecvVectoredExact, SendAll,
+    SendVectoredAll, Transfer, WriteAll, WriteAllAt, WriteVectoredAllAt,
 };
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
+pub use self::message::{Received, RecvFrom, SendTo};
+pub use self::message_vectored::{RecvFromVectored, RecvVectored, SendToVectored, SendVectored};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
 pub use self::raw::Raw;

@@ -35,11 +35,13 @@
 compile_error!("completeio has no backend for this platform yet");
 
 pub(crate) mod address;
+pub(crate) mod ancillary;
 pub(crate) mod clock;
 pub(crate) mod file;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+pub(crate) mod message;
 pub(crate) mod options;
 pub(crate) mod plain;
 #[cfg(readiness)]
@@ -122,11 +124,22 @@ pub(crate) mod name_flags {
 
 /// Flags of send(2) and recv(2) that this crate names.
 pub(crate) mod msg_flags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::MSG_CMSG_CLOEXEC as CMSG_CLOEXEC;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
     pub(crate) use libc::{
-        MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC, MSG_WAITALL as WAITALL,
+        MSG_CTRUNC as CTRUNC, MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC,
+        MSG_WAITALL as WAITALL,
     };
+    /// Linux' `MSG_CMSG_COMPAT`: control data as a 32-bit process has it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) const COMPAT: i32 = i32::MIN;
+    /// No backend receives descriptors there yet.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const CMSG_CLOEXEC: i32 = 0;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const COMPAT: i32 = 0;
     /// `SO_NOSIGPIPE` stands in for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     pub(crate) const NOSIGNAL: i32 = 0;

@@ -5,6 +5,8 @@
 //! is warmed up: the first operation of each kind falls between them.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+use completeio_driver::address::Address;
+use completeio_driver::ancillary::{ControlMessage, Incoming, Outgoing, space};
 use completeio_driver::clock::{Clock, Instant};
 use completeio_driver::driver::{
     AsRawFd, Backend, BorrowedFd, CompleteIo, Cwd, Descriptor, Driver, Entry, Holds, OwnedFd, Owns,
@@ -12,10 +14,11 @@ use completeio_driver::driver::{
 };
 use completeio_driver::op::{
     Accept, Advice, Advise, Allocate, Bind, Close, Connect, Exact, GetPathXattr, GetSockOpt,
-    GetXattr, HardLink, Listen, MakeDir, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, Read,
-    ReadAt, ReadVectoredAt, Recv, RecvExact, Rename, RwFlags, Send, SetPathXattr, SetSockOpt,
-    SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat, Symlink, Sync, SyncRange,
-    Tee, Timeout, Truncate, Unlink, Write, WriteAt, WriteVectoredAt,
+    GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions,
+    Raw, Read, ReadAt, ReadVectoredAt, Recv, RecvExact, RecvFrom, RecvFromVectored, RecvMsg,
+    RecvVectored, Rename, RwFlags, Send, SendMsg, SendTo, SendToVectored, SendVectored,
+    SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat,
+    Symlink, Sync, SyncRange, Tee, Timeout, Truncate, Unlink, Write, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -306,6 +309,7 @@ struct Ops {
     exact: Lent<RecvExact<Number, Bytes>>,
     read_vectored: Lent<ReadVectoredAt<Number, Vec<Bytes>>>,
     write_vectored: Lent<WriteVectoredAt<Number, [&'static [u8]; 2]>>,
+    messages: Messages,
     wrong_offset: Lent<ReadAt<Number, Bytes>>,
     write_to_reader: Lent<WriteAt<Number, &'static [u8]>>,
     recv_on_file: Lent<Recv<Number, Bytes>>,
@@ -427,8 +431,43 @@ struct Sockets {
     _client: UnixStream,
 }
 
+type OneNumber = Outgoing<{ space(4) }, [Number; 1]>;
+
+/// On the pair of sockets.
+struct Messages {
+    send_to: Lent<SendTo<Number, &'static [u8]>>,
+    recv_from: Lent<RecvFrom<Number, Bytes>>,
+    send_vectored: Lent<SendVectored<Number, [&'static [u8]; 2]>>,
+    recv_vectored: Lent<RecvVectored<Number, Vec<Bytes>>>,
+    send_to_vectored: Lent<SendToVectored<Number, [&'static [u8]; 2]>>,
+    recv_from_vectored: Lent<RecvFromVectored<Number, [Bytes; 2]>>,
+    send_msg: Lent<SendMsg<Number, [&'static [u8]; 1], OneNumber>>,
+    recv_msg: Lent<RecvMsg<Number, [Bytes; 1], Box<Incoming<{ space(4) }>>>>,
+    refused: Lent<RecvFrom<Number, Bytes>>,
+}
+
+impl Messages {
+    fn new(left: Number, right: Number) -> Self {
+        let nowhere = Address::unspecified();
+        let control = Outgoing::with_rights([left]).unwrap();
+        let room_for_one = Box::new(Incoming::new());
+        let trunc = MsgFlags::from_bits(libc::MSG_TRUNC);
+        Self {
+            send_to: Lent::new(SendTo::new(left, TEXT, nowhere)),
+            recv_from: Lent::new(RecvFrom::new(right, room())),
+            send_vectored: Lent::new(SendVectored::new(left, [TEXT, TEXT])),
+            recv_vectored: Lent::new(RecvVectored::new(right, vec![room(), room()])),
+            send_to_vectored: Lent::new(SendToVectored::new(left, [TEXT, TEXT], nowhere)),
+            recv_from_vectored: Lent::new(RecvFromVectored::new(right, [room(), room()])),
+            send_msg: Lent::new(SendMsg::new(left, [TEXT], control)),
+            recv_msg: Lent::new(RecvMsg::new(right, [room()], room_for_one)),
+            refused: Lent::new(RecvFrom::new(right, room()).flags(trunc)),
+        }
+    }
+}
+
 /// A plain number, for operations that are made before the driver is.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Number(RawFd);
 // SAFETY: a stored number, never changed.
 unsafe impl Descriptor for Number {
@@ -558,6 +597,7 @@ impl Ops {
             exact: Lent::new(Exact::new(Recv::new(right, room()))),
             read_vectored: Lent::new(ReadVectoredAt::new(file, 0, vec![room(), room()])),
             write_vectored: Lent::new(WriteVectoredAt::new(file, 0, [TEXT, TEXT])),
+            messages: Messages::new(left, right),
             wrong_offset: Lent::new(ReadAt::new(file, u64::MAX, room())),
             write_to_reader: Lent::new(WriteAt::new(null, 0, TEXT)),
             recv_on_file: Lent::new(Recv::new(file, room())),
@@ -792,6 +832,7 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     assert_eq!(rig.run(&mut ops.fixed_recv, 3).unwrap(), TEXT.len());
     marks.step("Recv by the table");
 
+    messages(rig, &mut ops.messages, marks);
     rig.push(&ops.accept, 5);
     rig.run(&mut ops.connect, 6).unwrap();
     let entry = rig.wait(5);
@@ -921,6 +962,40 @@ fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     assert_eq!(rig.fail(unread, 1), libc::EPIPE);
     assert_eq!(rig.fail(closed, 1), libc::EBADF);
     marks.step("Read, Write that fail");
+}
+
+/// Each kind of message succeeds, and fails.
+fn messages(rig: &mut Rig<'_>, ops: &mut Messages, marks: &mut Marks) {
+    let len = rig.run(&mut ops.send_to, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_from, 21).unwrap().len, len);
+    marks.step("SendTo, RecvFrom");
+    let len = rig.run(&mut ops.send_vectored, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_vectored, 21).unwrap(), len);
+    marks.step("SendVectored, RecvVectored");
+    let len = rig.run(&mut ops.send_to_vectored, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_from_vectored, 21).unwrap().len, len);
+    marks.step("SendToVectored, RecvFromVectored");
+    for _ in 0..2 {
+        rig.push(&ops.recv_msg, 21);
+        rig.submit(Some(Duration::ZERO));
+        rig.run(&mut ops.send_msg, 20).unwrap();
+        let entry = rig.wait(21);
+        // SAFETY: the entry of this operation's last flight.
+        let received = unsafe { ops.recv_msg.op().finish(entry) }.unwrap();
+        assert_eq!(received.len, TEXT.len());
+    }
+    let message = ops.recv_msg.op().control_mut().messages().next();
+    assert!(matches!(message, Some(ControlMessage::Rights(fds)) if fds.remaining() == 1));
+    ops.recv_msg.op().control_mut().clear();
+    marks.step("SendMsg, RecvMsg");
+    assert_eq!(rig.refuse(&mut ops.refused, 22), Refusal::Flags);
+    marks.step("RecvFrom refused");
+    let place = *ops.recv_vectored.op().fd();
+    rig.push(&ops.recv_vectored, 23);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel_fd(&place).unwrap();
+    assert_eq!(rig.wait(23).raw_os_error(), Some(libc::ECANCELED));
+    marks.step("RecvVectored cancelled");
 }
 
 /// Each kind of operation fails.

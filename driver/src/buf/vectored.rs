@@ -315,6 +315,8 @@ pub(crate) struct Filling<'t> {
     limit: usize,
     /// The bytes of all parts, without those that are skipped.
     rest: usize,
+    /// Whether parts with bytes had no place.
+    short: bool,
 }
 
 impl<'t> Filling<'t> {
@@ -328,6 +330,7 @@ impl<'t> Filling<'t> {
             parts: 0,
             limit,
             rest: 0,
+            short: false,
         }
     }
 
@@ -343,6 +346,7 @@ impl<'t> Filling<'t> {
         }
         // Without a place for one there is none for those behind it either.
         let Some(place) = self.places.get_mut(self.parts) else {
+            self.short = true;
             return;
         };
         *place = IoVec::new(ptr.wrapping_add(skipped), len);
@@ -353,6 +357,11 @@ impl<'t> Filling<'t> {
     /// How many bytes there are to move, of which the table may have fewer.
     pub(crate) fn rest(&self) -> usize {
         self.rest
+    }
+
+    /// Whether parts with bytes had no place.
+    pub(crate) fn is_short(&self) -> bool {
+        self.short
     }
 
     /// The table, its parts and their bytes.

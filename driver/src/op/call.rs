@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::sys::file::RawMetadata;
+use crate::sys::message::RawMessage;
 use std::ffi::c_char;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
@@ -275,6 +276,26 @@ pub enum SocketCall {
     Connect {
         addr: *const RawAddress,
         addr_len: RawAddressLen,
+    },
+    SendTo {
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    /// The message's parts have `len` bytes together.
+    SendMsg {
+        msg: *mut RawMessage,
+        len: u32,
+        flags: i32,
+    },
+    RecvMsg {
+        msg: *mut RawMessage,
+        len: u32,
+        flags: i32,
+        /// Whether there is room for control data.
+        control: bool,
     },
 }
 

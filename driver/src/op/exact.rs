@@ -3,8 +3,8 @@
 
 use super::call::Call;
 use super::{
-    Op, OpCode, OpHead, Read, ReadAt, ReadVectoredAt, Recv, Send, Write, WriteAt, WriteVectoredAt,
-    sealed::Describe,
+    Op, OpCode, OpHead, Read, ReadAt, ReadVectoredAt, Recv, RecvVectored, Send, SendVectored,
+    Write, WriteAt, WriteVectoredAt, sealed::Describe,
 };
 use crate::buf::{IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::driver::Entry;
@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 ///
 /// The driver sends the rest after a short result, in as many flights as it takes, and completes once:
 /// no short result is ever taken for success. It splits what one call does not take: more than
-/// 0x7fff_f000 bytes, more than 1,024 buffers.
+/// 0x7fff_f000 bytes, more than 1,024 buffers (but for a [`SendVectored`], which gives `EMSGSIZE` then).
 ///
 /// Completes with the number of all bytes. When it fails, [`advanced`](Self::advanced) says how far it
 /// came, and a buffer that grows (`Vec`) has grown by so much.
@@ -75,6 +75,10 @@ pub type WriteAll<F, B> = Exact<Write<F, B>>;
 pub type RecvExact<F, B> = Exact<Recv<F, B>>;
 /// A [`Send`] of its whole buffer.
 pub type SendAll<F, B> = Exact<Send<F, B>>;
+/// A [`RecvVectored`] that fills its buffers.
+pub type RecvVectoredExact<F, V> = Exact<RecvVectored<F, V>>;
+/// A [`SendVectored`] of all of its buffers.
+pub type SendVectoredAll<F, V> = Exact<SendVectored<F, V>>;
 /// A [`ReadVectoredAt`] that fills its buffers.
 pub type ReadVectoredExactAt<F, V> = Exact<ReadVectoredAt<F, V>>;
 /// A [`WriteVectoredAt`] of all of its buffers.
@@ -268,5 +272,7 @@ part!(Read<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(Write<B: IoBuf>, WriteZero, buf, buf_mut);
 part!(Recv<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(Send<B: IoBuf>, WriteZero, buf, buf_mut);
+part!(RecvVectored<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);
+part!(SendVectored<V: IoBufs>, WriteZero, bufs, bufs_mut);
 part!(ReadVectoredAt<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);
 part!(WriteVectoredAt<V: IoBufs>, WriteZero, bufs, bufs_mut);

@@ -147,7 +147,9 @@ impl MsgFlags {
     pub const PEEK: Self = Self(sys::msg_flags::PEEK);
     /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
     ///
-    /// On sends too: io_uring since Linux 5.19; readiness on streams.
+    /// On sends too: io_uring since Linux 5.19; readiness on streams. On sequenced packets, which are
+    /// whole by themselves, io_uring goes on with the next packet into the same buffers, as of Linux
+    /// 6.18.
     pub const WAIT_ALL: Self = Self(sys::msg_flags::WAITALL);
     /// Out-of-band data (`MSG_OOB`).
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
@@ -156,6 +158,10 @@ impl MsgFlags {
     /// ([`Refusal::Flags`]): its result counts bytes that were not written.
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
+    }
+
+    pub(crate) const fn bits(self) -> i32 {
+        self.0
     }
 }
 

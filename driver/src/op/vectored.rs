@@ -1,9 +1,9 @@
 //! Positioned reads and writes of several buffers in one call.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, FileCall, LEN_MAX, check_offset};
+use super::call::{Call, FileCall, LEN_MAX, check_offset, clamp_len};
 use super::{Op, OpCode, OpHead, sealed::Describe};
-use crate::buf::{Filling, IntoInner, IoBufs, IoBufsMut, IoVec, Table};
+use crate::buf::{Filling, IoBufs, IoBufsMut, IoVec, Table};
 use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::{Descriptor, Target};
@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     pub(crate) target: Target,
     pub(crate) places: *const IoVec,
     pub(crate) count: u32,
+    /// Whether there are parts behind these, which have no place.
+    pub(crate) more: bool,
 }
 
 impl<F, V, T: Table> Transfers<F, V, T> {
@@ -77,26 +79,33 @@ impl<F, V, T: Table> Transfers<F, V, T> {
         Ok(std::mem::take(&mut self.done) + n)
     }
 
-    fn lend(&mut self, name: impl FnOnce(&mut V, &mut Filling<'_>)) -> (*const IoVec, u32) {
+    /// The bytes that the last flight was lent.
+    pub(crate) fn lent(&self) -> u32 {
+        clamp_len(self.lent)
+    }
+
+    fn lend(&mut self, name: impl FnOnce(&mut V, &mut Filling<'_>)) -> (*const IoVec, u32, bool) {
         let mut filling = Filling::new(&mut self.table, self.done, LEN_MAX as usize);
         name(&mut self.bufs, &mut filling);
         self.rest = filling.rest();
+        let more = filling.is_short();
         let (places, count, bytes) = filling.finish();
         self.lent = bytes;
-        (places, count)
+        (places, count, more)
     }
 }
 
 impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
     /// Where the kernel writes.
     pub(crate) fn room(&mut self) -> Parts {
-        let (places, count) =
+        let (places, count, more) =
             self.lend(|bufs, filling| bufs.each_part_mut(|ptr, len| filling.add(ptr, len)));
         let target = self.fd.target();
         Parts {
             target,
             places,
             count,
+            more,
         }
     }
 
@@ -126,7 +135,7 @@ impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
 impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
     /// What the kernel reads.
     pub(crate) fn bytes(&mut self) -> Parts {
-        let (places, count) = self.lend(|bufs, filling| {
+        let (places, count, more) = self.lend(|bufs, filling| {
             bufs.each_part(|ptr, len| filling.add(ptr.cast_mut(), len));
         });
         let target = self.fd.target();
@@ -134,6 +143,7 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
             target,
             places,
             count,
+            more,
         }
     }
 
@@ -283,7 +293,7 @@ macro_rules! vectored_accessors {
             }
         }
 
-        impl<F, V: $buffers> IntoInner for $op<F, V> {
+        impl<F, V: $buffers> $crate::buf::IntoInner for $op<F, V> {
             type Inner = V;
 
             fn into_inner(self) -> V {
@@ -292,6 +302,7 @@ macro_rules! vectored_accessors {
         }
     )*};
 }
+pub(crate) use vectored_accessors;
 vectored_accessors!(ReadVectoredAt: IoBufsMut, WriteVectoredAt: IoBufs);
 
 impl<F, V: IoBufsMut> ReadVectoredAt<F, V> {
@@ -348,6 +359,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for ReadVectoredAt<F, V> {
             target,
             places,
             count,
+            more: _,
         } = op.transfer.room();
         let call = FileCall::ReadVectored {
             places,
@@ -380,6 +392,7 @@ impl<F: Descriptor, V: IoBufs> Describe for WriteVectoredAt<F, V> {
             target,
             places,
             count,
+            more: _,
         } = op.transfer.bytes();
         let call = FileCall::WriteVectored {
             places,

@@ -21,6 +21,7 @@ contract![
     a_receive_in_pieces,
     a_send_in_pieces,
     a_pipe_in_pieces,
+    several_buffers_on_a_socket,
     more_than_one_call_moves,
     more_parts_than_one_call_takes,
     whole_at_once,
@@ -118,6 +119,25 @@ fn a_pipe_in_pieces(cx: &mut Cx) {
         l.finish(end, entry).unwrap_err().kind(),
         ErrorKind::UnexpectedEof
     );
+}
+
+fn several_buffers_on_a_socket(cx: &mut Cx) {
+    const LEN: usize = 1 << 19;
+    let text: Vec<u8> = (0..=250).cycle().take(2 * LEN).collect();
+    let halves = [0, LEN].map(|at| text[at..at + LEN].to_vec());
+    let (ours, theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let (from, to) = (l.at(&ours), l.at(&theirs));
+    let rooms = [
+        vec![0; LEN].into_boxed_slice(),
+        vec![0; LEN].into_boxed_slice(),
+    ];
+    let receive = l.start(Exact::new(op::RecvVectored::new(from, rooms)), 1);
+    let send = l.start(Exact::new(op::SendVectored::new(to, halves)), 2);
+    let [received, sent] = <[Entry; 2]>::try_from(l.take_sorted(2)).unwrap();
+    assert_eq!(l.finish(receive, received).unwrap(), text.len());
+    assert_eq!(l.finish(send, sent).unwrap(), text.len());
+    assert!(l.op(receive).buf().concat() == text);
 }
 
 /// I28: a call moves at most 0x7fff_f000 bytes.

@@ -17,6 +17,7 @@ mod kit;
 mod region;
 mod steps;
 
+mod ancillary;
 mod cancel;
 mod descriptors;
 mod durable;
@@ -26,6 +27,7 @@ mod forgotten;
 mod full;
 mod lengths;
 mod memory;
+mod message;
 mod metadata;
 mod outputs;
 mod panics;

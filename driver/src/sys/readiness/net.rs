@@ -19,6 +19,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
+use crate::sys::message;
 use std::os::fd::RawFd;
 
 /// What came of a try.
@@ -153,9 +154,18 @@ impl Readiness {
 fn direction(call: SocketCall) -> Direction {
     const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     match call {
-        SocketCall::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
-        SocketCall::Recv { .. } | SocketCall::Accept { .. } => Direction::Read,
-        SocketCall::Send { .. } | SocketCall::Connect { .. } => Direction::Write,
+        SocketCall::Recv { flags, .. } | SocketCall::RecvMsg { flags, .. }
+            if flags & ASIDE != 0 =>
+        {
+            Direction::Aside
+        }
+        SocketCall::Recv { .. } | SocketCall::RecvMsg { .. } | SocketCall::Accept { .. } => {
+            Direction::Read
+        }
+        SocketCall::Send { .. }
+        | SocketCall::SendTo { .. }
+        | SocketCall::SendMsg { .. }
+        | SocketCall::Connect { .. } => Direction::Write,
     }
 }
 
@@ -227,6 +237,39 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
             unsafe { libc::send(fd, ptr.cast(), rest, flags) }
         }),
+        SocketCall::SendTo {
+            ptr,
+            len,
+            flags,
+            addr,
+            addr_len,
+        } => transfer(flight, fd, len, flags, |done, flags| {
+            let rest = (len - done) as usize;
+            let ptr = ptr.wrapping_add(done as usize);
+            // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent, and an
+            // address in the operation.
+            unsafe { libc::sendto(fd, ptr.cast(), rest, flags, addr.cast(), addr_len) }
+        }),
+        SocketCall::SendMsg { msg, len, flags } => {
+            transfer(flight, fd, len, flags, |done, flags| {
+                // SAFETY: (D1) a message in the operation, which nobody else touches.
+                unsafe { message::skip(msg, len, done) };
+                // SAFETY: (D1) the kernel reads what it describes, which was lent.
+                unsafe { libc::sendmsg(fd, msg, flags) }
+            })
+        }
+        SocketCall::RecvMsg {
+            msg, len, flags, ..
+        } => {
+            transfer(flight, fd, len, flags, |done, flags| {
+                // SAFETY: (D1) a message in the operation, which nobody else touches.
+                unsafe { message::skip(msg, len, done) };
+                // SAFETY: (D1) as above.
+                unsafe { message::make_room(msg) };
+                // SAFETY: (D1) the kernel writes where it describes, which was lent.
+                unsafe { libc::recvmsg(fd, msg, flags) }
+            })
+        }
         SocketCall::Accept { addr, addr_len } => {
             let result = uninterrupted(|| {
                 // SAFETY: (D1) the kernel writes an address and its length into fields of the
