@@ -18,8 +18,7 @@
 //!   may be satisfied without a system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
 //! * `next(&mut self, core) -> Option<Completion>`: one of the backend's own queue; what a backend
-//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, outlet)`
-//!   gives many to `core.deliver`, and returns how much room they took.
+//!   completes itself goes through `core.complete_locally`.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
 //!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
@@ -38,6 +37,8 @@ pub(crate) mod clock;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+#[cfg(test)]
+pub(crate) mod model;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]
@@ -132,6 +133,8 @@ pub(crate) enum Backend {
     Readiness(readiness::Readiness),
     #[cfg(not(any(io_uring, readiness)))]
     Shell(shell::Shell),
+    #[cfg(test)]
+    Model(model::Model),
 }
 
 /// The same call on whichever backend it is.
@@ -144,6 +147,8 @@ macro_rules! each {
             Backend::Readiness($backend) => $call,
             #[cfg(not(any(io_uring, readiness)))]
             Backend::Shell($backend) => $call,
+            #[cfg(test)]
+            Backend::Model($backend) => $call,
         }
     };
 }
@@ -386,7 +391,7 @@ impl<'a> Source<'a> {
         match backend {
             #[cfg(io_uring)]
             Backend::Uring(uring) => Self::Ring(uring),
-            #[cfg(not(all(io_uring, not(readiness))))]
+            #[cfg(any(readiness, test, not(io_uring)))]
             other => Self::Mixed(other),
         }
     }
@@ -398,6 +403,7 @@ impl<'a> Source<'a> {
             #[cfg(io_uring)]
             Self::Ring(uring) => uring.take::<T>(core),
             Self::Mixed(backend) => {
+                // By its fields, so that one of the ring need not be in memory either.
                 let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;
                 Some(Completion { key, result, flags })
             }
