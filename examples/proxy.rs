@@ -84,9 +84,7 @@ fn complete<'s, 'env, O: Op + 'env>(
 where
     O::Fd: Holds,
 {
-    let Ok(ticket) = scope.try_lend(op, 0) else {
-        unreachable!("there is room for one");
-    };
+    let ticket = scope.try_lend(op, 0).expect("there is room for one");
     let mut event = None;
     while event.is_none() {
         scope.submit(None, &mut event)?;

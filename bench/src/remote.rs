@@ -153,7 +153,7 @@ where
     let (start, stop) = (Barrier::new(clients + 1), AtomicBool::new(false));
     thread::scope(|scope| {
         let client = || {
-            let send = |op| remote.push_blocking(op).ok().expect("the driver is open");
+            let send = |op| remote.push_blocking(op).expect("the driver is open");
             let mut pendings: VecDeque<Pending<O>> = (1..in_flight).map(|_| send(make())).collect();
             let mut next = make();
             start.wait();

@@ -259,6 +259,9 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
+    /// Completions of operations that the driver owns ([`slots`](crate::slots)) end the wait too, if they
+    /// come in it: ask [`next_finished`](Driver::next_finished) until it gives none before you wait.
+    ///
     /// # Errors
     /// `InvalidInput` for a sink without room; `Deadlock` for a wait without end when nothing is in
     /// flight and no [`notifier`](Driver::notifier) was ever made; `Unsupported` in a forked child; else

@@ -71,13 +71,17 @@ impl<'arena> Driver<'arena> {
         candidates: &[Backend],
         choice: Choice,
     ) -> Result<Self, SetupError> {
-        let (engine, capabilities) = Engine::new(limits, candidates, choice)?;
-        Ok(Self {
+        let made = Engine::new(limits, candidates, choice);
+        made.map(|(engine, capabilities)| Self::of(engine, capabilities))
+    }
+
+    pub(crate) fn of(engine: Engine, capabilities: Capabilities) -> Self {
+        Self {
             engine,
             capabilities: Box::new(capabilities),
             _arena: PhantomData,
             _not_send: PhantomData,
-        })
+        }
     }
 
     /// The backend that was chosen.
@@ -419,7 +423,8 @@ impl<'arena> Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if self.engine.capacity_left() == 0 {
+        let Engine { core, backend } = &self.engine;
+        if !core.admit(|| backend.capacity_left()) {
             return Err(Full::new(op));
         }
         let refused = self.engine.core.raw_key(user_data);

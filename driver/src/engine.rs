@@ -305,3 +305,6 @@ pub(crate) fn abort(why: impl std::fmt::Display) -> ! {
     );
     process::abort();
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,8 @@ pub(crate) const MORE: u32 = 1 << 1;
 const IS_FD: u32 = 1 << 2;
 /// The key is a whole number of the user's that does not fit: the operation was refused for it.
 pub(crate) const WHOLE: u32 = 1 << 3;
+/// It was never handed over, and never will be.
+pub(crate) const DISCARDED: u32 = 1 << 4;
 
 impl Entry {
     /// What a completion says, under the user's own number.
@@ -65,6 +67,11 @@ impl Entry {
     #[inline]
     pub(crate) fn raw(completion: &Completion) -> Self {
         Self::new(completion.user_data(), completion)
+    }
+
+    /// Whether the operation was never handed over: nothing of it has happened.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.flags & DISCARDED != 0
     }
 
     /// The number given at the push.

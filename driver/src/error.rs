@@ -9,7 +9,7 @@ use std::io;
 /// while the driver winds down ([`quiesce`](crate::driver::Driver::quiesce)), and in a forked child.
 ///
 /// See [`try_push`](crate::driver::CompleteIo::try_push) for a running example.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Full<T>(T);
 
 impl<T> Full<T> {
@@ -26,13 +26,21 @@ impl<T> Full<T> {
 impl<T> fmt::Display for Full<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not accepted: the queue is full (submit, take entries out, and push again), the \
-             driver is winding down, or this is a forked child",
+            "not accepted: the queue is full (submit, take entries out, and push again), or every \
+             slot is taken (redeem keys, or ask the builder for more `slots`), the driver is winding \
+             down, or this is a forked child",
         )
     }
 }
 
-impl<T: fmt::Debug> Error for Full<T> {}
+/// Whatever was handed back.
+impl<T> fmt::Debug for Full<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Full").finish_non_exhaustive()
+    }
+}
+
+impl<T> Error for Full<T> {}
 
 /// Why the driver refused an operation that it had accepted: an argument that no type excludes.
 ///

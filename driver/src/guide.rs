@@ -112,7 +112,7 @@ pub mod cancellation {
     //! | end the scope | everything in flight in it is cancelled, waited for and disposed of |
     //! | [`Key::cancel`](crate::slots::Key::cancel) | the key gives output, operation and buffer back, as always |
     //! | drop a `Key`, or a future of it | the slot keeps operation, buffer and descriptor until the kernel is done, then drops them |
-    //! | drop a [`Pending`](crate::remote::Pending) | the same, on the driver's thread |
+    //! | drop a [`Pending`](crate::remote::Pending) | the same, on the driver's thread, unless the result was there |
     //!
     //! A read that completed while it was cancelled gives its bytes to whoever kept the ticket or the
     //! key; whoever dropped it has given them up. To race a read against something else and lose
@@ -120,7 +120,9 @@ pub mod cancellation {
     //!
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It
-    //!   completes late, with its own result; a drop waits for it.
+    //!   completes late, with its own result; a drop, and the end of a scope, wait for it.
+    //! * In the readiness backend, any call that a worker has begun: an open of a FIFO, for instance,
+    //!   waits there for the other end. Open it with `O_NONBLOCK`.
     //! * [`Close`](crate::op::Close): once it has begun. Do not close the descriptor again whatever
     //!   its entry says.
     //!

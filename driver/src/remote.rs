@@ -14,7 +14,8 @@
 //! operation.
 //!
 //! Dropping a [`Pending`] cancels its operation without waiting; operation, buffer and descriptor
-//! live until the kernel is done with them, and are dropped on the driver's thread.
+//! live until the kernel is done with them, and are dropped on the driver's thread, or where the
+//! `Pending` is if the result was there.
 //!
 //! Sending wakes the driver's thread only if it sleeps. Still, each operation crosses threads
 //! twice: a driver of the own thread is faster wherever the caller can have one.
@@ -43,6 +44,8 @@ mod cells;
 mod job;
 mod server;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use self::server::{DriverThread, Server, spawn_thread};
 
@@ -56,6 +59,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -331,14 +336,16 @@ impl Drop for Remote {
 /// It is a future, and [`wait`](Self::wait) blocks. Dropping it cancels the operation.
 ///
 /// # Panics
-/// When the operation was lost to a panic of its own buffer on the driver's thread.
+/// When the operation was lost to a panic of its own buffer on the driver's thread; in a forked
+/// child, which has no such thread.
 #[must_use = "dropping it cancels the operation"]
 pub struct Pending<O: Op + 'static> {
     shared: Arc<Shared>,
     index: u32,
     /// Whether the outcome was fetched.
     spent: bool,
-    _op: PhantomData<O>,
+    /// Invariant: the outcome is taken out as the type that was sent.
+    _op: PhantomData<fn(O) -> O>,
 }
 
 impl<O: Op + 'static> Pending<O> {
@@ -373,6 +380,10 @@ impl<O: Op + 'static> Pending<O> {
     fn poll_as(&mut self, waiter: Waiter) -> Option<(io::Result<O::Output>, O)> {
         assert!(!self.spent, "a future is polled until it is ready");
         let (is_done, _replaced) = self.shared.cells.poll(self.index, waiter);
+        assert!(
+            is_done || !self.shared.notifier.is_child(),
+            "a forked child has no driver's thread that could complete it"
+        );
         is_done.then(|| {
             self.spent = true;
             // SAFETY: (S5) done, so the cell is this claim's.
@@ -459,7 +470,6 @@ impl From<Rejection> for io::Error {
 }
 
 /// What was not accepted, and why.
-#[derive(Debug)]
 pub struct Rejected<T> {
     op: T,
     reason: Rejection,
@@ -483,7 +493,28 @@ impl<T> fmt::Display for Rejected<T> {
     }
 }
 
-impl<T: fmt::Debug> Error for Rejected<T> {}
+/// Whatever was to be sent.
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Error for Rejected<T> {}
+
+/// Calls code of the user's: a panic of it has been reported by the panic hook, and ends here. What it
+/// panicked with is forgotten, for its destructor is the user's, too.
+fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            let _forgotten = ManuallyDrop::new(payload);
+            None
+        }
+    }
+}
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -80,7 +80,6 @@ pub struct Scope<'s, 'env> {
 ///
 /// Dropping it pushes nothing; the operation then stays borrowed until `'env` ends.
 #[must_use = "push it, or take it back with its ticket"]
-#[repr(transparent)]
 pub struct Prepared<'s, 'env> {
     head: NonNull<OpHead>,
     _brand: Brand<'s, 'env>,
@@ -162,7 +161,8 @@ impl Driver<'_> {
     /// [`scope`](crate::scope).
     ///
     /// When `f` returns or unwinds, what is still in flight of the scope is published, cancelled and
-    /// waited for; that may take as long as a read from a disk takes. If the ring itself
+    /// waited for; that may take as long as what [cannot be
+    /// cancelled](crate::guide::cancellation#what-cannot-be-cancelled) takes. If the ring itself
     /// fails meanwhile, or a destructor panics, the process is aborted, for memory would be freed
     /// that the kernel still has.
     ///
@@ -297,7 +297,8 @@ impl<'s, 'env> Scope<'s, 'env> {
 
     /// Submits what was pushed and waits: `None` for at least one completion or wake-up,
     /// `Some(ZERO)` not at all, `Some(d)` at most `d`. Completions of owned operations end the wait
-    /// too, and are asked for by [`next_finished`](Self::next_finished).
+    /// too, and are asked for by [`next_finished`](Self::next_finished), until it gives none: those
+    /// that have completed before, also at the end of another scope, do not end this wait.
     ///
     /// # Errors
     /// As [`CompleteIo::submit`](crate::driver::CompleteIo::submit).
@@ -683,3 +684,6 @@ impl fmt::Debug for Done<'_> {
         f.debug_struct("Done").field("entry", &*self.entry).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

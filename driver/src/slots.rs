@@ -451,7 +451,7 @@ impl Slab {
                 Word::slot(index, slot.generation).with_fd(slot.makes_fd)
             };
             if self.expects(key) {
-                self.complete(Completion::last(key, -crate::sys::errno::ECANCELED));
+                self.complete(Completion::discarded(key));
             }
         }
     }
@@ -519,6 +519,8 @@ impl Drop for Emptied<'_> {
 
 /// An operation that has completed: [`next_finished`](crate::driver::Driver::next_finished) gives
 /// each one once, in the order of their completions, unless its key was redeemed before.
+///
+/// Dropping it wakes the task that polled the key, if one did.
 #[must_use = "somebody waits for it: call `wake`, or look at the token"]
 #[derive(Debug)]
 pub struct Finished {
@@ -534,7 +536,14 @@ impl Finished {
 
     /// Wakes the task that polled the key, if one did.
     pub fn wake(self) {
-        if let Some(waker) = self.waker {
+        drop(self);
+    }
+}
+
+impl Drop for Finished {
+    /// Whoever only looks at tokens must not keep a task asleep.
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -555,7 +564,8 @@ pub struct Key<'s, O: Op> {
     /// Whether the operation was given back.
     spent: bool,
     _scope: PhantomData<Cell<&'s ()>>,
-    _owns: PhantomData<O>,
+    /// Invariant: the operation is taken out as the type that was pushed.
+    _owns: PhantomData<Cell<O>>,
 }
 
 impl<O: Op> Key<'_, O> {
@@ -571,20 +581,24 @@ impl<O: Op> Key<'_, O> {
     /// own result or `ECANCELED`. One that has completed is not affected, and a
     /// [`Close`](crate::op::Close) is never cancelled.
     pub fn cancel(&self) {
-        self.slab.cancel(self.index);
+        // A spent key's slot may be another operation's by now.
+        if !self.spent {
+            self.slab.cancel(self.index);
+        }
     }
 
     /// Whether the operation has completed, so that `redeem` will succeed.
     pub fn is_done(&self) -> bool {
         let table = self.slab.table.borrow();
-        matches!(table.slots[self.index as usize].state, State::Done(_))
+        !self.spent && matches!(table.slots[self.index as usize].state, State::Done(_))
     }
 
     fn take(&mut self) -> Option<(io::Result<O::Output>, O)> {
         let (entry, _waker) = self.slab.take_done(self.index, self.generation)?;
         self.spent = true;
         let place = self.slab.place(self.index).cast::<O>();
-        // SAFETY: (S3) done, and taken here and once; the key's type is that of the push.
+        // SAFETY: (S3) done, and taken here and once; the key's type is that of the push, for it is
+        // invariant.
         let mut op = unsafe { place.read() };
         self.slab.release(self.index);
         // SAFETY: (D3) the last entry of this slot's operation.
@@ -595,13 +609,11 @@ impl<O: Op> Key<'_, O> {
     /// Remembers whom to wake.
     fn wait(&self, waker: &Waker) {
         let known = |waiting: &Waker| waiting.will_wake(waker);
-        let slot = |table: &Table| {
-            table.slots[self.index as usize]
-                .waker
-                .as_ref()
-                .is_some_and(known)
+        let is_known = |table: &Table| {
+            let waiting = table.slots[self.index as usize].waker.as_ref();
+            waiting.is_some_and(known)
         };
-        if slot(&self.slab.table.borrow()) {
+        if is_known(&self.slab.table.borrow()) {
             return;
         }
         // The clone, and the drop of the one before, are code of the user's: nothing is borrowed.
@@ -776,3 +788,6 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -19,8 +19,7 @@
 //!   may be satisfied without a system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
 //! * `next(&mut self, core) -> Option<Completion>`: one of the backend's own queue; what a backend
-//!   completes itself goes through `core.complete_locally`. `drain(&mut self, core, room, outlet)`
-//!   gives many to `core.deliver`, and returns how much room they took.
+//!   completes itself goes through `core.complete_locally`.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
 //!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
@@ -42,6 +41,8 @@ mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
 pub(crate) mod message;
+#[cfg(test)]
+pub(crate) mod model;
 pub(crate) mod options;
 pub(crate) mod plain;
 #[cfg(readiness)]
@@ -190,6 +191,8 @@ pub(crate) enum Backend {
     Readiness(readiness::Readiness),
     #[cfg(not(any(io_uring, readiness)))]
     Shell(shell::Shell),
+    #[cfg(test)]
+    Model(model::Model),
 }
 
 /// The same call on whichever backend it is.
@@ -202,6 +205,8 @@ macro_rules! each {
             Backend::Readiness($backend) => $call,
             #[cfg(not(any(io_uring, readiness)))]
             Backend::Shell($backend) => $call,
+            #[cfg(test)]
+            Backend::Model($backend) => $call,
         }
     };
 }
@@ -497,7 +502,7 @@ impl<'a> Source<'a> {
         match backend {
             #[cfg(io_uring)]
             Backend::Uring(uring) => Self::Ring(uring),
-            #[cfg(not(all(io_uring, not(readiness))))]
+            #[cfg(any(readiness, test, not(io_uring)))]
             other => Self::Mixed(other),
         }
     }
@@ -509,6 +514,7 @@ impl<'a> Source<'a> {
             #[cfg(io_uring)]
             Self::Ring(uring) => uring.take::<T>(core),
             Self::Mixed(backend) => {
+                // By its fields, so that one of the ring need not be in memory either.
                 let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;
                 Some(Completion { key, result, flags })
             }

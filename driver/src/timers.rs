@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn as_an_ordered_map() {
-        let steps = if cfg!(miri) { 200 } else { 50_000 };
+        let steps = if cfg!(miri) { 100 } else { 50_000 };
         for (seed, capacity) in [(1, 1), (2, 2), (3, 5), (4, 21), (5, 64)] {
             run_against_the_model(seed, capacity, steps);
         }

@@ -528,3 +528,34 @@
 //! }
 //! fits as fn(&mut Driver<'_>, OwnedFd);
 //! ```
+//!
+//! An operation comes back as the type that was pushed, no other that its own could pass for:
+//!
+//! ```
+//! use completeio_driver::driver::BorrowedFd;
+//! use completeio_driver::{op::Recv, remote::Pending, slots::Key};
+//!
+//! type Receive<'fd> = Recv<BorrowedFd<'fd>, Vec<u8>>;
+//! fn key<'fd>(key: Key<'static, Receive<'fd>>) -> Key<'static, Receive<'fd>> {
+//!     key
+//! }
+//! ```
+//! ```compile_fail
+//! use completeio_driver::driver::BorrowedFd;
+//! use completeio_driver::{op::Recv, remote::Pending, slots::Key};
+//!
+//! type Receive<'fd> = Recv<BorrowedFd<'fd>, Vec<u8>>;
+//! fn key<'fd>(key: Key<'static, Receive<'static>>) -> Key<'static, Receive<'fd>> {
+//!     key
+//! }
+//! ```
+//! ```compile_fail
+//! use completeio_driver::driver::OwnedFd;
+//! use completeio_driver::{op::Recv, remote::Pending};
+//!
+//! type Any = Pending<Recv<OwnedFd, Box<for<'a> fn(&'a u8)>>>;
+//! type One = Pending<Recv<OwnedFd, Box<fn(&'static u8)>>>;
+//! fn pending(pending: Any) -> One {
+//!     pending
+//! }
+//! ```

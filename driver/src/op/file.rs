@@ -486,7 +486,7 @@ pub struct Close<F: Owns> {
 /// | state | a drop of the operation | what comes next |
 /// |---|---|---|
 /// | `Ours` | closes it | `Pushed` |
-/// | `Pushed` | leaves it: the driver has it, or will never have it | `GivenUp` |
+/// | `Pushed` | leaves it: the driver has it, or will never have it | `GivenUp`; `Ours` when it was never handed over, and its entry says so |
 /// | `GivenUp` | nothing: it is closed, and its owner was told | |
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hold {
@@ -541,9 +541,14 @@ impl<F: Owns> Describe for Close<F> {
 }
 
 impl<F: Owns> Close<F> {
-    /// Tells the descriptor's owner that it is closed.
-    fn give_up(&mut self) {
-        if self.hold == Hold::Pushed {
+    /// Tells the descriptor's owner that it is closed, if it is.
+    fn give_up(&mut self, entry: &Entry) {
+        if self.hold != Hold::Pushed || entry.refusal().is_some() {
+            return;
+        }
+        if entry.is_discarded() {
+            self.hold = Hold::Ours;
+        } else {
             self.hold = Hold::GivenUp;
             // SAFETY: (I16) the value is there until now, and is taken once.
             unsafe { ManuallyDrop::take(&mut self.fd) }.give_up();
@@ -556,15 +561,11 @@ impl<F: Owns> Op for Close<F> {
     type Output = ();
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
-        if entry.refusal().is_none() {
-            self.give_up();
-        }
+        self.give_up(&entry);
         entry.into_result().map(drop)
     }
 
     unsafe fn dispose(&mut self, entry: Entry) {
-        if entry.refusal().is_none() {
-            self.give_up();
-        }
+        self.give_up(&entry);
     }
 }

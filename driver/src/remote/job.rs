@@ -12,7 +12,6 @@ use std::cell::UnsafeCell;
 use std::future::Future;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -140,7 +139,7 @@ impl<O: Op<Fd: Holds> + 'static, R: Receiver<O>> AnyJob for Job<O, R> {
     fn lose(&mut self) -> Step {
         // What is left of it is dropped here: a key must not leave this thread.
         let left = mem::replace(self, Self::Lost);
-        let _reported = catch_unwind(AssertUnwindSafe(|| drop(left)));
+        super::guarded(|| drop(left));
         if R::CLAIMS {
             Step::Done
         } else {

@@ -3,7 +3,7 @@
 
 use super::cells::{Completed, Message};
 use super::job::Step;
-use super::{Remote, Shared};
+use super::{Remote, Shared, guarded};
 use crate::builder::{Builder, SLOTS_MAX};
 use crate::driver::{Driver, SetupError, Wait};
 use crate::scope::Event;
@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::task::{Wake, Waker};
@@ -110,6 +109,9 @@ impl Drop for DriverThread {
         }
         if let Some(thread) = self.thread.take() {
             self.remote.close();
+            if thread.thread().id() == thread::current().id() {
+                return; // Dropped by a callback: it ends when that has returned.
+            }
             // Its panic, or its error, has been told to those who waited for operations.
             let _ = thread.join();
         }
@@ -175,8 +177,9 @@ struct Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        // Woken on the server's own thread, which reads its messages next.
         self.shared.cells.send(Message::Woken(self.index));
+        // No system call on the server's own thread, which is awake, and reads its messages next.
+        self.shared.notifier.notify();
     }
 }
 
@@ -213,7 +216,8 @@ impl Server {
         Ok((Remote::new(shared), server))
     }
 
-    /// The driver, for operations of one's own.
+    /// The driver, for operations of one's own: not to be exchanged for another, for the `Remote`'s
+    /// operations would be lost.
     pub fn driver(&mut self) -> &mut Driver<'static> {
         self.driver.as_mut().expect("there until the drop")
     }
@@ -445,6 +449,14 @@ impl Drop for Server {
         // If the driver has failed, its drop completes what it still had, or ends the process.
         self.driver = None;
         self.poll_all();
+        // None is left, but for those in a driver that was exchanged for another.
+        for index in self.indices() {
+            if let State::InFlight | State::Abandoned = self.local[index as usize].state {
+                // SAFETY: (S5) in flight, so the cell is this thread's.
+                let step = unsafe { self.shared.memory[index as usize].job() }.lose();
+                self.after(index, step);
+            }
+        }
         self.shared.end();
     }
 }
@@ -456,9 +468,4 @@ impl fmt::Debug for Server {
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
-}
-
-/// Calls code of the user's: a panic of it has been reported by the panic hook, and ends here.
-fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).ok()
 }

@@ -68,10 +68,6 @@ impl Shell {
         match *self {}
     }
 
-    pub(crate) fn drain<T: Outlet>(&mut self, _: &mut Core, _: usize, _: &mut T) -> usize {
-        match *self {}
-    }
-
     pub(crate) fn shut_down<T: Outlet>(&mut self, _: &mut Core, _: &mut T) {
         match *self {}
     }

@@ -13,7 +13,9 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
 use std::net::TcpStream;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 contract![
@@ -31,6 +33,8 @@ contract![
     a_cancelled_operation_comes_back,
     a_late_cancel_does_nothing,
     a_close_is_not_cancelled,
+    a_close_that_was_never_handed_over,
+    a_spent_key_names_nothing,
     more_cancellations_than_places,
     a_slot_is_used_again_and_again,
     an_old_cancel_never_hits_a_new_operation,
@@ -441,6 +445,46 @@ fn a_close_is_not_cancelled(cx: &mut Cx) {
 }
 
 /// Wishes of keys have no limit: a submit carries them out in as many turns as it takes.
+/// I16: its descriptor is its owner's again.
+fn a_close_that_was_never_handed_over(cx: &mut Cx) {
+    for kept in [true, false] {
+        let mut l = cx.ledger();
+        let fd = OwnedFd::from(kit::file(b"text"));
+        let number = fd.as_raw_fd();
+        let key = l.try_push_owned(Close::new(fd), 0).unwrap();
+        if kept {
+            l.abandon();
+            let (closed, op) = key.redeem().unwrap();
+            assert_eq!(closed.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+            assert!(kit::is_open(number));
+            drop(op);
+        } else {
+            drop(key);
+            l.abandon();
+        }
+        assert!(!kit::is_open(number));
+    }
+}
+
+/// I4: nor what has its slot now.
+fn a_spent_key_names_nothing(cx: &mut Cx) {
+    let mut l = cx.with(few(1));
+    let mut spent = l.try_push_owned(Nop::new(), 0).unwrap();
+    l.scope(|s| s.submit(None, &mut None)).unwrap().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Future::poll(Pin::new(&mut spent), &mut context).is_ready());
+    let other = l.try_push_owned(Timeout::after(Duration::ZERO), 0).unwrap();
+    spent.cancel();
+    while !other.is_done() {
+        assert!(!spent.is_done());
+        l.scope(|s| s.submit(None, &mut None)).unwrap().unwrap();
+    }
+    assert!(!spent.is_done());
+    spent.cancel();
+    drop(spent);
+    other.redeem().unwrap().0.unwrap();
+}
+
 fn more_cancellations_than_places(cx: &mut Cx) {
     const COUNT: usize = 50;
     let (ours, _theirs) = pair();

@@ -16,6 +16,7 @@ use std::time::Duration;
 on_each_backend![
     dropped_before_its_start,
     dropped_in_flight,
+    dropped_while_the_driver_sleeps,
     dropped_when_it_has_completed_unseen,
     dropped_when_done,
     dropped_at_once_many_times,
@@ -67,6 +68,20 @@ fn dropped_in_flight(cx: &Cx) {
     hand.settle();
     assert_eq!((drops.count(), kit::is_open(number)), (1, false));
     hand.assert_whole(SLOTS);
+}
+
+/// The drop wakes it: nothing else would free the cell.
+fn dropped_while_the_driver_sleeps(cx: &Cx) {
+    let driver = cx.thread(2);
+    let remote = driver.remote();
+    for _ in 0..20 {
+        let (op, _end) = recv();
+        let pending = in_flight(&remote, op);
+        let _held = accepted(remote.try_push(Timeout::after(Duration::from_secs(3600))));
+        drop(pending);
+        // Waits for room, and rings for no one.
+        accepted(remote.push_blocking(Nop::new())).wait().0.unwrap();
+    }
 }
 
 /// The driver has its completion, and has not looked at it.
@@ -207,7 +222,7 @@ fn its_waker_goes_with_it(cx: &Cx) {
 /// The cell is lost, and nothing else: the others go on, and so does the end.
 fn forgotten(cx: &Cx) {
     let before = kit::open_fds();
-    let mut hand = cx.hand(SLOTS);
+    let mut hand = kit::leaking(|| cx.hand(SLOTS));
     let (recv, mut end) = recv();
     let number = recv.fd().as_raw_fd();
     let pending = accepted(hand.remote.try_push(recv));

@@ -4,6 +4,7 @@ use crate::kit;
 use crate::rig::{Count, Cx, LONG, accepted, errno, recv, rejected};
 use completeio_driver::op::{Nop, ReadAt, Timeout};
 use completeio_driver::remote::{Rejection, Remote};
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -17,6 +18,7 @@ on_each_backend![
     a_callback_that_finds_no_room,
     a_callback_that_closes,
     a_callback_has_the_last_remote,
+    a_callback_has_the_thread_itself,
     cancelled_by_the_shutdown,
     never_started,
     not_called_when_closed,
@@ -142,6 +144,24 @@ fn a_callback_has_the_last_remote(cx: &Cx) {
     accepted(hand.remote.try_push_with(Nop::new(), move |_, _| drop(own)));
     drop(hand.remote);
     hand.server.run().unwrap();
+}
+
+/// It cannot wait for itself.
+fn a_callback_has_the_thread_itself(cx: &Cx) {
+    thread_local! {
+        /// Dropped when the thread is over.
+        static END: Cell<Option<mpsc::Sender<()>>> = const { Cell::new(None) };
+    }
+    let driver = cx.thread(2);
+    let remote = driver.remote();
+    let (send, receive) = mpsc::channel();
+    let callback = move |_, _| {
+        END.set(Some(send));
+        drop(driver);
+    };
+    accepted(remote.try_push_with(Nop::new(), callback));
+    receive.recv().unwrap_err();
+    assert!(remote.is_closed());
 }
 
 fn cancelled_by_the_shutdown(cx: &Cx) {

@@ -25,6 +25,7 @@ on_each_backend![
     in_the_destructor_of_what_was_abandoned,
     in_the_destructor_of_what_nobody_fetched,
     in_many_at_once,
+    in_the_destructor_of_what_was_panicked_with,
     in_a_waker_that_is_cloned,
 ];
 
@@ -251,4 +252,24 @@ fn in_a_waker_that_is_cloned(cx: &Cx) {
         let _ = Pin::new(&mut pending).poll(&mut Context::from_waker(&waker));
     });
     pending.wait().0.unwrap();
+}
+
+/// Nor does what unwinds out of a callback end anything else.
+fn in_the_destructor_of_what_was_panicked_with(cx: &Cx) {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            kit::silent_panic();
+        }
+    }
+    let driver = cx.thread(4);
+    let remote = driver.remote();
+    let neighbour = Neighbour::new(&remote);
+    for _ in 0..3 {
+        let callback = |_, _| std::panic::resume_unwind(Box::new(Bomb));
+        accepted(remote.try_push_with(Nop::new(), callback));
+        accepted(remote.push_blocking(Nop::new())).wait().0.unwrap();
+    }
+    neighbour.goes_on(&remote);
+    assert_eq!(driver.shut_down(LONG).unwrap(), 0);
 }

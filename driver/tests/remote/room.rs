@@ -25,6 +25,7 @@ on_each_backend![
     an_abandoned_operation_makes_room,
     a_callback_makes_room,
     closing_wakes_who_waits_for_room,
+    a_server_that_is_gone_wakes_who_waits_for_room,
     many_wait_for_one_cell,
     few_submission_entries,
     few_credits,
@@ -266,6 +267,21 @@ fn closing_wakes_who_waits_for_room(cx: &Cx) {
 }
 
 /// Nobody waits for ever, and each gets its own.
+/// Though no cell is ever freed, and nobody has closed it.
+fn a_server_that_is_gone_wakes_who_waits_for_room(cx: &Cx) {
+    let mut hand = cx.hand(1);
+    let held = fill(&hand.remote, 1);
+    hand.turn();
+    let waker = Count::new();
+    let remote = hand.remote.clone();
+    let mut push = Box::pin(remote.push(Nop::new()));
+    assert!(waker.poll(&mut push).is_pending());
+    drop(hand);
+    assert_eq!(waker.woken(), 1);
+    assert_eq!(rejected(ready(waker.poll(&mut push))).0, Rejection::Closed);
+    drop(held);
+}
+
 fn many_wait_for_one_cell(cx: &Cx) {
     const THREADS: u64 = 8;
     const EACH: u64 = 200;

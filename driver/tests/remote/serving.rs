@@ -27,6 +27,8 @@ on_each_backend![
     dropped_with_keys_of_ones_own,
     a_server_that_was_run,
     turns_wake_keys_while_room_is_made,
+    what_others_take_out_wakes_all_the_same,
+    a_driver_that_was_exchanged,
 ];
 
 fn served_until_the_last_remote_is_gone(cx: &Cx) {
@@ -288,4 +290,51 @@ fn turns_wake_keys_while_room_is_made(cx: &Cx) {
         hand.settle();
     }
     assert_eq!(waker.woken(), 10);
+}
+
+/// A loop of one's own looks at tokens only; or another thread gets to wake.
+fn what_others_take_out_wakes_all_the_same(cx: &Cx) {
+    for elsewhere in [false, true] {
+        let mut hand = cx.hand(2);
+        let (recv, mut end) = recv();
+        let mut pending = accepted(hand.remote.try_push(recv));
+        let waker = Count::new();
+        assert!(waker.poll(&mut pending).is_pending());
+        hand.turn();
+        end.write_all(b"text").unwrap();
+        let driver = hand.server.driver();
+        let finished = loop {
+            if let Some(finished) = driver.next_finished() {
+                break finished;
+            }
+            driver
+                .scope(|s| s.submit(None, &mut None))
+                .unwrap()
+                .unwrap();
+        };
+        if elsewhere {
+            thread::spawn(move || finished.wake()).join().unwrap();
+            // It ends a wait, as it would have if the driver had slept by then.
+            hand.server.turn(Wait::new()).unwrap();
+        } else {
+            assert_eq!(finished.token(), 0);
+            drop(finished);
+        }
+        hand.turn();
+        assert_eq!(waker.woken(), 1);
+        assert_eq!(hand.finish(pending).0.unwrap(), 4);
+    }
+}
+
+/// Nobody waits for ever.
+fn a_driver_that_was_exchanged(cx: &Cx) {
+    let mut other = cx.builder(2).build().unwrap();
+    let mut hand = cx.hand(2);
+    let (recv, _end) = recv();
+    let pending = accepted(hand.remote.try_push(recv));
+    hand.turn();
+    std::mem::swap(hand.server.driver(), &mut other);
+    drop(hand);
+    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.wait().1));
+    assert!(waited.is_err(), "it was lost");
 }
