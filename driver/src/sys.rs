@@ -102,6 +102,21 @@ pub(crate) mod msg_flags {
     pub(crate) const NOSIGNAL: i32 = 0;
 }
 
+/// Events of poll(2) that this crate names.
+pub(crate) mod poll_events {
+    #![expect(clippy::cast_sign_loss, reason = "bits, none of which is the sign")]
+    pub(crate) const IN: u16 = libc::POLLIN as u16;
+    pub(crate) const OUT: u16 = libc::POLLOUT as u16;
+    pub(crate) const PRI: u16 = libc::POLLPRI as u16;
+    pub(crate) const HUP: u16 = libc::POLLHUP as u16;
+    pub(crate) const ERR: u16 = libc::POLLERR as u16;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) const RDHUP: u16 = libc::POLLRDHUP as u16;
+    /// Only Linux tells.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const RDHUP: u16 = 0;
+}
+
 /// The number of a direction that is to be ended.
 pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
     match how {

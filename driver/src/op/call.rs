@@ -86,7 +86,7 @@ impl PathCall {
     }
 }
 
-/// On a socket: may wait for its peer.
+/// On a socket, or whatever tells when it is ready: may wait for its peer.
 #[derive(Debug, Clone, Copy)]
 pub enum SocketCall {
     Recv {
@@ -106,6 +106,9 @@ pub enum SocketCall {
     Connect {
         addr: *const RawAddress,
         addr_len: RawAddressLen,
+    },
+    Poll {
+        events: u16,
     },
 }
 

@@ -48,21 +48,21 @@ pub(super) unsafe fn raw(entry: *const [u8; 64]) -> Sqe {
 pub(super) fn poll(fd: RawFd) -> Sqe {
     Sqe {
         len: k::IORING_POLL_ADD_MULTI,
-        op_flags: POLLIN,
+        op_flags: poll_mask(crate::sys::poll_events::IN),
         user_data: Internal::Doorbell.key().word(),
         ..directed(op::IORING_OP_POLL_ADD, Target::Plain(fd))
     }
 }
 
 /// The kernel reads the mask of a poll with its halves swapped on big-endian machines.
-const POLLIN: u32 = {
-    let mask = libc::POLLIN as u32;
+pub(super) const fn poll_mask(events: u16) -> u32 {
+    let mask = events as u32;
     if cfg!(target_endian = "big") {
         mask.rotate_left(16)
     } else {
         mask
     }
-};
+}
 
 /// Cancels every operation with this key; posts nothing when that works, nor when there is none.
 pub(super) fn cancel_key(key: Key) -> Sqe {

@@ -232,6 +232,7 @@ impl Uring {
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
             ("Shutdown", op::IORING_OP_SHUTDOWN),
+            ("Poll", op::IORING_OP_POLL_ADD),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Close", op::IORING_OP_CLOSE),
         ];

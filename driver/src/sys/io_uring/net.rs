@@ -1,5 +1,6 @@
 //! Sockets.
 
+use super::control::poll_mask;
 use super::encode::{address, bits, directed};
 use super::ring::Sqe;
 use crate::fd::Target;
@@ -31,6 +32,10 @@ pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
             addr: address(addr),
             off: u64::from(addr_len),
             ..directed(op::IORING_OP_CONNECT, target)
+        },
+        SocketCall::Poll { events } => Sqe {
+            op_flags: poll_mask(events),
+            ..directed(op::IORING_OP_POLL_ADD, target)
         },
     }
 }

@@ -18,13 +18,27 @@ use crate::list::{Linked, Links, List};
 use crate::op::call::{Call, PlainCall};
 use std::ops::{Index, IndexMut};
 
-/// What a socket operation waits for.
+/// What an operation waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Read,
     Write,
     /// A read of what does not stand in the stream: urgent data, the queue of errors.
     Aside,
+    /// Whatever happens first, and takes nothing: in no order.
+    Either,
+}
+
+impl Direction {
+    pub(super) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Aside, Self::Either];
+
+    /// Whether those that wait for it stand in a queue: the first is served first.
+    pub(super) fn is_ordered(self) -> bool {
+        match self {
+            Self::Read | Self::Write => true,
+            Self::Aside | Self::Either => false,
+        }
+    }
 }
 
 /// See the table above.

@@ -159,6 +159,7 @@ impl Readiness {
             ("Accept", Support::Ready),
             ("Connect", Support::Ready),
             ("Shutdown", Support::Inline),
+            ("Poll", Support::Ready),
             ("OpenAt", file),
             ("Close", file),
             ("Raw", Support::Missing),
@@ -361,6 +362,9 @@ impl Readiness {
                 return;
             }
         };
+        // First: what follows takes what it looks at.
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.retry(core, slot, Direction::Either) };
         if event.readable {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.retry(core, slot, Direction::Read) };

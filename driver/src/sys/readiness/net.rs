@@ -2,7 +2,7 @@
 //!
 //! Waiters of one descriptor and direction are served first in, first out. A call joins them
 //! untried if there are some already, so that it overtakes none. Connects are begun at once, and
-//! so are reads of urgent data and of the queue of errors, which wait in no stream's order.
+//! so are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
 //!
 //! A descriptor that was not attached is registered with the selector while something waits for
 //! it, and accepts and connects make it non-blocking each time. One above the limit of
@@ -19,6 +19,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
+use crate::sys::poll_events;
 use std::os::fd::RawFd;
 
 /// What came of a try.
@@ -55,7 +56,7 @@ impl Readiness {
             }
         }
         let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
-        if connects || direction == Direction::Aside || !queued {
+        if connects || !direction.is_ordered() || !queued {
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { first_attempt(flight, fd) };
             if let Done(result) = attempt {
@@ -65,7 +66,14 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
-        if let Err(error) = self.watch(slot, fd) {
+        let never = match call {
+            SocketCall::Poll { .. } => -libc::EINVAL,
+            SocketCall::Recv { .. }
+            | SocketCall::Send { .. }
+            | SocketCall::Accept { .. }
+            | SocketCall::Connect { .. } => -libc::EAGAIN,
+        };
+        if let Err(error) = self.watch(slot, fd, never) {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
@@ -73,7 +81,8 @@ impl Readiness {
     }
 
     /// Has the selector report about a descriptor. An error is its number, negated.
-    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
+    /// For a file that it never reports about that is `never`.
+    fn watch(&mut self, slot: u32, fd: RawFd, never: i32) -> Result<(), i32> {
         if self.table[slot].is_watched() {
             return Ok(());
         }
@@ -84,7 +93,7 @@ impl Readiness {
                 Ok(())
             }
             // Nothing ever reports about this file: the call's own answer stands.
-            Ok(false) => Err(-libc::EAGAIN),
+            Ok(false) => Err(never),
             Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
         }
     }
@@ -109,7 +118,7 @@ impl Readiness {
             let fd = self.table[slot].fd();
             // SAFETY: (D1) the caller's contract.
             match unsafe { next_attempt(&mut self.flights[index], fd) } {
-                WouldBlock if direction == Direction::Aside => {}
+                WouldBlock if !direction.is_ordered() => {}
                 WouldBlock => break,
                 Done(result) => {
                     let waiters = self.table[slot].waiters_mut(direction);
@@ -147,6 +156,7 @@ fn direction(call: SocketCall) -> Direction {
         SocketCall::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
         SocketCall::Recv { .. } | SocketCall::Accept { .. } => Direction::Read,
         SocketCall::Send { .. } | SocketCall::Connect { .. } => Direction::Write,
+        SocketCall::Poll { .. } => Direction::Either,
     }
 }
 
@@ -243,6 +253,30 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             },
             error => Done(error),
         },
+        SocketCall::Poll { events } => poll(fd, events),
+    }
+}
+
+/// Asks what a descriptor is ready for, in the words of io_uring: it looks for the peer's end
+/// always, and what is not open is an error.
+fn poll(fd: RawFd, events: u16) -> Attempt {
+    let result = uninterrupted(|| {
+        let events = (events | poll_events::RDHUP).to_ne_bytes();
+        let mut asked = libc::pollfd {
+            fd,
+            events: i16::from_ne_bytes(events),
+            revents: 0,
+        };
+        // SAFETY: (K1) the kernel reads and writes one local.
+        match unsafe { libc::poll(&raw mut asked, 1, 0) } {
+            1 => u16::from_ne_bytes(asked.revents.to_ne_bytes()) as isize,
+            n => n as isize,
+        }
+    });
+    match result {
+        0 => WouldBlock,
+        ready if ready > 0 && ready & i32::from(libc::POLLNVAL) != 0 => Done(-libc::EBADF),
+        result => Done(result),
     }
 }
 
