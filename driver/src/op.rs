@@ -20,6 +20,7 @@
 
 pub(crate) mod call;
 mod control;
+mod deadline;
 mod file;
 mod net;
 mod poll;
@@ -72,6 +73,7 @@ macro_rules! transfer_accessors {
 use transfer_accessors;
 
 pub use self::control::Nop;
+pub use self::deadline::Deadline;
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::poll::{Poll, PollEvents};
@@ -142,6 +144,8 @@ pub(crate) struct OpTable {
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
     pub(crate) encode: unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut bool) -> Result<(), Refusal>,
+    /// Its deadline, if it has one: of an operation that was just described.
+    pub(crate) deadline: Option<unsafe fn(NonNull<OpHead>) -> *const Timespec>,
     /// Gives up what the last entry names.
     pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
     /// Drops the operation in place.
@@ -159,6 +163,11 @@ impl OpTable {
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
+            deadline: if O::DEADLINE {
+                Some(deadline::<O>)
+            } else {
+                None
+            },
             dispose: dispose::<O>,
             drop: drop_in_place::<O>,
             makes_fd: O::MAKES_FD,
@@ -198,6 +207,13 @@ pub(crate) unsafe fn encode<O: OpCode>(
 }
 
 /// # Safety
+/// `head` points to an `O` that was just described.
+pub(crate) unsafe fn deadline<O: OpCode>(head: NonNull<OpHead>) -> *const Timespec {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    unsafe { O::deadline(head.cast().as_ptr()) }
+}
+
+/// # Safety
 /// `head` points to an `O`, and `entry` is the last one of its last flight.
 unsafe fn dispose<O: Op>(head: NonNull<OpHead>, entry: Entry) {
     // SAFETY: (D2) the caller's contract: it is not in flight any more.
@@ -223,7 +239,7 @@ unsafe fn drop_in_place<O>(head: NonNull<OpHead>) {
 pub unsafe trait OpCode: sealed::Describe + Sized {}
 
 pub(crate) mod sealed {
-    use super::{Call, Refusal};
+    use super::{Call, Refusal, Timespec};
 
     /// An operation in plain words.
     pub trait Describe {
@@ -231,6 +247,8 @@ pub(crate) mod sealed {
         const MAKES_FD: bool = false;
         /// Whether the safe layer may cancel it: what it names is then as it was before.
         const CANCELLABLE: bool = true;
+        /// Whether it has a deadline.
+        const DEADLINE: bool = false;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.
         ///
@@ -241,6 +259,14 @@ pub(crate) mod sealed {
         /// `this` points to an operation that is not in flight, with the provenance of the whole
         /// of it.
         unsafe fn describe(this: *mut Self) -> Result<Call, Refusal>;
+
+        /// Where the deadline of one that was just described stands, on the suspend-aware clock.
+        ///
+        /// # Safety
+        /// `this` points to an operation, with the provenance of the whole of it.
+        unsafe fn deadline(_this: *const Self) -> *const Timespec {
+            std::ptr::null()
+        }
     }
 }
 

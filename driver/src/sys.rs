@@ -74,7 +74,7 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
-    pub(crate) use libc::ECANCELED;
+    pub(crate) use libc::{ECANCELED, EINTR};
     #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
     /// FreeBSD has no `ETIME`.

@@ -35,6 +35,21 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
+/// The flag of an entry whose deadline is the next one.
+pub(super) const LINKED: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_IO_LINK_BIT as u8;
+
+/// Cancels the operation before it when its time is over. Posts nothing, whichever of both is first.
+pub(super) fn deadline(spec: *const Timespec) -> Sqe {
+    Sqe {
+        addr: address(spec),
+        len: 1, // One timespec.
+        op_flags: k::IORING_TIMEOUT_BOOTTIME | k::IORING_TIMEOUT_ABS,
+        flags: SKIP_SUCCESS,
+        user_data: Internal::Deadline.key().word(),
+        ..directed(op::IORING_OP_LINK_TIMEOUT, NO_FD)
+    }
+}
+
 /// # Safety
 /// The entry can be read.
 #[inline(always)]

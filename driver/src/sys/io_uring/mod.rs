@@ -31,7 +31,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{self, OpCode, OpHead};
+use crate::op::{self, OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use linux_raw_sys::io_uring as k;
 use std::io;
@@ -70,6 +70,10 @@ pub(crate) struct Uring {
     ring: Ring,
 }
 
+/// Entries that an operation takes at most: itself and its deadline.
+const ENTRIES_PER_OPERATION: u32 = 2;
+/// The kernel's limit.
+const SQ_ENTRIES_MAX: u32 = 1 << 15;
 /// Entries that a cancellation takes at most: descriptors' makers have keys of their own.
 const ENTRIES_PER_CANCEL: u32 = 2;
 /// Entries that the driver needs beside: the notifier's poll.
@@ -82,18 +86,23 @@ const BACK_OFF_MS: i32 = 1;
 impl Uring {
     pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
         let reserved = limits.cancels * ENTRIES_PER_CANCEL + ENTRIES_OF_OWN;
-        let sq_entries = (limits.entries + reserved).next_power_of_two();
+        let sq_entries = (ENTRIES_PER_OPERATION * limits.entries + reserved)
+            .next_power_of_two()
+            .min(SQ_ENTRIES_MAX);
+        let entries = limits
+            .entries
+            .min((sq_entries - reserved) / ENTRIES_PER_OPERATION);
         // Cancellations post a completion only when they fail, the notifier one per ring.
         let cq_entries = (limits.completion_entries + reserved)
             .next_power_of_two()
             .min(1 << 16);
         let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
         assert!(
-            ring.granted.sq_entries >= limits.entries + reserved,
+            ring.granted.sq_entries >= ENTRIES_PER_OPERATION * entries + reserved,
             "U1: too few entries"
         );
         let mut uring = Self {
-            entries: limits.entries,
+            entries,
             base: 0,
             handed_over: 0,
             other_completions: 0,
@@ -232,6 +241,7 @@ impl Uring {
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
             ("Shutdown", op::IORING_OP_SHUTDOWN),
+            ("Deadline", op::IORING_OP_LINK_TIMEOUT),
             ("Poll", op::IORING_OP_POLL_ADD),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Close", op::IORING_OP_CLOSE),
@@ -286,7 +296,11 @@ impl Uring {
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
         let encoded = unsafe { (table.encode)(head, slot, key, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, key);
+        let Some(deadline) = table.deadline else {
+            return self.pushed(core, slot, encoded, key);
+        };
+        // SAFETY: (D2) described just now.
+        self.pushed_until(core, slot, encoded, key, unsafe { deadline(head) });
     }
 
     /// See the contract in `sys.rs`.
@@ -303,7 +317,12 @@ impl Uring {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
         let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, key);
+        if !O::DEADLINE {
+            return self.pushed(core, slot, encoded, key);
+        }
+        // SAFETY: (D2) described just now.
+        let deadline = unsafe { op::deadline::<O>(op.cast()) };
+        self.pushed_until(core, slot, encoded, key, deadline);
     }
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused.
@@ -323,6 +342,28 @@ impl Uring {
             return core.refuse(key, Refusal::Unsupported);
         }
         self.ring.advance();
+    }
+
+    /// The same for one with a deadline: an entry of the driver's own behind it, linked to it. Both
+    /// are published and taken in one; a kernel without memory may take the first alone, which
+    /// then has no deadline.
+    #[inline(never)]
+    fn pushed_until(
+        &mut self,
+        core: &mut Core,
+        slot: *mut Sqe,
+        encoded: Result<(), Refusal>,
+        key: Key,
+        deadline: *const Timespec,
+    ) {
+        let before = self.ring.tail();
+        self.pushed(core, slot, encoded, key);
+        if self.ring.tail() == before {
+            return; // It was refused.
+        }
+        // SAFETY: (U1) just written, and not published.
+        unsafe { (*slot).flags |= control::LINKED };
+        self.push_internal(control::deadline(deadline));
     }
 
     /// Queues an entry of the driver's own in one of the reserved places.
@@ -549,8 +590,9 @@ impl Uring {
         }
         match internal {
             Some(Internal::Doorbell) => self.doorbell = more,
-            // Only a cancellation that found nothing it could stop posts one.
-            Some(Internal::Cancel) => {}
+            // Only a cancellation that found nothing it could stop posts one, or a deadline whose
+            // operation the kernel took without it.
+            Some(Internal::Cancel | Internal::Deadline) => {}
             None => {
                 let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
                 let [_, _, low, high] = flags.to_le_bytes();

@@ -59,6 +59,8 @@ pub(super) struct Flight {
     pub(super) key: Key,
     /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
     pub(super) moved: u32,
+    /// Whether it has a deadline, which stands in a heap of its own beside whatever the state is.
+    pub(super) limited: bool,
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -136,6 +138,7 @@ impl Flights {
             call: Call::Nop,
             key: Key::raw(0),
             moved: 0,
+            limited: false,
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -193,6 +196,7 @@ impl Flights {
         flight.call = call;
         flight.key = key;
         flight.moved = 0;
+        flight.limited = false;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);
