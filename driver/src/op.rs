@@ -19,6 +19,7 @@
 )]
 
 pub(crate) mod call;
+mod child;
 mod control;
 mod deadline;
 mod file;
@@ -72,6 +73,7 @@ macro_rules! transfer_accessors {
 }
 use transfer_accessors;
 
+pub use self::child::{ChildExit, WaitId};
 pub use self::control::Nop;
 pub use self::deadline::Deadline;
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
@@ -79,7 +81,7 @@ pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::poll::{Poll, PollEvents};
 pub use self::raw::Raw;
 pub use self::socket::Shutdown;
-pub use self::time::{Timeout, Timespec};
+pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};
 
 use self::call::Call;
 use crate::driver::Entry;

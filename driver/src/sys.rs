@@ -36,6 +36,7 @@ compile_error!("completeio has no backend for this platform yet");
 pub(crate) mod address;
 pub(crate) mod clock;
 mod fork;
+pub(crate) mod process;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
 #[cfg(readiness)]

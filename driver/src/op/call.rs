@@ -8,6 +8,8 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::key::Key;
+use crate::sys::process::RawExit;
 use std::ffi::c_char;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
@@ -21,6 +23,12 @@ pub enum Call {
     Timeout {
         spec: *const Timespec,
         clock: Clock,
+        absolute: bool,
+    },
+    /// Of the running timeout with this key.
+    TimeoutUpdate {
+        key: Key,
+        spec: *const Timespec,
         absolute: bool,
     },
     File {
@@ -109,6 +117,10 @@ pub enum SocketCall {
     },
     Poll {
         events: u16,
+    },
+    WaitId {
+        info: *mut RawExit,
+        keep: bool,
     },
 }
 

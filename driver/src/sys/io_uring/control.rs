@@ -35,6 +35,16 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
+pub(super) fn timeout_update(of: Key, spec: *const Timespec, absolute: bool) -> Sqe {
+    let absolute = if absolute { k::IORING_TIMEOUT_ABS } else { 0 };
+    Sqe {
+        addr: of.word(),
+        off: address(spec),
+        op_flags: k::IORING_TIMEOUT_UPDATE | absolute,
+        ..directed(op::IORING_OP_TIMEOUT_REMOVE, NO_FD)
+    }
+}
+
 /// The flag of an entry whose deadline is the next one.
 pub(super) const LINKED: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_IO_LINK_BIT as u8;
 

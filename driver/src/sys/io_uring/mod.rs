@@ -127,7 +127,7 @@ impl Uring {
 
     fn set_opcodes(&mut self, opcodes: [u64; 4]) {
         self.opcodes = opcodes;
-        let missing = |(_, support): &(_, Support)| *support == Support::Missing;
+        let missing = |(_, support): &(_, Support)| *support != Support::Native;
         self.lacks_opcodes = self.operations().iter().any(missing);
     }
 
@@ -241,7 +241,9 @@ impl Uring {
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
             ("Shutdown", op::IORING_OP_SHUTDOWN),
+            ("WaitId", op::IORING_OP_WAITID),
             ("Deadline", op::IORING_OP_LINK_TIMEOUT),
+            ("TimeoutUpdate", op::IORING_OP_TIMEOUT_REMOVE),
             ("Poll", op::IORING_OP_POLL_ADD),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Close", op::IORING_OP_CLOSE),
@@ -249,6 +251,8 @@ impl Uring {
         let support = |opcode| {
             if self.has(opcode) {
                 Support::Native
+            } else if opcode == encode::opcode(op::IORING_OP_WAITID) {
+                Support::Ready // See `net::stand_in`.
             } else {
                 Support::Missing
             }
@@ -330,7 +334,7 @@ impl Uring {
     fn pushed(
         &mut self,
         core: &mut Core,
-        slot: *const Sqe,
+        slot: *mut Sqe,
         encoded: Result<(), Refusal>,
         key: Key,
     ) {
@@ -339,7 +343,12 @@ impl Uring {
         }
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
-            return core.refuse(key, Refusal::Unsupported);
+            // SAFETY: (U1) as above.
+            let Some(other) = net::stand_in(unsafe { &*slot }) else {
+                return core.refuse(key, Refusal::Unsupported);
+            };
+            // SAFETY: (U1) the same entry, not published.
+            unsafe { slot.write(other) };
         }
         self.ring.advance();
     }

@@ -1,10 +1,11 @@
 //! Sockets.
 
 use super::control::poll_mask;
-use super::encode::{address, bits, directed};
+use super::encode::{address, bits, directed, opcode};
 use super::ring::Sqe;
 use crate::fd::Target;
 use crate::op::call::SocketCall;
+use crate::sys::{poll_events, process};
 use linux_raw_sys::io_uring::io_uring_op as op;
 
 #[inline(always)]
@@ -37,5 +38,26 @@ pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
             op_flags: poll_mask(events),
             ..directed(op::IORING_OP_POLL_ADD, target)
         },
+        SocketCall::WaitId { info, keep } => Sqe {
+            len: process::P_PIDFD,
+            off: address(info),
+            file_index: bits(process::options(keep)),
+            ..directed(op::IORING_OP_WAITID, target)
+        },
     }
+}
+
+/// What stands in for an opcode that the kernel lacks, if something does: before Linux 6.7 a child's
+/// descriptor is polled, and the operation's `finish` asks what became of it.
+#[cold]
+pub(super) fn stand_in(sqe: &Sqe) -> Option<Sqe> {
+    let polled = Sqe {
+        opcode: opcode(op::IORING_OP_POLL_ADD),
+        op_flags: poll_mask(poll_events::IN),
+        len: 0,
+        off: 0,
+        file_index: 0,
+        ..*sqe
+    };
+    (sqe.opcode == opcode(op::IORING_OP_WAITID)).then_some(polled)
 }

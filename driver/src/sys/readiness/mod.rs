@@ -159,7 +159,9 @@ impl Readiness {
             ("Accept", Support::Ready),
             ("Connect", Support::Ready),
             ("Shutdown", Support::Inline),
+            ("WaitId", Support::Ready),
             ("Deadline", Support::Inline),
+            ("TimeoutUpdate", Support::Inline),
             ("Poll", Support::Ready),
             ("OpenAt", file),
             ("Close", file),
@@ -410,6 +412,16 @@ impl Readiness {
                 self.deadlines.set(index, spec, clock, absolute);
                 self.flights.hand_over(index, State::Timer { clock });
             }
+            Call::TimeoutUpdate {
+                key,
+                spec,
+                absolute,
+            } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                let result = self.update_timeout(key, spec, absolute);
+                self.complete(core, index, result);
+            }
             Call::File { target, call } => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.start_file(core, index, target, call) };
@@ -433,6 +445,20 @@ impl Readiness {
             }
             Call::Raw { .. } => unreachable!("it was refused when it was pushed"),
         }
+    }
+
+    /// Gives a running timeout another time; 0, or an error, negated.
+    fn update_timeout(&mut self, key: Key, spec: Timespec, absolute: bool) -> i32 {
+        let mut at = self.flights.find(key);
+        while let Some(index) = at {
+            if let State::Timer { clock } = self.flights[index].state {
+                self.deadlines.cancel(index, clock);
+                self.deadlines.set(index, spec, clock, absolute);
+                return 0;
+            }
+            at = self.flights.find_after(index);
+        }
+        -libc::ENOENT
     }
 
     /// Sets the deadline of an operation that was pushed.

@@ -19,7 +19,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
-use crate::sys::poll_events;
+use crate::sys::{poll_events, process};
 use std::os::fd::RawFd;
 
 /// What came of a try.
@@ -71,7 +71,8 @@ impl Readiness {
             SocketCall::Recv { .. }
             | SocketCall::Send { .. }
             | SocketCall::Accept { .. }
-            | SocketCall::Connect { .. } => -libc::EAGAIN,
+            | SocketCall::Connect { .. }
+            | SocketCall::WaitId { .. } => -libc::EAGAIN,
         };
         if let Err(error) = self.watch(slot, fd, never) {
             return self.complete_short(core, index, error);
@@ -156,7 +157,7 @@ fn direction(call: SocketCall) -> Direction {
         SocketCall::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
         SocketCall::Recv { .. } | SocketCall::Accept { .. } => Direction::Read,
         SocketCall::Send { .. } | SocketCall::Connect { .. } => Direction::Write,
-        SocketCall::Poll { .. } => Direction::Either,
+        SocketCall::Poll { .. } | SocketCall::WaitId { .. } => Direction::Either,
     }
 }
 
@@ -254,6 +255,16 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             error => Done(error),
         },
         SocketCall::Poll { events } => poll(fd, events),
+        SocketCall::WaitId { info, keep } => {
+            // SAFETY: (D1) a field of the operation, which is lent.
+            let result = unsafe { process::ask(fd, info, keep) };
+            // SAFETY: (D1) as above; nobody else touches it now.
+            if result == 0 && unsafe { &*info }.decode().is_none() {
+                WouldBlock
+            } else {
+                Done(result)
+            }
+        }
     }
 }
 
