@@ -36,9 +36,9 @@ compile_error!("completeio has no backend for this platform yet");
 pub(crate) mod address;
 pub(crate) mod clock;
 mod fork;
-pub(crate) mod process;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]
@@ -75,12 +75,12 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
-    pub(crate) use libc::{ECANCELED, EINTR};
     #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
     /// FreeBSD has no `ETIME`.
     #[cfg(target_os = "freebsd")]
     pub(crate) use libc::ETIMEDOUT as ETIME;
+    pub(crate) use libc::{ECANCELED, EINTR};
 }
 
 /// Flags of open(2) that this crate names.
@@ -109,6 +109,8 @@ pub(crate) mod poll_events {
     pub(crate) const IN: u16 = libc::POLLIN as u16;
     pub(crate) const OUT: u16 = libc::POLLOUT as u16;
     pub(crate) const PRI: u16 = libc::POLLPRI as u16;
+    #[cfg(io_uring)]
+    pub(crate) const RDBAND: u16 = libc::POLLRDBAND as u16;
     pub(crate) const HUP: u16 = libc::POLLHUP as u16;
     pub(crate) const ERR: u16 = libc::POLLERR as u16;
     #[cfg(any(target_os = "linux", target_os = "android"))]

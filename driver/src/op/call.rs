@@ -8,7 +8,6 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
-use crate::key::Key;
 use crate::sys::process::RawExit;
 use std::ffi::c_char;
 
@@ -25,9 +24,9 @@ pub enum Call {
         clock: Clock,
         absolute: bool,
     },
-    /// Of the running timeout with this key.
     TimeoutUpdate {
-        key: Key,
+        /// The key of the running timeout.
+        key: u64,
         spec: *const Timespec,
         absolute: bool,
     },

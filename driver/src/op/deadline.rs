@@ -158,10 +158,7 @@ impl<O: Op> Op for Deadline<O> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<O::Output> {
         // What io_uring's threads were interrupted in by a cancellation may say EINTR.
-        let stopped = matches!(
-            entry.raw_os_error(),
-            Some(errno::ECANCELED | errno::EINTR)
-        );
+        let stopped = matches!(entry.raw_os_error(), Some(errno::ECANCELED | errno::EINTR));
         let timed_out = stopped && self.has_passed();
         // SAFETY: (D3) the caller's contract: the flight was the operation's, too.
         match unsafe { self.op.finish(entry) } {

@@ -92,8 +92,9 @@ impl<F: Descriptor> Op for Poll<F> {
     type Output = PollEvents;
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<PollEvents> {
-        let events = entry.into_result()?;
-        Ok(PollEvents(u16::try_from(events).unwrap_or(u16::MAX)))
+        const ALWAYS: u16 = bits::RDHUP | bits::HUP | bits::ERR;
+        let ready = u16::try_from(entry.into_result()?).unwrap_or(u16::MAX);
+        Ok(PollEvents(ready & (self.events.0 | ALWAYS)))
     }
 }
 
@@ -128,6 +129,9 @@ impl PollEvents {
     /// A write does not block (`POLLOUT`).
     pub const WRITABLE: Self = Self(bits::OUT);
     /// Something out of the ordinary: urgent data of a socket (`POLLPRI`).
+    ///
+    /// On io_uring a hint: ordinary data that arrive on a socket while the poll waits are
+    /// reported as this, too (seen on Linux 6.18).
     pub const PRIORITY: Self = Self(bits::PRI);
     /// The peer has ended its side (`POLLRDHUP`). Reported whether it was asked for or not.
     pub const READ_CLOSED: Self = Self(bits::RDHUP);

@@ -252,7 +252,7 @@ impl Describe for TimeoutUpdate {
         // SAFETY: (D2) as above.
         let TimeoutName(key) = unsafe { (*this).name };
         Ok(Call::TimeoutUpdate {
-            key: key.ok_or(Refusal::UserData)?,
+            key: key.ok_or(Refusal::UserData)?.word(),
             spec,
             absolute,
         })

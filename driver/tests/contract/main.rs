@@ -26,6 +26,7 @@ mod lengths;
 mod memory;
 mod outputs;
 mod panics;
+mod polls;
 mod queues;
 mod races;
 mod scope;

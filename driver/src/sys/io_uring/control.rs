@@ -35,10 +35,10 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
-pub(super) fn timeout_update(of: Key, spec: *const Timespec, absolute: bool) -> Sqe {
+pub(super) fn timeout_update(key: u64, spec: *const Timespec, absolute: bool) -> Sqe {
     let absolute = if absolute { k::IORING_TIMEOUT_ABS } else { 0 };
     Sqe {
-        addr: of.word(),
+        addr: key,
         off: address(spec),
         op_flags: k::IORING_TIMEOUT_UPDATE | absolute,
         ..directed(op::IORING_OP_TIMEOUT_REMOVE, NO_FD)

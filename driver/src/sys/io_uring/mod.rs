@@ -331,13 +331,7 @@ impl Uring {
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused.
     #[inline]
-    fn pushed(
-        &mut self,
-        core: &mut Core,
-        slot: *mut Sqe,
-        encoded: Result<(), Refusal>,
-        key: Key,
-    ) {
+    fn pushed(&mut self, core: &mut Core, slot: *mut Sqe, encoded: Result<(), Refusal>, key: Key) {
         if let Err(refusal) = encoded {
             return core.refuse(key, refusal);
         }

@@ -35,7 +35,7 @@ pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
             ..directed(op::IORING_OP_CONNECT, target)
         },
         SocketCall::Poll { events } => Sqe {
-            op_flags: poll_mask(events),
+            op_flags: poll_mask(events | band_of(events)),
             ..directed(op::IORING_OP_POLL_ADD, target)
         },
         SocketCall::WaitId { info, keep } => Sqe {
@@ -44,6 +44,16 @@ pub(super) fn encode(target: Target, call: SocketCall) -> Sqe {
             file_index: bits(process::options(keep)),
             ..directed(op::IORING_OP_WAITID, target)
         },
+    }
+}
+
+/// The kernel ignores wake-ups that are of interest for `POLLPRI` alone (seen on 6.18): sockets wake for
+/// `POLLRDBAND` too, always with both.
+const fn band_of(events: u16) -> u16 {
+    if events & poll_events::PRI != 0 {
+        poll_events::RDBAND
+    } else {
+        0
     }
 }
 

@@ -76,7 +76,11 @@ impl Flight {
                 Some(target)
             }
             Call::Plain(PlainCall::Shutdown { target, .. }) => Some(target),
-            Call::Nop | Call::Timeout { .. } | Call::TimeoutUpdate { .. } | Call::Path(_) | Call::Raw { .. } => None,
+            Call::Nop
+            | Call::Timeout { .. }
+            | Call::TimeoutUpdate { .. }
+            | Call::Path(_)
+            | Call::Raw { .. } => None,
         }
     }
 

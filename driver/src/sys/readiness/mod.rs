@@ -217,12 +217,7 @@ impl Readiness {
 
     /// The flight of an operation, unless it is refused.
     #[inline]
-    fn keep(
-        &mut self,
-        core: &mut Core,
-        described: Result<Call, Refusal>,
-        key: Key,
-    ) -> Option<u32> {
+    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
             Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
@@ -419,7 +414,7 @@ impl Readiness {
             } => {
                 // SAFETY: (D1) the operation is where it was when it was pushed.
                 let spec = unsafe { *spec };
-                let result = self.update_timeout(key, spec, absolute);
+                let result = self.update_timeout(Key::from_word(key), spec, absolute);
                 self.complete(core, index, result);
             }
             Call::File { target, call } => {
