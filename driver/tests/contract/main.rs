@@ -18,6 +18,7 @@ mod region;
 mod steps;
 
 mod cancel;
+mod deadlines;
 mod descriptors;
 mod errors;
 mod forgotten;
