@@ -18,6 +18,7 @@ mod region;
 mod steps;
 
 mod cancel;
+mod children;
 mod deadlines;
 mod descriptors;
 mod errors;
@@ -38,6 +39,7 @@ mod sinks;
 mod slots;
 mod slots_futures;
 mod teardown;
+mod timeout_updates;
 mod timers;
 mod wait;
 mod wake;
