@@ -105,7 +105,6 @@ pub(crate) mod msg_flags {
 
 /// Events of poll(2) that this crate names.
 pub(crate) mod poll_events {
-    #![expect(clippy::cast_sign_loss, reason = "bits, none of which is the sign")]
     pub(crate) const IN: u16 = libc::POLLIN as u16;
     pub(crate) const OUT: u16 = libc::POLLOUT as u16;
     pub(crate) const PRI: u16 = libc::POLLPRI as u16;

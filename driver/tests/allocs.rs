@@ -334,6 +334,7 @@ struct Control {
 }
 
 impl Control {
+    #[allow(clippy::zombie_processes, reason = "an operation reaps it")]
     fn new(right: Number) -> Self {
         // Reaped by the operation.
         let child = Command::new("true").spawn().unwrap();

@@ -97,7 +97,9 @@ fn waitid(kind: libc::idtype_t, id: u32, options: i32) -> Result<(u32, i32), i32
         return Err(std::io::Error::last_os_error().raw_os_error().unwrap());
     }
     // SAFETY: the kernel wrote integers, or none.
-    Ok(unsafe { (info.si_pid().unsigned_abs(), info.si_status()) })
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    Ok((pid.unsigned_abs(), unsafe { info.si_status() }))
 }
 
 fn pidfd(pid: u32, flags: u32) -> OwnedFd {

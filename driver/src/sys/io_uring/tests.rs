@@ -70,6 +70,7 @@ fn a_missing_opcode_is_unsupported() {
 
 /// Before Linux 6.7 a child's descriptor is polled, and `finish` reaps: the same comes out.
 #[test]
+#[allow(clippy::zombie_processes, reason = "an operation reaps it")]
 fn a_child_is_waited_for_without_the_opcode() {
     let waitid = linux_raw_sys::io_uring::io_uring_op::IORING_OP_WAITID as usize;
     let child = std::process::Command::new("false").spawn().unwrap();
