@@ -8,6 +8,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::key::Key;
 use crate::sys::process::RawExit;
 use std::ffi::c_char;
 
@@ -25,8 +26,8 @@ pub enum Call {
         absolute: bool,
     },
     TimeoutUpdate {
-        /// The key of the running timeout.
-        key: u64,
+        /// The running timeout.
+        of: Named,
         spec: *const Timespec,
         absolute: bool,
     },
@@ -48,6 +49,10 @@ pub enum Call {
         entry: *const [u8; 64],
     },
 }
+
+/// An operation in flight, by its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Named(pub(crate) Key);
 
 /// On an open file: may wait for a disk.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Timeouts.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::Call;
+use super::call::{Call, Named};
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::clock::{Clock, Instant};
 use crate::driver::Entry;
@@ -252,7 +252,7 @@ impl Describe for TimeoutUpdate {
         // SAFETY: (D2) as above.
         let TimeoutName(key) = unsafe { (*this).name };
         Ok(Call::TimeoutUpdate {
-            key: key.ok_or(Refusal::UserData)?.word(),
+            of: Named(key.ok_or(Refusal::UserData)?),
             spec,
             absolute,
         })

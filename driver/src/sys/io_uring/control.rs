@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::op::Timespec;
+use crate::op::call::Named;
 use linux_raw_sys::io_uring::{self as k, io_uring_op as op};
 use std::os::fd::RawFd;
 
@@ -35,10 +36,10 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
-pub(super) fn timeout_update(key: u64, spec: *const Timespec, absolute: bool) -> Sqe {
+pub(super) fn timeout_update(of: Named, spec: *const Timespec, absolute: bool) -> Sqe {
     let absolute = if absolute { k::IORING_TIMEOUT_ABS } else { 0 };
     Sqe {
-        addr: key,
+        addr: of.0.word(),
         off: address(spec),
         op_flags: k::IORING_TIMEOUT_UPDATE | absolute,
         ..directed(op::IORING_OP_TIMEOUT_REMOVE, NO_FD)

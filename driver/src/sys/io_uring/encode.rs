@@ -22,11 +22,7 @@ pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
             clock,
             absolute,
         } => control::timeout(spec, clock, absolute),
-        Call::TimeoutUpdate {
-            key,
-            spec,
-            absolute,
-        } => control::timeout_update(key, spec, absolute),
+        Call::TimeoutUpdate { of, spec, absolute } => control::timeout_update(of, spec, absolute),
         Call::File { target, call } => file::encode(target, call),
         Call::Path(call) => path::encode(call)?,
         Call::Socket { target, call } => net::encode(target, call),

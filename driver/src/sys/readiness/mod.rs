@@ -407,14 +407,10 @@ impl Readiness {
                 self.deadlines.set(index, spec, clock, absolute);
                 self.flights.hand_over(index, State::Timer { clock });
             }
-            Call::TimeoutUpdate {
-                key,
-                spec,
-                absolute,
-            } => {
+            Call::TimeoutUpdate { of, spec, absolute } => {
                 // SAFETY: (D1) the operation is where it was when it was pushed.
                 let spec = unsafe { *spec };
-                let result = self.update_timeout(Key::from_word(key), spec, absolute);
+                let result = self.update_timeout(of.0, spec, absolute);
                 self.complete(core, index, result);
             }
             Call::File { target, call } => {
