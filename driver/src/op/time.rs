@@ -54,6 +54,9 @@ impl From<Timespec> for Duration {
 /// submission. Its entry carries `ETIME`, unchanged; [`finish`](Op::finish) turns that into
 /// `Ok(())`, so that `ECANCELED` alone is an error of it. Zero and huge durations are legal.
 ///
+/// [`TimeoutUpdate`] gives it another time while it runs; a [`Deadline`](super::Deadline) limits any
+/// other operation.
+///
 /// Ten thousands of them are better kept in a structure of the caller's whose nearest deadline
 /// goes to [`submit_until`](crate::driver::CompleteIo::submit_until).
 ///

@@ -21,6 +21,7 @@ contract![
     when_it_becomes_ready,
     either_direction,
     urgent_data,
+    ordinary_data_are_not_urgent,
     several_polls_and_transfers,
     polls_beyond_the_table,
     fixed_descriptors,
@@ -194,6 +195,26 @@ fn urgent_data(cx: &mut Cx) {
     l.push(op, 2);
     let entry = l.one();
     assert_eq!(l.finish(op, entry).unwrap(), PollEvents::PRIORITY);
+}
+
+/// On io_uring they may be taken for it.
+fn ordinary_data_are_not_urgent(cx: &mut Cx) {
+    let (ours, theirs) = kit::tcp_pair();
+    let mut l = cx.ledger();
+    let op = l.start(Poll::new(kit::plain(&ours), PollEvents::PRIORITY), 1);
+    l.hand_over();
+    (&theirs).write_all(b"x").unwrap();
+    assert!(kit::becomes_readable(&ours));
+    let early = l.turn();
+    l.try_cancel(1).unwrap();
+    let entry = early.into_iter().next().unwrap_or_else(|| l.one());
+    match l.finish(op, entry) {
+        Ok(events) => assert!(cx.is_io_uring() && events == PollEvents::PRIORITY),
+        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ECANCELED)),
+    }
+    // What was there before is told apart.
+    l.push(op, 2);
+    l.hand_over();
 }
 
 /// I34, I38: each completes, whatever waits beside it on the same descriptor.
