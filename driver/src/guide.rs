@@ -118,6 +118,8 @@ pub mod cancellation {
     //! key; whoever dropped it has given them up. To race a read against something else and lose
     //! nothing, keep its key, cancel, and redeem it.
     //!
+    //! A [`Deadline`](crate::op::Deadline) around an operation cancels it when its time is over.
+    //!
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It
     //!   completes late, with its own result; a drop, and the end of a scope, wait for it.

@@ -20,7 +20,9 @@
 
 mod ancillary;
 pub(crate) mod call;
+mod child;
 mod control;
+mod deadline;
 mod durable;
 mod exact;
 mod file;
@@ -28,6 +30,7 @@ mod message;
 mod message_vectored;
 mod net;
 mod path;
+mod poll;
 mod raw;
 mod rw_flags;
 mod socket;
@@ -85,7 +88,9 @@ macro_rules! transfer_accessors {
 use transfer_accessors;
 
 pub use self::ancillary::{RecvMsg, SendMsg};
+pub use self::child::{ChildExit, WaitId};
 pub use self::control::Nop;
+pub use self::deadline::Deadline;
 pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::exact::{
     Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, RecvVectoredExact, SendAll,
@@ -96,6 +101,7 @@ pub use self::message::{Received, RecvFrom, SendTo};
 pub use self::message_vectored::{RecvFromVectored, RecvVectored, SendToVectored, SendVectored};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
 pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
+pub use self::poll::{Poll, PollEvents};
 pub use self::raw::Raw;
 pub use self::rw_flags::RwFlags;
 pub use self::socket::{Bind, Listen, Shutdown, Socket};
@@ -104,7 +110,7 @@ pub use self::space::{Advice, Advise, Allocate, Truncate};
 pub use self::splice::{Splice, Tee};
 pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::stream::{Read, Write};
-pub use self::time::{Timeout, Timespec};
+pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};
 
@@ -176,6 +182,8 @@ pub(crate) struct OpTable {
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
     pub(crate) encode: Encode,
+    /// Its deadline, if it has one: of an operation that was just described.
+    pub(crate) deadline: Option<unsafe fn(NonNull<OpHead>) -> *const Timespec>,
     /// Gives up what the last entry names.
     pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
     /// Drops the operation in place.
@@ -195,6 +203,11 @@ impl OpTable {
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
+            deadline: if O::DEADLINE {
+                Some(deadline::<O>)
+            } else {
+                None
+            },
             dispose: dispose::<O>,
             drop: drop_in_place::<O>,
             makes_fd: O::MAKES_FD,
@@ -239,6 +252,13 @@ pub(crate) unsafe fn encode<O: OpCode>(
 }
 
 /// # Safety
+/// `head` points to an `O` that was just described.
+pub(crate) unsafe fn deadline<O: OpCode>(head: NonNull<OpHead>) -> *const Timespec {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    unsafe { O::deadline(head.cast().as_ptr()) }
+}
+
+/// # Safety
 /// `head` points to an `O`, and `entry` is the last one of its last flight.
 unsafe fn dispose<O: Op>(head: NonNull<OpHead>, entry: Entry) {
     // SAFETY: (D2) the caller's contract: it is not in flight any more.
@@ -264,7 +284,7 @@ unsafe fn drop_in_place<O>(head: NonNull<OpHead>) {
 pub unsafe trait OpCode: sealed::Describe + Sized {}
 
 pub(crate) mod sealed {
-    use super::{Call, GoesOn, Refusal};
+    use super::{Call, GoesOn, Refusal, Timespec};
 
     /// An operation in plain words.
     pub trait Describe {
@@ -275,6 +295,10 @@ pub(crate) mod sealed {
         /// How it goes on after a short result, if it does.
         #[allow(private_interfaces, reason = "sealed")]
         const GOES_ON: Option<GoesOn> = None;
+        /// Whether a deadline stops it, wherever it is.
+        const LIMITABLE: bool = true;
+        /// Whether it has a deadline.
+        const DEADLINE: bool = false;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.
         ///
@@ -285,6 +309,14 @@ pub(crate) mod sealed {
         /// `this` points to an operation that is not in flight, with the provenance of the whole
         /// of it.
         unsafe fn describe(this: *mut Self) -> Result<Call, Refusal>;
+
+        /// Where the deadline of one that was just described stands, on the suspend-aware clock.
+        ///
+        /// # Safety
+        /// `this` points to an operation, with the provenance of the whole of it.
+        unsafe fn deadline(_this: *const Self) -> *const Timespec {
+            std::ptr::null()
+        }
     }
 }
 

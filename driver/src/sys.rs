@@ -45,6 +45,7 @@ pub(crate) mod message;
 pub(crate) mod model;
 pub(crate) mod options;
 pub(crate) mod plain;
+pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]
@@ -81,7 +82,6 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
-    pub(crate) use libc::ECANCELED;
     /// Linux's `ERESTARTSYS`, which no system call lets out; io_uring does, of a splice that was
     /// interrupted because it was cancelled (6.18).
     pub(crate) const RESTART: i32 = 512;
@@ -90,6 +90,7 @@ pub(crate) mod errno {
     /// FreeBSD has no `ETIME`.
     #[cfg(target_os = "freebsd")]
     pub(crate) use libc::ETIMEDOUT as ETIME;
+    pub(crate) use libc::{ECANCELED, EINTR};
 }
 
 /// Flags of open(2) that this crate names.
@@ -144,6 +145,22 @@ pub(crate) mod msg_flags {
     /// `SO_NOSIGPIPE` stands in for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     pub(crate) const NOSIGNAL: i32 = 0;
+}
+
+/// Events of poll(2) that this crate names.
+pub(crate) mod poll_events {
+    pub(crate) const IN: u16 = libc::POLLIN as u16;
+    pub(crate) const OUT: u16 = libc::POLLOUT as u16;
+    pub(crate) const PRI: u16 = libc::POLLPRI as u16;
+    #[cfg(io_uring)]
+    pub(crate) const RDBAND: u16 = libc::POLLRDBAND as u16;
+    pub(crate) const HUP: u16 = libc::POLLHUP as u16;
+    pub(crate) const ERR: u16 = libc::POLLERR as u16;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) const RDHUP: u16 = libc::POLLRDHUP as u16;
+    /// Only Linux tells.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const RDHUP: u16 = 0;
 }
 
 /// A part of a vectored transfer.

@@ -13,12 +13,13 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Exact, GetPathXattr, GetSockOpt,
-    GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions,
-    Raw, Read, ReadAt, ReadVectoredAt, Recv, RecvExact, RecvFrom, RecvFromVectored, RecvMsg,
-    RecvVectored, Rename, RwFlags, Send, SendMsg, SendTo, SendToVectored, SendVectored,
-    SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat,
-    Symlink, Sync, SyncRange, Tee, Timeout, Truncate, Unlink, Write, WriteAt, WriteVectoredAt,
+    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, GetPathXattr,
+    GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt,
+    OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectoredAt, Recv, RecvExact, RecvFrom,
+    RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg, SendTo,
+    SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt, Socket,
+    SocketOptions, Splice, Stat, Symlink, Sync, SyncRange, Tee, Timeout, TimeoutUpdate, Truncate,
+    Unlink, WaitId, Write, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -39,7 +40,7 @@ use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll as Progress, Wake, Waker};
 use std::time::Duration;
 use std::{env, fs, panic, process, thread};
 
@@ -333,6 +334,7 @@ struct Ops {
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
     long: Lent<Timeout>,
+    control: Control,
     names: Names,
     sockets: Sockets,
 }
@@ -376,6 +378,44 @@ impl Names {
             get_path: Lent::new(GetPathXattr::new(path("file"), attribute(), room())),
             closed: Lent::new(closed),
             fixed: Lent::new(fixed),
+        }
+    }
+}
+
+/// Polls, deadlines, children, updates.
+struct Control {
+    ready: Lent<Poll<Number>>,
+    never: Lent<Poll<Number>>,
+    closed: Lent<Poll<Number>>,
+    in_time: Lent<Deadline<Nop>>,
+    late: Lent<Deadline<Recv<Number, Bytes>>>,
+    fails: Lent<Deadline<Recv<Number, Bytes>>>,
+    child: Lent<WaitId<OwnedFd>>,
+    no_child: Lent<WaitId<Number>>,
+    fixed_child: Lent<WaitId<Fixed>>,
+    update: Lent<TimeoutUpdate>,
+    no_update: Lent<TimeoutUpdate>,
+}
+
+impl Control {
+    #[allow(clippy::zombie_processes, reason = "an operation reaps it")]
+    fn new(right: Number) -> Self {
+        // Reaped by the operation.
+        let child = Command::new("true").spawn().unwrap();
+        let hour = Duration::from_secs(3600);
+        let recv = |fd| Recv::new(fd, room());
+        Self {
+            ready: Lent::new(Poll::new(right, PollEvents::WRITABLE)),
+            never: Lent::new(Poll::new(right, PollEvents::READABLE)),
+            closed: Lent::new(Poll::new(Number(CLOSED), PollEvents::READABLE)),
+            in_time: Lent::new(Deadline::after(Nop::new(), hour)),
+            late: Lent::new(Deadline::after(recv(right), Duration::from_micros(10))),
+            fails: Lent::new(Deadline::after(recv(Number(CLOSED)), hour)),
+            child: Lent::new(WaitId::child(child.id()).unwrap()),
+            no_child: Lent::new(WaitId::pidfd(Number(CLOSED))),
+            fixed_child: Lent::new(WaitId::pidfd(Fixed(PLACE))),
+            update: Lent::new(TimeoutUpdate::after(1, Duration::from_micros(10))),
+            no_update: Lent::new(TimeoutUpdate::after(usize::MAX, hour)),
         }
     }
 }
@@ -464,6 +504,37 @@ impl Messages {
             refused: Lent::new(RecvFrom::new(right, room()).flags(trunc)),
         }
     }
+}
+
+fn control(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let control = &mut ops.control;
+    let ready = rig.run(&mut control.ready, 1).unwrap();
+    assert_eq!(ready, PollEvents::WRITABLE);
+    rig.push(&control.never, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ECANCELED));
+    assert_eq!(rig.fail(&mut control.closed, 1), libc::EBADF);
+    marks.step("Poll");
+    rig.run(&mut control.in_time, 1).unwrap();
+    let late = rig.run(&mut control.late, 1).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    rig.push_typed(&control.late, 1);
+    rig.wait(1);
+    assert_eq!(rig.fail(&mut control.fails, 1), libc::EBADF);
+    marks.step("Deadline");
+    assert!(rig.run(&mut control.child, 1).unwrap().success());
+    assert_eq!(rig.fail(&mut control.child, 1), libc::ECHILD);
+    assert_eq!(rig.fail(&mut control.no_child, 1), libc::EBADF);
+    let refusal = rig.refuse(&mut control.fixed_child, 1);
+    assert_eq!(refusal, Refusal::FixedDescriptor);
+    marks.step("WaitId");
+    rig.push(&ops.long, 1);
+    rig.run(&mut control.update, 2).unwrap();
+    assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ETIME));
+    assert_eq!(rig.fail(&mut control.update, 2), libc::ENOENT);
+    assert_eq!(rig.refuse(&mut control.no_update, 2), Refusal::UserData);
+    marks.step("TimeoutUpdate");
 }
 
 /// A plain number, for operations that are made before the driver is.
@@ -627,6 +698,7 @@ impl Ops {
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
                 .map(|clock| Lent::new(Timeout::after_on(clock, Duration::from_micros(10)))),
             long: Lent::new(Timeout::after(hour)),
+            control: Control::new(right),
             names: Names::new(files),
             sockets: Sockets::new(files),
         }
@@ -759,6 +831,7 @@ fn exercise(
     fill(&mut rig, ops, marks);
     cancel(&mut rig, ops, marks);
     time(&mut rig, ops, marks);
+    control(&mut rig, ops, marks);
     wake(&mut rig, ring, marks);
     scopes(&mut rig.driver, safe, marks);
     ends_of_scopes(&mut rig.driver, safe, marks);
@@ -1534,7 +1607,7 @@ fn futures(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks)
         while let Some(finished) = driver.next_finished() {
             finished.wake();
         }
-        let Poll::Ready((received, _)) = Pin::new(&mut key).poll(&mut context) else {
+        let Progress::Ready((received, _)) = Pin::new(&mut key).poll(&mut context) else {
             panic!("it is ready");
         };
         received.unwrap();

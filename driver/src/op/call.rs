@@ -10,8 +10,10 @@ use crate::buf::IoVec;
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::key::Key;
 use crate::sys::file::RawMetadata;
 use crate::sys::message::RawMessage;
+use crate::sys::process::RawExit;
 use std::ffi::c_char;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
@@ -25,6 +27,12 @@ pub enum Call {
     Timeout {
         spec: *const Timespec,
         clock: Clock,
+        absolute: bool,
+    },
+    TimeoutUpdate {
+        /// The running timeout.
+        of: Named,
+        spec: *const Timespec,
         absolute: bool,
     },
     File {
@@ -50,6 +58,10 @@ pub enum Call {
         entry: *const [u8; 64],
     },
 }
+
+/// An operation in flight, by its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Named(pub(crate) Key);
 
 /// On an open file: may wait for a disk.
 #[derive(Debug, Clone, Copy)]
@@ -256,7 +268,7 @@ pub struct SpliceCall {
     pub(crate) tee: bool,
 }
 
-/// On a socket: may wait for its peer.
+/// On a socket, or whatever tells when it is ready: may wait for its peer.
 #[derive(Debug, Clone, Copy)]
 pub enum SocketCall {
     Recv {
@@ -296,6 +308,13 @@ pub enum SocketCall {
         flags: i32,
         /// Whether there is room for control data.
         control: bool,
+    },
+    Poll {
+        events: u16,
+    },
+    WaitId {
+        info: *mut RawExit,
+        keep: bool,
     },
 }
 

@@ -149,6 +149,8 @@ impl<F: Descriptor, G: Descriptor> Tee<F, G> {
 unsafe impl<F: Descriptor, G: Descriptor> OpCode for Splice<F, G> {}
 
 impl<F: Descriptor, G: Descriptor> Describe for Splice<F, G> {
+    const LIMITABLE: bool = false;
+
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
@@ -169,6 +171,8 @@ impl<F: Descriptor, G: Descriptor> Describe for Splice<F, G> {
 unsafe impl<F: Descriptor, G: Descriptor> OpCode for Tee<F, G> {}
 
 impl<F: Descriptor, G: Descriptor> Describe for Tee<F, G> {
+    const LIMITABLE: bool = false;
+
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.

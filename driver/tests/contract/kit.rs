@@ -1,5 +1,6 @@
 //! Sockets, files and descriptors for the tests.
 
+use completeio_driver::clock::Clock;
 use completeio_driver::driver::{BorrowedFd, Entry, OwnedFd};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -285,6 +286,25 @@ pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
             io::ErrorKind::Interrupted
         );
     }
+}
+
+/// What a clock shows.
+pub(crate) fn now(clock: Clock) -> Duration {
+    let id = match clock {
+        Clock::Monotonic => libc::CLOCK_MONOTONIC,
+        Clock::Realtime => libc::CLOCK_REALTIME,
+        _ => libc::CLOCK_BOOTTIME,
+    };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a place for the time, on the stack.
+    checked(unsafe { libc::clock_gettime(id, &raw mut now) });
+    Duration::new(
+        now.tv_sec.unsigned_abs(),
+        u32::try_from(now.tv_nsec).unwrap(),
+    )
 }
 
 /// The user data of entries, in their order.

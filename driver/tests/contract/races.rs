@@ -26,7 +26,7 @@ contract![
     connect_or_cancelled,
 ];
 
-const ROUNDS: usize = if cfg!(debug_assertions) {
+pub(crate) const ROUNDS: usize = if cfg!(debug_assertions) {
     1_000
 } else {
     10_000
@@ -34,14 +34,14 @@ const ROUNDS: usize = if cfg!(debug_assertions) {
 const STOP: usize = usize::MAX;
 
 /// A thread that acts once for each call of `go`, at the same time as its caller.
-struct Rival {
+pub(crate) struct Rival {
     round: Arc<AtomicUsize>,
     acted: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Rival {
-    fn new(mut act: impl FnMut() + Send + 'static) -> Self {
+    pub(crate) fn new(mut act: impl FnMut() + Send + 'static) -> Self {
         let round = Arc::new(AtomicUsize::new(0));
         let acted = Arc::new(AtomicUsize::new(0));
         let (next, done) = (round.clone(), acted.clone());
@@ -66,12 +66,12 @@ impl Rival {
     }
 
     /// Starts the next act.
-    fn go(&self) {
+    pub(crate) fn go(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Waits until it was done.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         while self.acted.load(Ordering::Acquire) != self.round.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -87,7 +87,12 @@ impl Drop for Rival {
 
 /// Pushes, lets the rival go, cancels, and takes the one entry: in a third of the rounds all in one
 /// turn, else after the operation was handed over, with all kinds of delays.
-fn round<O: Op + 'static>(l: &mut Ledger, op: Lent<O>, round: usize, rival: impl Fn()) -> Entry {
+pub(crate) fn round<O: Op + 'static>(
+    l: &mut Ledger,
+    op: Lent<O>,
+    round: usize,
+    rival: impl Fn(),
+) -> Entry {
     l.push(op, round);
     let mut entry = None;
     if round % 3 != 0 {
@@ -105,7 +110,7 @@ fn round<O: Op + 'static>(l: &mut Ledger, op: Lent<O>, round: usize, rival: impl
 }
 
 /// Whether the entry is of a cancelled operation; else it must have succeeded.
-fn is_cancelled(entry: &Entry) -> bool {
+pub(crate) fn is_cancelled(entry: &Entry) -> bool {
     match entry.raw_os_error() {
         Some(libc::ECANCELED) => true,
         _ => {

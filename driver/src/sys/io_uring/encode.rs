@@ -27,6 +27,7 @@ pub(crate) unsafe fn encode(
             clock,
             absolute,
         } => control::timeout(spec, clock, absolute),
+        Call::TimeoutUpdate { of, spec, absolute } => control::timeout_update(of, spec, absolute),
         Call::File { target, call } => file::encode(target, call),
         Call::Path(call) => path::encode(call)?,
         Call::Stream { target, call } => stream::encode(target, call),

@@ -37,7 +37,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{self, OpCode, OpHead};
+use crate::op::{self, OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use linux_raw_sys::io_uring as k;
 use std::io;
@@ -74,6 +74,10 @@ pub(crate) struct Uring {
     ring: Ring,
 }
 
+/// Entries that an operation takes at most: itself and its deadline.
+const ENTRIES_PER_OPERATION: u32 = 2;
+/// The kernel's limit.
+const SQ_ENTRIES_MAX: u32 = 1 << 15;
 /// Entries that a cancellation takes at most: descriptors' makers have keys of their own.
 const ENTRIES_PER_CANCEL: u32 = 2;
 /// Entries that the driver needs beside: the notifier's poll.
@@ -86,18 +90,23 @@ const BACK_OFF_MS: i32 = 1;
 impl Uring {
     pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
         let reserved = limits.cancels * ENTRIES_PER_CANCEL + ENTRIES_OF_OWN;
-        let sq_entries = (limits.entries + reserved).next_power_of_two();
+        let sq_entries = (ENTRIES_PER_OPERATION * limits.entries + reserved)
+            .next_power_of_two()
+            .min(SQ_ENTRIES_MAX);
+        let entries = limits
+            .entries
+            .min((sq_entries - reserved) / ENTRIES_PER_OPERATION);
         // Cancellations post a completion only when they fail, the notifier one per ring.
         let cq_entries = (limits.completion_entries + reserved)
             .next_power_of_two()
             .min(1 << 16);
         let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
         assert!(
-            ring.granted.sq_entries >= limits.entries + reserved,
+            ring.granted.sq_entries >= ENTRIES_PER_OPERATION * entries + reserved,
             "U1: too few entries"
         );
         let mut uring = Self {
-            entries: limits.entries,
+            entries,
             base: 0,
             handed_over: 0,
             other_completions: 0,
@@ -121,7 +130,8 @@ impl Uring {
 
     fn set_opcodes(&mut self, opcodes: Opcodes) {
         self.pushes.opcodes = opcodes;
-        let missing = |(_, support): &(_, Support)| *support == Support::Missing;
+        let missing =
+            |(_, support): &(_, Support)| matches!(support, Support::Missing | Support::Ready);
         self.lacks_opcodes = self.operations().iter().any(missing);
     }
 
@@ -254,6 +264,9 @@ impl Uring {
             ("RecvFromVectored", op::IORING_OP_RECVMSG),
             ("SendMsg", op::IORING_OP_SENDMSG),
             ("RecvMsg", op::IORING_OP_RECVMSG),
+            ("Deadline", op::IORING_OP_LINK_TIMEOUT),
+            ("TimeoutUpdate", op::IORING_OP_TIMEOUT_REMOVE),
+            ("Poll", op::IORING_OP_POLL_ADD),
             ("OpenAt", op::IORING_OP_OPENAT),
             ("Unlink", op::IORING_OP_UNLINKAT),
             ("Rename", op::IORING_OP_RENAMEAT),
@@ -282,12 +295,14 @@ impl Uring {
         };
         let known = names.map(|(name, op)| (name, support(op, Support::Missing)));
         let plain = plain.map(|(name, op)| (name, support(op, Support::Inline)));
+        // See `net::stand_in`.
+        let child = ("WaitId", support(op::IORING_OP_WAITID, Support::Ready));
         let options = ["SetSockOpt", "GetSockOpt"].map(|name| (name, Support::Inline));
         known
             .into_iter()
             .chain(plain)
             .chain(options)
-            .chain([("Raw", Support::Native)])
+            .chain([child, ("Raw", Support::Native)])
             .collect()
     }
 
@@ -327,7 +342,11 @@ impl Uring {
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
         let encoded = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
-        self.pushed(core, slot, encoded, key);
+        let Some(deadline) = table.deadline else {
+            return self.pushed(core, slot, encoded, key);
+        };
+        // SAFETY: (D2) described just now.
+        self.pushed_until(core, slot, encoded, key, unsafe { deadline(head) });
     }
 
     /// See the contract in `sys.rs`.
@@ -344,7 +363,12 @@ impl Uring {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
         let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
-        self.pushed(core, slot, encoded, key);
+        if !O::DEADLINE {
+            return self.pushed(core, slot, encoded, key);
+        }
+        // SAFETY: (D2) described just now.
+        let deadline = unsafe { op::deadline::<O>(op.cast()) };
+        self.pushed_until(core, slot, encoded, key, deadline);
     }
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused, or went elsewhere.
@@ -352,7 +376,7 @@ impl Uring {
     fn pushed(
         &mut self,
         core: &mut Core,
-        slot: *const Sqe,
+        slot: *mut Sqe,
         encoded: Result<Place, Refusal>,
         key: Key,
     ) {
@@ -363,9 +387,36 @@ impl Uring {
         }
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
-            return core.refuse(key, Refusal::Unsupported);
+            // SAFETY: (U1) as above.
+            let Some(other) = net::stand_in(unsafe { &*slot }) else {
+                return core.refuse(key, Refusal::Unsupported);
+            };
+            // SAFETY: (U1) the same entry, not published.
+            unsafe { slot.write(other) };
         }
         self.ring.advance();
+    }
+
+    /// The same for one with a deadline: an entry of the driver's own behind it, linked to it. Both
+    /// are published and taken in one; a kernel without memory may take the first alone, which
+    /// then has no deadline.
+    #[inline(never)]
+    fn pushed_until(
+        &mut self,
+        core: &mut Core,
+        slot: *mut Sqe,
+        encoded: Result<Place, Refusal>,
+        key: Key,
+        deadline: *const Timespec,
+    ) {
+        let before = self.ring.tail();
+        self.pushed(core, slot, encoded, key);
+        if self.ring.tail() == before {
+            return; // It was refused, or is called in place.
+        }
+        // SAFETY: (U1) just written, and not published.
+        unsafe { (*slot).flags |= control::LINKED };
+        self.push_internal(control::deadline(deadline));
     }
 
     /// Queues an entry of the driver's own in one of the reserved places.
@@ -597,8 +648,9 @@ impl Uring {
         }
         match internal {
             Some(Internal::Doorbell) => self.doorbell = more,
-            // Only a cancellation that found nothing it could stop posts one.
-            Some(Internal::Cancel) => {}
+            // Only a cancellation that found nothing it could stop posts one, or a deadline whose
+            // operation the kernel took without it.
+            Some(Internal::Cancel | Internal::Deadline) => {}
             None => {
                 let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
                 let [_, _, low, high] = flags.to_le_bytes();

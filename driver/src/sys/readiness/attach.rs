@@ -98,7 +98,7 @@ impl Readiness {
     /// Empties a slot: what waits completes with EBADF, the selector forgets it, and its held file
     /// is closed unless a job still uses it.
     pub(super) fn retire(&mut self, core: &mut Core, slot: u32) {
-        for direction in [Direction::Read, Direction::Write, Direction::Aside] {
+        for direction in Direction::ALL {
             while let Some(index) = self.table[slot].waiters(direction).front() {
                 let waiters = self.table[slot].waiters_mut(direction);
                 self.flights.stop_waiting(index, waiters);

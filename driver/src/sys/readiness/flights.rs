@@ -18,13 +18,27 @@ use crate::list::{Linked, Links, List};
 use crate::op::call::{Call, SpliceCall};
 use std::ops::{Index, IndexMut};
 
-/// What a socket operation waits for.
+/// What an operation waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Read,
     Write,
     /// A read of what does not stand in the stream: urgent data, the queue of errors.
     Aside,
+    /// Whatever happens first, and takes nothing: in no order.
+    Either,
+}
+
+impl Direction {
+    pub(super) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Aside, Self::Either];
+
+    /// Whether those that wait for it stand in a queue: the first is served first.
+    pub(super) fn is_ordered(self) -> bool {
+        match self {
+            Self::Read | Self::Write => true,
+            Self::Aside | Self::Either => false,
+        }
+    }
 }
 
 /// See the table above.
@@ -59,6 +73,8 @@ pub(super) struct Flight {
     pub(super) tries: u8,
     /// The table's keys of both descriptors, where they were attached, when it was started.
     pub(super) known: [Option<u64>; 2],
+    /// Whether it has a deadline, which stands in a heap of its own beside whatever the state is.
+    pub(super) limited: bool,
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -77,7 +93,11 @@ impl Flight {
             // As io_uring has it.
             Call::Splice(SpliceCall { to, .. }) => Some(to),
             Call::Plain(call) => call.target(),
-            Call::Nop | Call::Timeout { .. } | Call::Path(_) | Call::Raw { .. } => None,
+            Call::Nop
+            | Call::Timeout { .. }
+            | Call::TimeoutUpdate { .. }
+            | Call::Path(_)
+            | Call::Raw { .. } => None,
         }
     }
 
@@ -142,6 +162,7 @@ impl Flights {
             doomed: false,
             tries: 0,
             known: [None; 2],
+            limited: false,
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -201,6 +222,7 @@ impl Flights {
         flight.moved = 0;
         flight.doomed = false;
         flight.tries = 0;
+        flight.limited = false;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);

@@ -55,7 +55,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::op::call::Call;
-use crate::op::{OpCode, OpHead};
+use crate::op::{OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use std::fmt;
 use std::io;
@@ -186,6 +186,10 @@ impl Readiness {
             ("Listen", Support::Inline),
             ("SetSockOpt", Support::Inline),
             ("GetSockOpt", Support::Inline),
+            ("WaitId", Support::Ready),
+            ("Deadline", Support::Inline),
+            ("TimeoutUpdate", Support::Inline),
+            ("Poll", Support::Ready),
             ("OpenAt", file),
             ("Unlink", file),
             ("Rename", file),
@@ -216,7 +220,13 @@ impl Readiness {
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2) the table was made for the type of this operation.
         let described = unsafe { (table.describe)(head) };
-        self.keep(core, described, key.with_fd(table.makes_fd));
+        let kept = self.keep(core, described, key.with_fd(table.makes_fd));
+        if let (Some(index), Some(deadline)) = (kept, table.deadline) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { deadline(head) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
     }
 
     /// See the contract in `sys.rs`.
@@ -232,19 +242,25 @@ impl Readiness {
     ) {
         // SAFETY: (D2) the caller's contract.
         let described = unsafe { O::describe(op.as_ptr()) };
-        self.keep(core, described, key.with_fd(O::MAKES_FD));
+        let kept = self.keep(core, described, key.with_fd(O::MAKES_FD));
+        if let (Some(index), true) = (kept, O::DEADLINE) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { O::deadline(op.as_ptr()) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
     }
 
+    /// The flight of an operation, unless it is refused.
     #[inline]
-    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) {
+    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
             Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
-            Ok(call) => {
-                self.flights.insert(call, key);
-            }
+            Ok(call) => return Some(self.flights.insert(call, key)),
             Err(refusal) => core.refuse(key, refusal),
         }
+        None
     }
 
     /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
@@ -400,6 +416,9 @@ impl Readiness {
                 return;
             }
         };
+        // First: what follows takes what it looks at.
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.retry(core, slot, Direction::Either) };
         if event.readable {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.retry(core, slot, Direction::Read) };
@@ -426,6 +445,12 @@ impl Readiness {
                 let spec = unsafe { *spec };
                 self.deadlines.set(index, spec, clock, absolute);
                 self.flights.hand_over(index, State::Timer { clock });
+            }
+            Call::TimeoutUpdate { of, spec, absolute } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                let result = self.update_timeout(of.0, spec, absolute);
+                self.complete(core, index, result);
             }
             Call::File { target, call } => {
                 // SAFETY: (D1) the caller's contract.
@@ -459,8 +484,35 @@ impl Readiness {
         }
     }
 
-    /// Completes the timeouts that are due.
+    /// Gives a running timeout another time; 0, or an error, negated.
+    fn update_timeout(&mut self, key: Key, spec: Timespec, absolute: bool) -> i32 {
+        let mut at = self.flights.find(key);
+        while let Some(index) = at {
+            if let State::Timer { clock } = self.flights[index].state {
+                self.deadlines.cancel(index, clock);
+                self.deadlines.set(index, spec, clock, absolute);
+                return 0;
+            }
+            at = self.flights.find_after(index);
+        }
+        -libc::ENOENT
+    }
+
+    /// Sets the deadline of an operation that was pushed.
+    #[inline(never)]
+    fn limit(&mut self, index: u32, deadline: Timespec) {
+        self.flights[index].limited = true;
+        self.deadlines.limit(index, deadline);
+    }
+
+    /// Completes the timeouts that are due, and stops what has reached its deadline.
     fn fire(&mut self, core: &mut Core) {
+        if let Some(now) = self.deadlines.now_of_limits() {
+            while let Some(index) = self.deadlines.pop_limit(now) {
+                self.flights[index].limited = false;
+                self.cancel_one(core, index);
+            }
+        }
         for clock in CLOCKS {
             let Some(now) = self.deadlines.now(clock) else {
                 continue;
@@ -476,6 +528,9 @@ impl Readiness {
     /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
     #[inline]
     fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        if self.flights[index].limited {
+            self.deadlines.lift_limit(index);
+        }
         let key = self.flights.remove(index);
         core.complete_locally(Completion::last(key, result));
     }

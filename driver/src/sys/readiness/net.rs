@@ -2,7 +2,7 @@
 //!
 //! Waiters of one descriptor and direction are served first in, first out. A call joins them
 //! untried if there are some already, so that it overtakes none. Connects are begun at once, and
-//! so are reads of urgent data and of the queue of errors, which wait in no stream's order.
+//! so are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
 //!
 //! A descriptor that was not attached is registered with the selector while something waits for
 //! it, and accepts and connects make it non-blocking each time. One above the limit of
@@ -19,7 +19,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
-use crate::sys::message;
+use crate::sys::{message, poll_events, process};
 use std::os::fd::RawFd;
 
 /// What came of a try.
@@ -56,7 +56,7 @@ impl Readiness {
             }
         }
         let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
-        if connects || direction == Direction::Aside || !queued {
+        if connects || !direction.is_ordered() || !queued {
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { first_attempt(flight, fd) };
             if let Done(result) = attempt {
@@ -66,7 +66,18 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
-        if let Err(error) = self.watch(slot, fd) {
+        let never = match call {
+            SocketCall::Poll { .. } => -libc::EINVAL,
+            SocketCall::Recv { .. }
+            | SocketCall::Send { .. }
+            | SocketCall::SendTo { .. }
+            | SocketCall::SendMsg { .. }
+            | SocketCall::RecvMsg { .. }
+            | SocketCall::Accept { .. }
+            | SocketCall::Connect { .. }
+            | SocketCall::WaitId { .. } => -libc::EAGAIN,
+        };
+        if let Err(error) = self.watch(slot, fd, never) {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
@@ -74,7 +85,8 @@ impl Readiness {
     }
 
     /// Has the selector report about a descriptor. An error is its number, negated.
-    pub(super) fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
+    /// For a file that it never reports about that is `never`.
+    pub(super) fn watch(&mut self, slot: u32, fd: RawFd, never: i32) -> Result<(), i32> {
         if self.table[slot].is_watched() {
             return Ok(());
         }
@@ -85,7 +97,7 @@ impl Readiness {
                 Ok(())
             }
             // Nothing ever reports about this file: the call's own answer stands.
-            Ok(false) => Err(-libc::EAGAIN),
+            Ok(false) => Err(never),
             Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
         }
     }
@@ -119,7 +131,7 @@ impl Readiness {
             }
             // SAFETY: (D1) the caller's contract.
             match unsafe { next_attempt(&mut self.flights[index], fd) } {
-                WouldBlock if direction == Direction::Aside => {}
+                WouldBlock if !direction.is_ordered() => {}
                 WouldBlock => break,
                 Done(result) => {
                     let waiters = self.table[slot].waiters_mut(direction);
@@ -166,6 +178,7 @@ fn direction(call: SocketCall) -> Direction {
         | SocketCall::SendTo { .. }
         | SocketCall::SendMsg { .. }
         | SocketCall::Connect { .. } => Direction::Write,
+        SocketCall::Poll { .. } | SocketCall::WaitId { .. } => Direction::Either,
     }
 }
 
@@ -299,6 +312,40 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             },
             error => Done(error),
         },
+        SocketCall::Poll { events } => poll(fd, events),
+        SocketCall::WaitId { info, keep } => {
+            // SAFETY: (D1) a field of the operation, which is lent.
+            let result = unsafe { process::ask(fd, info, keep) };
+            // SAFETY: (D1) as above; nobody else touches it now.
+            if result == 0 && unsafe { &*info }.decode().is_none() {
+                WouldBlock
+            } else {
+                Done(result)
+            }
+        }
+    }
+}
+
+/// Asks what a descriptor is ready for, in the words of io_uring: it looks for the peer's end
+/// always, and what is not open is an error.
+fn poll(fd: RawFd, events: u16) -> Attempt {
+    let result = uninterrupted(|| {
+        let events = (events | poll_events::RDHUP).to_ne_bytes();
+        let mut asked = libc::pollfd {
+            fd,
+            events: i16::from_ne_bytes(events),
+            revents: 0,
+        };
+        // SAFETY: (K1) the kernel reads and writes one local.
+        match unsafe { libc::poll(&raw mut asked, 1, 0) } {
+            1 => u16::from_ne_bytes(asked.revents.to_ne_bytes()) as isize,
+            n => n as isize,
+        }
+    });
+    match result {
+        0 => WouldBlock,
+        ready if ready > 0 && ready & i32::from(libc::POLLNVAL) != 0 => Done(-libc::EBADF),
+        result => Done(result),
     }
 }
 

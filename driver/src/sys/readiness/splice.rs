@@ -170,7 +170,7 @@ impl Readiness {
             Kind::File => true,
             Kind::Socket | Kind::Stream => false,
             Kind::Other => end.slot.is_none_or(|slot| {
-                let watched = self.watch(slot, end.fd).is_ok();
+                let watched = self.watch(slot, end.fd, -libc::EAGAIN).is_ok();
                 self.forsake(slot);
                 !watched
             }),
@@ -181,7 +181,7 @@ impl Readiness {
         let Some(slot) = end.slot else {
             return self.complete(core, index, -libc::EMFILE);
         };
-        if let Err(error) = self.watch(slot, end.fd) {
+        if let Err(error) = self.watch(slot, end.fd, -libc::EAGAIN) {
             return self.complete(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(end.direction);
@@ -204,7 +204,7 @@ fn unready<'a>(ends: impl Iterator<Item = &'a End>) -> Result<Option<&'a End>, i
 /// What `poll` is asked for.
 pub(super) fn events(direction: Direction) -> libc::c_short {
     match direction {
-        Direction::Read | Direction::Aside => libc::POLLIN,
+        Direction::Read | Direction::Aside | Direction::Either => libc::POLLIN,
         Direction::Write => libc::POLLOUT,
     }
 }

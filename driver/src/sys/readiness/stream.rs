@@ -79,7 +79,7 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete(core, index, -libc::EMFILE);
         };
-        match self.watch(slot, fd) {
+        match self.watch(slot, fd, -libc::EAGAIN) {
             Ok(()) => {}
             // Nothing ever reports about it.
             Err(error) if error == -libc::EAGAIN => {

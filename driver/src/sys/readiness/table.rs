@@ -53,7 +53,7 @@ pub(super) struct Slot {
     /// Whether the selector reports about it.
     watched: bool,
     /// One list for each direction.
-    waiters: [List<Queued>; 3],
+    waiters: [List<Queued>; 4],
 }
 
 impl Slot {
@@ -65,7 +65,7 @@ impl Slot {
             kind: Kind::Other,
             occupied: false,
             watched: false,
-            waiters: [const { List::new() }; 3],
+            waiters: [const { List::new() }; 4],
         }
     }
 
@@ -143,6 +143,7 @@ fn lane(direction: Direction) -> usize {
         Direction::Read => 0,
         Direction::Write => 1,
         Direction::Aside => 2,
+        Direction::Either => 3,
     }
 }
 
