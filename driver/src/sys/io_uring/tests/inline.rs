@@ -54,8 +54,7 @@ fn masked<'arena>(limits: impl FnOnce(Builder) -> Builder) -> Option<Driver<'are
 fn uring<'d>(driver: &'d mut Driver<'_>) -> &'d mut Uring {
     match &mut driver.engine.backend {
         Sys::Uring(uring) => uring,
-        #[cfg(readiness)]
-        Sys::Readiness(_) => unreachable!("asked for io_uring"),
+        other => unreachable!("asked for io_uring: {other:?}"),
     }
 }
 
