@@ -74,6 +74,14 @@ impl Address {
         self.len = sys::ROOM;
     }
 
+    /// Notes how much of an address the kernel wrote; nothing is no address.
+    pub(crate) fn set_len(&mut self, len: RawAddressLen) {
+        match len {
+            0 => *self = Self::unspecified(),
+            len => self.len = len,
+        }
+    }
+
     /// Where the kernel reads or writes address and length.
     ///
     /// # Safety

@@ -213,6 +213,9 @@ impl Builder {
     }
 
     /// Operations that may be pushed before a submit: 1 to 16,384; 1,024 unless said otherwise.
+    ///
+    /// io_uring keeps a second place for each, for its [`Deadline`](crate::op::Deadline): of the
+    /// largest number it grants some fewer, for the kernel's queue has 32,768.
     pub fn entries(mut self, entries: usize) -> Self {
         self.entries = entries;
         self

@@ -164,10 +164,13 @@ impl<'arena> Driver<'arena> {
         // SAFETY: (D1) the caller's contract.
         unsafe { engine.cancel_owned() }?;
         // SAFETY: (D1) the caller's contract.
+        unsafe { engine.backend.push_waiting(&mut engine.core) };
+        // SAFETY: (D1) the caller's contract.
         let deadline = unsafe { engine.backend.prepare_wait(&mut engine.core) }?;
         // Also before the first notifier is made: it may be made before the sleep.
         let rung = !engine.core.shared.flag().prepare_sleep();
-        if rung || engine.core.woken || engine.backend.available(&engine.core) > 0 {
+        let goes_on = engine.core.exacts.is_waiting();
+        if rung || goes_on || engine.core.woken || engine.backend.available(&engine.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
         Ok(PreparedWait::Until(deadline))

@@ -109,8 +109,31 @@ impl Engine {
         if self.core.shared.is_child() {
             return Err(Full::new(()));
         }
+        if !self.core.exacts.is_empty() {
+            self.cancel_exacts(which)?;
+        }
         self.backend.cancel(&mut self.core, which)?;
         self.core.stats.cancelled += 1;
+        Ok(())
+    }
+
+    /// Cancels those that go on after a short result: the kernel knows them by other keys, and has
+    /// none of them between two flights.
+    #[cold]
+    fn cancel_exacts(&mut self, which: Which) -> Result<(), Full<()>> {
+        let mut next = self.core.exacts.find_cancelled(None, which);
+        while let Some(index) = next {
+            next = self.core.exacts.find_cancelled(Some(index), which);
+            // By its descriptor, or with all others, the kernel finds it under any key.
+            if let Which::UserData(_) | Which::Key(_) = which {
+                if let Some(key) = self.core.exacts.key_in_flight(index) {
+                    self.backend.cancel(&mut self.core, Which::Key(key))?;
+                }
+            }
+            if let Some(last) = self.core.exacts.cancel(index) {
+                self.core.complete_locally(last);
+            }
+        }
         Ok(())
     }
 
@@ -143,6 +166,10 @@ impl Engine {
             if self.core.slots.has_cancels() {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.cancel_owned() }?;
+            }
+            if self.core.exacts.is_waiting() {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.backend.push_waiting(&mut self.core) };
             }
             let block = self.block(min - came, wait.deadline);
             // SAFETY: (D1) the caller's contract.
@@ -222,7 +249,9 @@ impl Engine {
     /// How a turn waits for `want` completions; not at all when a wake-up is there instead.
     #[inline]
     fn block(&mut self, want: usize, deadline: Option<Instant>) -> Block {
-        if want == 0 || self.core.woken || self.backend.available(&self.core) >= want {
+        let is_there = want == 0 || self.core.woken || self.backend.available(&self.core) >= want;
+        // A turn makes places for what is to go on.
+        if is_there || self.core.exacts.is_waiting() {
             return Block::Never;
         }
         if self.core.notified && !self.core.shared.flag().prepare_sleep() {
@@ -245,6 +274,7 @@ impl Drop for Engine {
         }
         let unwinding = AbortOnUnwind;
         self.core.close();
+        self.core.exacts.end();
         self.backend.shut_down(&mut self.core, &mut Nowhere);
         self.core.slots.end();
         unwinding.did_not();

@@ -64,7 +64,7 @@ impl<T> Error for Full<T> {}
 #[non_exhaustive]
 #[repr(i32)]
 pub enum Refusal {
-    /// The offset of a positioned operation lies above `i64::MAX`.
+    /// An offset or a length in a file lies above `i64::MAX`.
     Offset = i32::MIN,
     /// The user data needs more than 61 bits: the top three are the driver's.
     UserData,
@@ -72,7 +72,9 @@ pub enum Refusal {
     FixedDescriptor,
     /// The kernel, or this backend, has no such operation.
     Unsupported,
-    /// A flag that would make the result claim more bytes than were written.
+    /// A flag that this operation does not take: one that would make the result claim more bytes
+    /// than were written, or name descriptors that nobody finds, or that asks for a ring of another
+    /// kind. The operation says which.
     Flags,
     /// A `Close` that was pushed before: its descriptor is gone.
     Closed,
@@ -111,11 +113,11 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Offset => "offsets go up to i64::MAX",
+            Self::Offset => "offsets and lengths in files go up to i64::MAX",
             Self::UserData => "user data has 61 bits",
             Self::FixedDescriptor => "this operation takes a plain descriptor, not a fixed one",
             Self::Unsupported => "the kernel or this backend has no such operation",
-            Self::Flags => "a receive into a buffer takes no MSG_TRUNC",
+            Self::Flags => "the operation takes no such flag: its documentation says which",
             Self::Closed => "this close was pushed before: its descriptor is gone",
         })
     }

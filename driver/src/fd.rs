@@ -42,7 +42,7 @@ pub unsafe trait Descriptor: Unpin {
 /// What keeps open the file that an operation is directed at, for as long as it lives.
 ///
 /// The safe layer asks for it. [`Fd`] and [`FixedFd`] are plain numbers and keep nothing open;
-/// operations without a descriptor have `()` in its place.
+/// operations without a descriptor have `()` in its place, those with two a pair.
 ///
 /// # Safety
 /// The file that [`target`](Descriptor::target) names stays open until `self` is dropped.
@@ -56,6 +56,9 @@ pub unsafe trait Holds {}
 
 // SAFETY: (I11) nothing is named.
 unsafe impl Holds for () {}
+
+// SAFETY: (I11) each keeps its own file open, and both are dropped together.
+unsafe impl<F: Holds, G: Holds> Holds for (F, G) {}
 
 /// A descriptor that [`Close`](crate::op::Close) may close.
 ///

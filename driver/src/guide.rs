@@ -19,7 +19,9 @@ pub mod safety {
     //!    the kernel looks it up at the submit. One that was closed and reused since the push
     //!    names another file. On io_uring the operation then holds its file; in the readiness
     //!    backend a descriptor that is waited on must be detached, or closed through
-    //!    [`Close`](crate::op::Close), before its number is reused.
+    //!    [`Close`](crate::op::Close), before its number is reused. A directory that names are
+    //!    looked up in ([`OpenAt`](crate::op::OpenAt), [`Rename`](crate::op::Rename) and their kin)
+    //!    stays open until the last entry: workers look it up when they come to it.
     //! 3. **What entries name is yours.** An accepted or opened descriptor belongs to whoever
     //!    consumes the entry: [`finish`](crate::op::Op::finish) gives it an owner,
     //!    [`dispose`](crate::op::Op::dispose) closes it. What nobody took out is closed by the
@@ -115,6 +117,8 @@ pub mod cancellation {
     //! A read that completed while it was cancelled gives its bytes to whoever kept the ticket or the
     //! key; whoever dropped it has given them up. To race a read against something else and lose
     //! nothing, keep its key, cancel, and redeem it.
+    //!
+    //! A [`Deadline`](crate::op::Deadline) around an operation cancels it when its time is over.
     //!
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It

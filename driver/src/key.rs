@@ -6,7 +6,7 @@
 //! | `Raw` | its result is a descriptor | its user data |
 //! | `Head` | its result is a descriptor | the address of its head, without the three bits that are 0 |
 //! | `Slot` | its result is a descriptor | generation and index of its slot |
-//! | `Internal` | 0 | which of the backend's own entries |
+//! | `Internal` | 0 | which of the backend's own entries; or, with bit 60, generation and index of an exact operation's place |
 //!
 //! So no completion of one class is ever taken for one of another, and a drain closes accepted
 //! descriptors without a table.
@@ -38,6 +38,8 @@ pub(crate) enum Class {
 const CLASS_SHIFT: u32 = 62;
 const FD: u64 = 1 << 61;
 const VALUE: u64 = FD - 1;
+/// Of an internal key: it is an exact operation's.
+const EXACT: u64 = 1 << 60;
 /// Of an address, so many low bits are 0: there is room for all others, tags included.
 const ALIGN_BITS: u32 = 3;
 /// The builder allows as many slots.
@@ -77,6 +79,20 @@ impl Key {
         )
     }
 
+    /// The key of an operation that goes on until it is whole: that of its place.
+    pub(crate) const fn exact(index: u32, generation: u32) -> Self {
+        Self::new(
+            Class::Internal,
+            EXACT | (generation as u64) << INDEX_BITS | index as u64,
+        )
+    }
+
+    /// Whether it is the key of a place of an exact operation.
+    #[inline]
+    pub(crate) const fn is_exact(self) -> bool {
+        matches!(self.class(), Class::Internal) && self.0 & EXACT != 0
+    }
+
     /// One of a backend's own.
     #[cfg(io_uring)]
     pub(crate) const fn internal(which: u64) -> Self {
@@ -90,7 +106,7 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(readiness)]
+    #[cfg(any(io_uring, readiness))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)
@@ -144,7 +160,7 @@ impl Key {
         std::ptr::with_exposed_provenance_mut(address(self.0 << ALIGN_BITS))
     }
 
-    /// Index and generation of a slot; no more than a claim.
+    /// Index and generation of a slot, or of an exact operation's place; no more than a claim.
     #[inline]
     pub(crate) const fn as_slot(self) -> (u32, u32) {
         let index = self.value() & ((1 << INDEX_BITS) - 1);

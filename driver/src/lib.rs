@@ -27,6 +27,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod address;
+pub mod ancillary;
 pub mod buf;
 mod builder;
 pub mod clock;
@@ -37,6 +38,7 @@ pub mod driver;
 mod engine;
 mod entry;
 mod error;
+mod exact;
 mod fd;
 pub mod guide;
 mod key;

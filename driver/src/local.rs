@@ -1,14 +1,18 @@
 //! What every backend shares: the local completions, the credits, the counters, the wake-up flag.
+#![allow(unsafe_code, reason = "exact operations are told what they have moved")]
 
 use crate::error::Refusal;
+use crate::exact::{Exacts, GoesOn, Outcome};
 use crate::key::{Class, Completion, Key};
 use crate::loans::Loans;
 use crate::notify::Shared;
+use crate::op::OpHead;
 use crate::outlet::Outlet;
 use crate::slots::Slab;
 use crate::stats::Stats;
 use std::collections::VecDeque;
 use std::io;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) loans: Loans,
     /// The operations that the driver owns.
     pub(crate) slots: Rc<Slab>,
+    /// The operations that go on after a short result.
+    pub(crate) exacts: Exacts,
     pub(crate) shared: Arc<Shared>,
     /// Whether a notifier was ever handed out.
     pub(crate) notified: bool,
@@ -42,6 +48,7 @@ impl Core {
             stats: Stats::default(),
             loans: Loans::new(),
             slots: Rc::new(Slab::new(slots)),
+            exacts: Exacts::with_capacity(in_flight_max),
             shared: Shared::new()?,
             notified: false,
             woken: false,
@@ -112,6 +119,17 @@ impl Core {
         None
     }
 
+    /// A place for an exact operation that is being pushed; the key for the kernel.
+    ///
+    /// # Safety
+    /// (D2) `head` is that of an operation that is not in flight, with these functions.
+    #[cold]
+    pub(crate) unsafe fn enter(&mut self, goes_on: GoesOn, head: NonNull<OpHead>, key: Key) -> Key {
+        // SAFETY: (D2) the caller's contract.
+        let target = unsafe { (goes_on.target)(head) };
+        self.exacts.enter(head, key, target)
+    }
+
     /// Counts an operation that was accepted.
     #[inline]
     pub(crate) fn accepted(&mut self) {
@@ -141,12 +159,29 @@ impl Core {
     }
 
     /// The completion, if it is for the outlet, which is to get it by `put`; sees to any other.
+    ///
+    /// An exact operation's last one comes back as a local completion: there is a place for it.
     pub(crate) fn sort<T: Outlet>(&mut self, completion: Completion) -> Option<Completion> {
+        if completion.key.is_exact() && completion.class() == Class::Internal {
+            self.continue_exact(&completion);
+            return None;
+        }
         if completion.class() == T::CLASS && self.takes::<T>() {
             return Some(completion);
         }
         self.deliver_aside(completion);
         None
+    }
+
+    /// Has an exact operation go on, or gives its last completion out under its owner's key.
+    #[cold]
+    fn continue_exact(&mut self, completion: &Completion) {
+        // SAFETY: (D1) completions are taken in a submit, or in the driver's drop.
+        match unsafe { self.exacts.complete(completion) } {
+            Outcome::Unknown => self.stats.unknown += 1,
+            Outcome::GoesOn => {}
+            Outcome::Last(last) => self.complete_locally(last),
+        }
     }
 
     /// One that is not for the outlet: a slot's, or one that nobody knows (I37).

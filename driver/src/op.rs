@@ -18,13 +18,31 @@
     reason = "operations are reached through raw pointers while in flight"
 )]
 
+mod ancillary;
 pub(crate) mod call;
+mod child;
 mod control;
+mod deadline;
+mod durable;
+mod exact;
 mod file;
+mod message;
+mod message_vectored;
 mod net;
+mod path;
+mod poll;
 mod raw;
+mod rw_flags;
+mod socket;
+mod sockopt;
+pub(crate) mod space;
+mod splice;
+pub(crate) mod stat;
+mod stream;
 mod time;
 mod transfer;
+mod vectored;
+mod xattr;
 
 /// The accessors of every operation that has one descriptor and one buffer.
 macro_rules! transfer_accessors {
@@ -69,20 +87,42 @@ macro_rules! transfer_accessors {
 }
 use transfer_accessors;
 
+pub use self::ancillary::{RecvMsg, SendMsg};
+pub use self::child::{ChildExit, WaitId};
 pub use self::control::Nop;
+pub use self::deadline::Deadline;
+pub use self::durable::{Sync, SyncFlags, SyncRange};
+pub use self::exact::{
+    Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, RecvVectoredExact, SendAll,
+    SendVectoredAll, Transfer, WriteAll, WriteAllAt, WriteVectoredAllAt,
+};
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
+pub use self::message::{Received, RecvFrom, SendTo};
+pub use self::message_vectored::{RecvFromVectored, RecvVectored, SendToVectored, SendVectored};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};
+pub use self::path::{HardLink, MakeDir, Rename, Symlink, Unlink};
+pub use self::poll::{Poll, PollEvents};
 pub use self::raw::Raw;
-pub use self::time::{Timeout, Timespec};
+pub use self::rw_flags::RwFlags;
+pub use self::socket::{Bind, Listen, Shutdown, Socket};
+pub use self::sockopt::{GetSockOpt, Linger, OptionValue, SetSockOpt, SockOpt, SocketOptions};
+pub use self::space::{Advice, Advise, Allocate, Truncate};
+pub use self::splice::{Splice, Tee};
+pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
+pub use self::stream::{Read, Write};
+pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};
+pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
+pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};
 
 use self::call::Call;
 use crate::driver::Entry;
 use crate::error::Refusal;
+use crate::exact::GoesOn;
 #[cfg(io_uring)]
 use crate::key::Key;
 use crate::loans::Links;
 #[cfg(io_uring)]
-use crate::sys::io_uring::Sqe;
+use crate::sys::io_uring::{Place, Pushes, Sqe};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -130,6 +170,10 @@ impl fmt::Debug for OpHead {
     }
 }
 
+/// See [`encode`].
+#[cfg(io_uring)]
+type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Result<Place, Refusal>;
+
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
     /// The operation in plain words.
@@ -137,7 +181,9 @@ pub(crate) struct OpTable {
     pub(crate) describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
-    pub(crate) encode: unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut bool) -> Result<(), Refusal>,
+    pub(crate) encode: Encode,
+    /// Its deadline, if it has one: of an operation that was just described.
+    pub(crate) deadline: Option<unsafe fn(NonNull<OpHead>) -> *const Timespec>,
     /// Gives up what the last entry names.
     pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
     /// Drops the operation in place.
@@ -146,6 +192,8 @@ pub(crate) struct OpTable {
     pub(crate) makes_fd: bool,
     /// Whether a cancellation leaves everything as it was.
     pub(crate) cancellable: bool,
+    /// How it goes on after a short result, if it does.
+    pub(crate) goes_on: Option<GoesOn>,
 }
 
 impl OpTable {
@@ -155,10 +203,16 @@ impl OpTable {
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
+            deadline: if O::DEADLINE {
+                Some(deadline::<O>)
+            } else {
+                None
+            },
             dispose: dispose::<O>,
             drop: drop_in_place::<O>,
             makes_fd: O::MAKES_FD,
             cancellable: O::CANCELLABLE,
+            goes_on: O::GOES_ON,
         }
     }
 }
@@ -179,18 +233,29 @@ pub(crate) unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,
     key: Key,
-    makes_fds: &mut bool,
-) -> Result<(), Refusal> {
+    pushes: &mut Pushes,
+) -> Result<Place, Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = unsafe { O::describe(head.cast().as_ptr()) }?;
+    let key = key.with_fd(O::MAKES_FD);
     // SAFETY: (D2) made just now, from an operation that is not in flight.
-    let sqe = unsafe { crate::sys::io_uring::encode(&call, key.with_fd(O::MAKES_FD)) }?;
+    let sqe = unsafe { crate::sys::io_uring::encode(&call, key, pushes) }?;
+    let Some(sqe) = sqe else {
+        return Ok(Place::Inline);
+    };
     if O::MAKES_FD {
-        *makes_fds = true;
+        pushes.makes_fds = true;
     }
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
-    Ok(())
+    Ok(Place::Entry)
+}
+
+/// # Safety
+/// `head` points to an `O` that was just described.
+pub(crate) unsafe fn deadline<O: OpCode>(head: NonNull<OpHead>) -> *const Timespec {
+    // SAFETY: (D2) the caller's contract; an `O` begins with its head.
+    unsafe { O::deadline(head.cast().as_ptr()) }
 }
 
 /// # Safety
@@ -219,7 +284,7 @@ unsafe fn drop_in_place<O>(head: NonNull<OpHead>) {
 pub unsafe trait OpCode: sealed::Describe + Sized {}
 
 pub(crate) mod sealed {
-    use super::{Call, Refusal};
+    use super::{Call, GoesOn, Refusal, Timespec};
 
     /// An operation in plain words.
     pub trait Describe {
@@ -227,6 +292,13 @@ pub(crate) mod sealed {
         const MAKES_FD: bool = false;
         /// Whether the safe layer may cancel it: what it names is then as it was before.
         const CANCELLABLE: bool = true;
+        /// How it goes on after a short result, if it does.
+        #[allow(private_interfaces, reason = "sealed")]
+        const GOES_ON: Option<GoesOn> = None;
+        /// Whether a deadline stops it, wherever it is.
+        const LIMITABLE: bool = true;
+        /// Whether it has a deadline.
+        const DEADLINE: bool = false;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.
         ///
@@ -237,6 +309,14 @@ pub(crate) mod sealed {
         /// `this` points to an operation that is not in flight, with the provenance of the whole
         /// of it.
         unsafe fn describe(this: *mut Self) -> Result<Call, Refusal>;
+
+        /// Where the deadline of one that was just described stands, on the suspend-aware clock.
+        ///
+        /// # Safety
+        /// `this` points to an operation, with the provenance of the whole of it.
+        unsafe fn deadline(_this: *const Self) -> *const Timespec {
+            std::ptr::null()
+        }
     }
 }
 

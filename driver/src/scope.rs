@@ -424,6 +424,11 @@ impl Pushable for Prepared<'_, '_> {
 }
 
 impl<'s, 'env, O: Op> Ticket<'s, 'env, O> {
+    /// What travels with the operation while it is in flight.
+    pub(crate) fn word(&self) -> Word {
+        Word::head(self.op.cast()).with_fd(O::MAKES_FD)
+    }
+
     /// The output of a completed operation, and the operation, which can be lent again.
     ///
     /// # Errors

@@ -569,6 +569,11 @@ pub struct Key<'s, O: Op> {
 }
 
 impl<O: Op> Key<'_, O> {
+    /// What travels with the operation while it is in flight.
+    pub(crate) fn word(&self) -> Word {
+        Word::slot(self.index, self.generation).with_fd(O::MAKES_FD)
+    }
+
     /// The output and the operation, if it has completed; else the key again.
     ///
     /// # Errors

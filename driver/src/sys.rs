@@ -12,7 +12,8 @@
 //!   points into the operation, except what a later `turn` needs.
 //! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or says
 //!   that there is none left. Each operation still completes once. The cancellation itself never becomes an entry.
-//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order,
+//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order (calls that it
+//!   makes in place of a kernel's operation may overtake the others),
 //!   and collects what has completed; waits, if told to, until something is there, a notifier
 //!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`
 //!   may be satisfied without a system call if nothing was pushed and something is available.
@@ -33,12 +34,18 @@
 compile_error!("completeio has no backend for this platform yet");
 
 pub(crate) mod address;
+pub(crate) mod ancillary;
 pub(crate) mod clock;
+pub(crate) mod file;
 mod fork;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+pub(crate) mod message;
 #[cfg(test)]
 pub(crate) mod model;
+pub(crate) mod options;
+pub(crate) mod plain;
+pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
 #[cfg(not(any(io_uring, readiness)))]
@@ -75,12 +82,15 @@ pub(crate) const CWD: RawFd = libc::AT_FDCWD;
 
 /// Error numbers that this crate names.
 pub(crate) mod errno {
-    pub(crate) use libc::ECANCELED;
+    /// Linux's `ERESTARTSYS`, which no system call lets out; io_uring does, of a splice that was
+    /// interrupted because it was cancelled (6.18).
+    pub(crate) const RESTART: i32 = 512;
     #[cfg(not(target_os = "freebsd"))]
     pub(crate) use libc::ETIME;
     /// FreeBSD has no `ETIME`.
     #[cfg(target_os = "freebsd")]
     pub(crate) use libc::ETIMEDOUT as ETIME;
+    pub(crate) use libc::{ECANCELED, EINTR};
 }
 
 /// Flags of open(2) that this crate names.
@@ -91,16 +101,81 @@ pub(crate) mod open_flags {
     };
 }
 
+/// Flags of the calls on names that this crate names.
+pub(crate) mod name_flags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::{AT_EMPTY_PATH as EMPTY_PATH, AT_REMOVEDIR as REMOVE_DIR};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::{AT_SYMLINK_FOLLOW as FOLLOW, XATTR_CREATE, XATTR_REPLACE};
+    /// No other platform has a backend that makes these calls: Linux's numbers stand in.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    mod linux {
+        pub(crate) const EMPTY_PATH: i32 = 0x1000;
+        pub(crate) const REMOVE_DIR: i32 = 0x200;
+        pub(crate) const FOLLOW: i32 = 0x400;
+        pub(crate) const XATTR_CREATE: i32 = 1;
+        pub(crate) const XATTR_REPLACE: i32 = 2;
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) use self::linux::*;
+    // RENAME_NOREPLACE and its kin: libc gives them a type for each target.
+    pub(crate) const NO_REPLACE: u32 = 1;
+    pub(crate) const EXCHANGE: u32 = 2;
+    pub(crate) const WHITEOUT: u32 = 4;
+}
+
 /// Flags of send(2) and recv(2) that this crate names.
 pub(crate) mod msg_flags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::MSG_CMSG_CLOEXEC as CMSG_CLOEXEC;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
     pub(crate) use libc::{
-        MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC, MSG_WAITALL as WAITALL,
+        MSG_CTRUNC as CTRUNC, MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC,
+        MSG_WAITALL as WAITALL,
     };
+    /// Linux' `MSG_CMSG_COMPAT`: control data as a 32-bit process has it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) const COMPAT: i32 = i32::MIN;
+    /// No backend receives descriptors there yet.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const CMSG_CLOEXEC: i32 = 0;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const COMPAT: i32 = 0;
     /// `SO_NOSIGPIPE` stands in for it.
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     pub(crate) const NOSIGNAL: i32 = 0;
+}
+
+/// Events of poll(2) that this crate names.
+pub(crate) mod poll_events {
+    pub(crate) const IN: u16 = libc::POLLIN as u16;
+    pub(crate) const OUT: u16 = libc::POLLOUT as u16;
+    pub(crate) const PRI: u16 = libc::POLLPRI as u16;
+    #[cfg(io_uring)]
+    pub(crate) const RDBAND: u16 = libc::POLLRDBAND as u16;
+    pub(crate) const HUP: u16 = libc::POLLHUP as u16;
+    pub(crate) const ERR: u16 = libc::POLLERR as u16;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) const RDHUP: u16 = libc::POLLRDHUP as u16;
+    /// Only Linux tells.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) const RDHUP: u16 = 0;
+}
+
+/// A part of a vectored transfer.
+pub(crate) type RawIoVec = libc::iovec;
+
+/// How many parts one call takes: `UIO_MAXIOV`, and everywhere else as many.
+pub(crate) const IOV_MAX: usize = 1024;
+
+/// The number of a direction that is to be ended.
+pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
+    match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    }
 }
 
 /// How long a turn may wait.
@@ -221,9 +296,17 @@ impl Backend {
             if !core.admit(|| b.capacity_left()) {
                 return false;
             }
+            let key = match O::GOES_ON {
+                None => key,
+                // SAFETY: (D2) the caller's contract.
+                Some(goes_on) => unsafe { core.enter(goes_on, op.cast(), key) },
+            };
             // SAFETY: (D2) the caller's contract.
             unsafe { b.push_typed(core, op, key) };
         });
+        if O::GOES_ON.is_some() {
+            core.exacts.entered();
+        }
         core.accepted();
         true
     }
@@ -240,12 +323,31 @@ impl Backend {
             }
             if let Some(key) = op.key(core) {
                 // SAFETY: (D2) the caller's contract.
-                unsafe { b.push(core, op.head(), key) };
+                let push = |core: &mut Core, key| unsafe { b.push(core, op.head(), key) };
+                // SAFETY: (D2) the caller's contract.
+                unsafe { push_under(core, op.head(), key, push) };
             }
         });
         core.accepted();
         op.pushed(core);
         true
+    }
+
+    /// Pushes what goes on after a short result, as long as there is a place.
+    ///
+    /// # Safety
+    /// (D1) Operations that were handed over are where they were.
+    #[cold]
+    pub(crate) unsafe fn push_waiting(&mut self, core: &mut Core) {
+        while self.capacity_left() > 0 {
+            let Some((index, head, key)) = core.exacts.next_waiting() else {
+                return;
+            };
+            core.withdraw();
+            // SAFETY: (D1, D2) out of flight between two flights, and where it was.
+            each!(self, b => unsafe { b.push(core, head, key) });
+            core.exacts.pushed(index);
+        }
     }
 
     /// Pushes the first `n` of `queue`, which fit. An operation leaves the queue when it is
@@ -269,7 +371,9 @@ impl Backend {
             for op in half {
                 if let Some(key) = op.key(core) {
                     // SAFETY: (D2) the caller's contract.
-                    unsafe { b.push(core, op.head(), key) };
+                    let push = |core: &mut Core, key| unsafe { b.push(core, op.head(), key) };
+                    // SAFETY: (D2) the caller's contract.
+                    unsafe { push_under(core, op.head(), key, push) };
                 }
                 core.accepted();
                 op.pushed(core);
@@ -370,6 +474,30 @@ impl Backend {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         each!(self, b => b.as_raw_fd())
+    }
+}
+
+/// Pushes an operation under its key, or under one of its own if it goes on after a short result.
+///
+/// # Safety
+/// (D2) `head` is that of an operation that is not in flight.
+#[inline(always)]
+unsafe fn push_under(
+    core: &mut Core,
+    head: NonNull<OpHead>,
+    key: Key,
+    push: impl FnOnce(&mut Core, Key),
+) {
+    // SAFETY: (D2) the caller's contract.
+    let table = unsafe { OpHead::table(head) };
+    match table.goes_on {
+        None => push(core, key),
+        Some(goes_on) => {
+            // SAFETY: (D2) the caller's contract.
+            let key = unsafe { core.enter(goes_on, head, key) };
+            push(core, key);
+            core.exacts.entered();
+        }
     }
 }
 

@@ -5,14 +5,21 @@
 //! is warmed up: the first operation of each kind falls between them.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+use completeio_driver::address::Address;
+use completeio_driver::ancillary::{ControlMessage, Incoming, Outgoing, space};
 use completeio_driver::clock::{Clock, Instant};
 use completeio_driver::driver::{
     AsRawFd, Backend, BorrowedFd, CompleteIo, Cwd, Descriptor, Driver, Entry, Holds, OwnedFd, Owns,
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Close, Connect, Nop, Op, OpCode, OpObject, OpenAt, OpenOptions, Raw, ReadAt, Recv,
-    Send, Timeout, WriteAt,
+    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, GetPathXattr,
+    GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt,
+    OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectoredAt, Recv, RecvExact, RecvFrom,
+    RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg, SendTo,
+    SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt, Socket,
+    SocketOptions, Splice, Stat, Symlink, Sync, SyncRange, Tee, Timeout, TimeoutUpdate, Truncate,
+    Unlink, WaitId, Write, WriteAt, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -26,14 +33,14 @@ use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll as Progress, Wake, Waker};
 use std::time::Duration;
 use std::{env, fs, panic, process, thread};
 
@@ -274,6 +281,7 @@ impl<O> Drop for Lent<O> {
 struct Files {
     /// A directory of this test's own.
     dir: PathBuf,
+    directory: File,
     file: File,
     null: File,
     left: UnixStream,
@@ -283,6 +291,8 @@ struct Files {
     sockets: [OwnedFd; 3],
     /// To be closed.
     spare: RawFd,
+    /// A pipe, a FIFO opened by its name, and a pipe that nobody reads.
+    pipes: [OwnedFd; 5],
 }
 
 type Bytes = Box<[u8]>;
@@ -297,6 +307,10 @@ struct Ops {
     no_place: Lent<Recv<Fixed, Bytes>>,
     read: Lent<ReadAt<Number, Bytes>>,
     write: Lent<WriteAt<Number, &'static [u8]>>,
+    exact: Lent<RecvExact<Number, Bytes>>,
+    read_vectored: Lent<ReadVectoredAt<Number, Vec<Bytes>>>,
+    write_vectored: Lent<WriteVectoredAt<Number, [&'static [u8]; 2]>>,
+    messages: Messages,
     wrong_offset: Lent<ReadAt<Number, Bytes>>,
     write_to_reader: Lent<WriteAt<Number, &'static [u8]>>,
     recv_on_file: Lent<Recv<Number, Bytes>>,
@@ -309,16 +323,222 @@ struct Ops {
     create: Lent<OpenAt<Cwd>>,
     missing: Lent<OpenAt<Cwd>>,
     fixed_dir: Lent<OpenAt<Fixed>>,
+    disk: Disk,
     close: Lent<Close<Number>>,
     close_closed: Lent<Close<Number>>,
+    reads: [Lent<Read<Number, Bytes>>; 4],
+    writes: [Lent<Write<Number, &'static [u8]>>; 4],
+    splices: [Lent<Splice<Number, Number>>; 2],
+    tee: Lent<Tee<Number, Number>>,
     timeouts: [Lent<Timeout>; 8],
     past: Lent<Timeout>,
     clocks: [Lent<Timeout>; 3],
     long: Lent<Timeout>,
+    control: Control,
+    names: Names,
+    sockets: Sockets,
+}
+
+/// Operations on names and attributes, in the order in which they succeed.
+struct Names {
+    make: Lent<MakeDir<Cwd>>,
+    symlink: Lent<Symlink<Cwd>>,
+    rename: Lent<Rename<Number>>,
+    link: Lent<HardLink<Number, Cwd>>,
+    unlink: Lent<Unlink<Cwd>>,
+    remove: Lent<Unlink<Cwd>>,
+    set: Lent<SetXattr<Number, &'static [u8]>>,
+    get: Lent<GetXattr<Number, Bytes>>,
+    set_path: Lent<SetPathXattr<&'static [u8]>>,
+    get_path: Lent<GetPathXattr<Bytes>>,
+    closed: Lent<Rename<Number>>,
+    fixed: Lent<Rename<Number, Fixed>>,
+}
+
+impl Names {
+    fn new(files: &Files) -> Self {
+        let path = |name: &str| CString::new(files.dir.join(name).to_str().unwrap()).unwrap();
+        let name = |name: &str| CString::new(name).unwrap();
+        let dir = Number(files.directory.as_raw_fd());
+        let file = Number(files.file.as_raw_fd());
+        let attribute = || name("user.completeio");
+        let link = HardLink::new(dir, name("renamed"), Cwd, path("linked"));
+        let closed = Rename::new(Number(CLOSED), name("file"), dir, name("never"));
+        let fixed = Rename::new(dir, name("file"), Fixed(PLACE), name("never"));
+        Self {
+            make: Lent::new(MakeDir::new(Cwd, path("made"), 0o700)),
+            symlink: Lent::new(Symlink::new(name("text"), Cwd, path("symbolic"))),
+            rename: Lent::new(Rename::new(dir, name("symbolic"), dir, name("renamed"))),
+            link: Lent::new(link),
+            unlink: Lent::new(Unlink::file(Cwd, path("linked"))),
+            remove: Lent::new(Unlink::directory(Cwd, path("made"))),
+            set: Lent::new(SetXattr::new(file, attribute(), TEXT)),
+            get: Lent::new(GetXattr::new(file, attribute(), room())),
+            set_path: Lent::new(SetPathXattr::new(path("file"), attribute(), TEXT)),
+            get_path: Lent::new(GetPathXattr::new(path("file"), attribute(), room())),
+            closed: Lent::new(closed),
+            fixed: Lent::new(fixed),
+        }
+    }
+}
+
+/// Polls, deadlines, children, updates.
+struct Control {
+    ready: Lent<Poll<Number>>,
+    never: Lent<Poll<Number>>,
+    closed: Lent<Poll<Number>>,
+    in_time: Lent<Deadline<Nop>>,
+    late: Lent<Deadline<Recv<Number, Bytes>>>,
+    fails: Lent<Deadline<Recv<Number, Bytes>>>,
+    child: Lent<WaitId<OwnedFd>>,
+    no_child: Lent<WaitId<Number>>,
+    fixed_child: Lent<WaitId<Fixed>>,
+    update: Lent<TimeoutUpdate>,
+    no_update: Lent<TimeoutUpdate>,
+}
+
+impl Control {
+    #[allow(clippy::zombie_processes, reason = "an operation reaps it")]
+    fn new(right: Number) -> Self {
+        // Reaped by the operation.
+        let child = Command::new("true").spawn().unwrap();
+        let hour = Duration::from_secs(3600);
+        let recv = |fd| Recv::new(fd, room());
+        Self {
+            ready: Lent::new(Poll::new(right, PollEvents::WRITABLE)),
+            never: Lent::new(Poll::new(right, PollEvents::READABLE)),
+            closed: Lent::new(Poll::new(Number(CLOSED), PollEvents::READABLE)),
+            in_time: Lent::new(Deadline::after(Nop::new(), hour)),
+            late: Lent::new(Deadline::after(recv(right), Duration::from_micros(10))),
+            fails: Lent::new(Deadline::after(recv(Number(CLOSED)), hour)),
+            child: Lent::new(WaitId::child(child.id()).unwrap()),
+            no_child: Lent::new(WaitId::pidfd(Number(CLOSED))),
+            fixed_child: Lent::new(WaitId::pidfd(Fixed(PLACE))),
+            update: Lent::new(TimeoutUpdate::after(1, Duration::from_micros(10))),
+            no_update: Lent::new(TimeoutUpdate::after(usize::MAX, hour)),
+        }
+    }
+}
+
+/// What is done to a file beside reads and writes: to one that is open, and to one that is not.
+struct Disk {
+    flagged: [Lent<WriteAt<Number, &'static [u8]>>; 2],
+    polled: Lent<ReadAt<Number, Bytes>>,
+    sync: [Lent<Sync<Number>>; 2],
+    sync_range: [Lent<SyncRange<Number>>; 2],
+    truncate: [Lent<Truncate<Number>>; 3],
+    allocate: [Lent<Allocate<Number>>; 2],
+    advise: [Lent<Advise<Number>>; 2],
+    stat: [Lent<Stat<Number>>; 2],
+    fixed_stat: Lent<Stat<Fixed>>,
+}
+
+impl Disk {
+    fn new(file: Number) -> Self {
+        let both = [file, Number(CLOSED)];
+        let len = TEXT.len() as u64;
+        let flagged = |fd| WriteAt::new(fd, 0, TEXT).flags(RwFlags::DSYNC);
+        Self {
+            flagged: both.map(|fd| Lent::new(flagged(fd))),
+            polled: Lent::new(ReadAt::new(file, 0, room()).flags(RwFlags::from_bits(1))),
+            sync: both.map(|fd| Lent::new(Sync::data(fd))),
+            sync_range: both.map(|fd| Lent::new(SyncRange::new(fd, 0, 0))),
+            truncate: [(file, len), (Number(CLOSED), len), (file, u64::MAX)]
+                .map(|(fd, len)| Lent::new(Truncate::new(fd, len))),
+            allocate: both.map(|fd| Lent::new(Allocate::new(fd, 0, len))),
+            advise: both.map(|fd| Lent::new(Advise::new(fd, Advice::WillNeed))),
+            stat: both.map(|fd| Lent::new(Stat::new(fd))),
+            fixed_stat: Lent::new(Stat::new(Fixed(PLACE))),
+        }
+    }
+}
+
+/// What makes sockets, and what never waits on them.
+struct Sockets {
+    make: Lent<Socket>,
+    no_such: Lent<Socket>,
+    bind: Lent<Bind<OwnedFd>>,
+    listen: Lent<Listen<Number>>,
+    set: Lent<SetSockOpt<Number, bool>>,
+    get: Lent<GetSockOpt<Number, bool>>,
+    shutdown: Lent<Shutdown<Number>>,
+    fixed_get: Lent<GetSockOpt<Fixed, bool>>,
+    bind_file: Lent<Bind<Number>>,
+    get_of_file: Lent<GetSockOpt<Number, bool>>,
+    accept: Lent<Accept<Number>>,
+    connect: Lent<Connect<OwnedFd>>,
+    accept_on_unix: Lent<Accept<OwnedFd>>,
+    _client: UnixStream,
+}
+
+type OneNumber = Outgoing<{ space(4) }, [Number; 1]>;
+
+/// On the pair of sockets.
+struct Messages {
+    send_to: Lent<SendTo<Number, &'static [u8]>>,
+    recv_from: Lent<RecvFrom<Number, Bytes>>,
+    send_vectored: Lent<SendVectored<Number, [&'static [u8]; 2]>>,
+    recv_vectored: Lent<RecvVectored<Number, Vec<Bytes>>>,
+    send_to_vectored: Lent<SendToVectored<Number, [&'static [u8]; 2]>>,
+    recv_from_vectored: Lent<RecvFromVectored<Number, [Bytes; 2]>>,
+    send_msg: Lent<SendMsg<Number, [&'static [u8]; 1], OneNumber>>,
+    recv_msg: Lent<RecvMsg<Number, [Bytes; 1], Box<Incoming<{ space(4) }>>>>,
+    refused: Lent<RecvFrom<Number, Bytes>>,
+}
+
+impl Messages {
+    fn new(left: Number, right: Number) -> Self {
+        let nowhere = Address::unspecified();
+        let control = Outgoing::with_rights([left]).unwrap();
+        let room_for_one = Box::new(Incoming::new());
+        let trunc = MsgFlags::from_bits(libc::MSG_TRUNC);
+        Self {
+            send_to: Lent::new(SendTo::new(left, TEXT, nowhere)),
+            recv_from: Lent::new(RecvFrom::new(right, room())),
+            send_vectored: Lent::new(SendVectored::new(left, [TEXT, TEXT])),
+            recv_vectored: Lent::new(RecvVectored::new(right, vec![room(), room()])),
+            send_to_vectored: Lent::new(SendToVectored::new(left, [TEXT, TEXT], nowhere)),
+            recv_from_vectored: Lent::new(RecvFromVectored::new(right, [room(), room()])),
+            send_msg: Lent::new(SendMsg::new(left, [TEXT], control)),
+            recv_msg: Lent::new(RecvMsg::new(right, [room()], room_for_one)),
+            refused: Lent::new(RecvFrom::new(right, room()).flags(trunc)),
+        }
+    }
+}
+
+fn control(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let control = &mut ops.control;
+    let ready = rig.run(&mut control.ready, 1).unwrap();
+    assert_eq!(ready, PollEvents::WRITABLE);
+    rig.push(&control.never, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ECANCELED));
+    assert_eq!(rig.fail(&mut control.closed, 1), libc::EBADF);
+    marks.step("Poll");
+    rig.run(&mut control.in_time, 1).unwrap();
+    let late = rig.run(&mut control.late, 1).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    rig.push_typed(&control.late, 1);
+    rig.wait(1);
+    assert_eq!(rig.fail(&mut control.fails, 1), libc::EBADF);
+    marks.step("Deadline");
+    assert!(rig.run(&mut control.child, 1).unwrap().success());
+    assert_eq!(rig.fail(&mut control.child, 1), libc::ECHILD);
+    assert_eq!(rig.fail(&mut control.no_child, 1), libc::EBADF);
+    let refusal = rig.refuse(&mut control.fixed_child, 1);
+    assert_eq!(refusal, Refusal::FixedDescriptor);
+    marks.step("WaitId");
+    rig.push(&ops.long, 1);
+    rig.run(&mut control.update, 2).unwrap();
+    assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ETIME));
+    assert_eq!(rig.fail(&mut control.update, 2), libc::ENOENT);
+    assert_eq!(rig.refuse(&mut control.no_update, 2), Refusal::UserData);
+    marks.step("TimeoutUpdate");
 }
 
 /// A plain number, for operations that are made before the driver is.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Number(RawFd);
 // SAFETY: a stored number, never changed.
 unsafe impl Descriptor for Number {
@@ -357,6 +577,7 @@ impl Files {
         let path = dir.join("file");
         fs::write(&path, TEXT).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
+        let directory = File::open(&dir).unwrap();
         let null = File::open("/dev/null").unwrap();
         let spare = null.try_clone().unwrap().into_raw_fd();
         let (left, right) = UnixStream::pair().unwrap();
@@ -364,6 +585,7 @@ impl Files {
         let sockets = [tcp_socket(), tcp_socket(), tcp_socket()];
         Self {
             dir,
+            directory,
             file,
             null,
             left,
@@ -371,8 +593,28 @@ impl Files {
             listener,
             sockets,
             spare,
+            pipes: pipes(),
         }
     }
+}
+
+fn pipes() -> [OwnedFd; 5] {
+    let pipe = || {
+        let mut fds = [-1; 2];
+        // SAFETY: the call writes two numbers.
+        assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        // SAFETY: just made, and known to nobody else.
+        fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    let [reader, writer] = pipe();
+    // Opened by a name, a pipe is a FIFO to the kernel.
+    let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut both = File::options();
+    let fifo = both.read(true).write(true).open(name).unwrap();
+    let [other, unread] = pipe();
+    drop(other);
+    let fifo_writer = fifo.try_clone().unwrap();
+    [reader, writer, fifo.into(), fifo_writer.into(), unread]
 }
 
 impl Drop for Files {
@@ -407,6 +649,7 @@ impl Ops {
         let [left, right] = [&files.left, &files.right].map(|s| Number(s.as_raw_fd()));
         let [file, null] = [&files.file, &files.null].map(|f| Number(f.as_raw_fd()));
         let [first, second, deaf] = files.sockets.each_ref().map(|s| Number(s.as_raw_fd()));
+        let pipes = files.pipes.each_ref().map(|p| Number(p.as_raw_fd()));
         let listener = Number(files.listener.as_raw_fd());
         let create = OpenOptions::new().write(true).create_new(true);
         let after = |i: u64| Lent::new(Timeout::after(Duration::from_micros(300 * i)));
@@ -422,6 +665,10 @@ impl Ops {
             no_place: Lent::new(Recv::new(Fixed(NO_PLACE), room())),
             read: Lent::new(ReadAt::new(file, 0, room())),
             write: Lent::new(WriteAt::new(file, 0, TEXT)),
+            exact: Lent::new(Exact::new(Recv::new(right, room()))),
+            read_vectored: Lent::new(ReadVectoredAt::new(file, 0, vec![room(), room()])),
+            write_vectored: Lent::new(WriteVectoredAt::new(file, 0, [TEXT, TEXT])),
+            messages: Messages::new(left, right),
             wrong_offset: Lent::new(ReadAt::new(file, u64::MAX, room())),
             write_to_reader: Lent::new(WriteAt::new(null, 0, TEXT)),
             recv_on_file: Lent::new(Recv::new(file, room())),
@@ -434,13 +681,57 @@ impl Ops {
             create: Lent::new(OpenAt::new(Cwd, path("new"), create)),
             missing: Lent::new(OpenAt::read(Cwd, path("missing"))),
             fixed_dir: Lent::new(OpenAt::read(Fixed(PLACE), path("file"))),
+            disk: Disk::new(file),
             close: Lent::new(Close::new(Number(files.spare))),
             close_closed: Lent::new(Close::new(Number(CLOSED))),
+            reads: [pipes[0], pipes[2], file, Number(CLOSED)]
+                .map(|fd| Lent::new(Read::new(fd, room()))),
+            writes: [pipes[1], pipes[3], file, pipes[4]].map(|fd| Lent::new(Write::new(fd, TEXT))),
+            splices: [
+                Splice::new(file, pipes[1], TEXT.len()).from_offset(0),
+                Splice::new(pipes[0], file, TEXT.len()).to_offset(0),
+            ]
+            .map(Lent::new),
+            tee: Lent::new(Tee::new(pipes[0], pipes[3], 64)),
             timeouts: [5, 0, 3, 1, 4, 2, 7, 6].map(after),
             past: Lent::new(Timeout::at(Instant::now())),
             clocks: [Clock::Boottime, Clock::Monotonic, Clock::Realtime]
                 .map(|clock| Lent::new(Timeout::after_on(clock, Duration::from_micros(10)))),
             long: Lent::new(Timeout::after(hour)),
+            control: Control::new(right),
+            names: Names::new(files),
+            sockets: Sockets::new(files),
+        }
+    }
+}
+
+impl Sockets {
+    fn new(files: &Files) -> Self {
+        let socket = tcp_socket();
+        let number = Number(socket.as_raw_fd());
+        let file = Number(files.file.as_raw_fd());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let path = files.dir.join("socket");
+        let unix = UnixListener::bind(&path).unwrap();
+        let options = SocketOptions::new().no_delay(true).keep_alive(true);
+        let listener = files.listener.local_addr().unwrap();
+        let accept = Accept::new(Number(files.listener.as_raw_fd()));
+        let connect = Connect::new(tcp_socket(), listener);
+        Self {
+            make: Lent::new(Socket::stream(&any.into())),
+            no_such: Lent::new(Socket::new(9999, 0, 0)),
+            bind: Lent::new(Bind::new(socket, any)),
+            listen: Lent::new(Listen::new(number, 1)),
+            set: Lent::new(SetSockOpt::new(number, SockOpt::NO_DELAY, true)),
+            get: Lent::new(GetSockOpt::new(number, SockOpt::NO_DELAY)),
+            shutdown: Lent::new(Shutdown::new(number, std::net::Shutdown::Both)),
+            fixed_get: Lent::new(GetSockOpt::new(Fixed(PLACE), SockOpt::KEEP_ALIVE)),
+            bind_file: Lent::new(Bind::new(file, any)),
+            get_of_file: Lent::new(GetSockOpt::new(file, SockOpt::NO_DELAY)),
+            accept: Lent::new(accept.options(options)),
+            connect: Lent::new(connect.options(options)),
+            _client: UnixStream::connect(&path).unwrap(),
+            accept_on_unix: Lent::new(Accept::new(unix.into()).options(options)),
         }
     }
 }
@@ -531,11 +822,16 @@ fn exercise(
 ) {
     attach(&mut rig, files, marks);
     complete(&mut rig, ops, files, marks);
+    sockets(&mut rig, &mut ops.sockets, marks);
+    stream(&mut rig, ops, marks);
     fail(&mut rig, ops, marks);
+    reach_the_disk(&mut rig, &mut ops.disk, marks);
     refuse(&mut rig, ops, marks);
+    names(&mut rig, &mut ops.names, marks);
     fill(&mut rig, ops, marks);
     cancel(&mut rig, ops, marks);
     time(&mut rig, ops, marks);
+    control(&mut rig, ops, marks);
     wake(&mut rig, ring, marks);
     scopes(&mut rig.driver, safe, marks);
     ends_of_scopes(&mut rig.driver, safe, marks);
@@ -609,6 +905,7 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     assert_eq!(rig.run(&mut ops.fixed_recv, 3).unwrap(), TEXT.len());
     marks.step("Recv by the table");
 
+    messages(rig, &mut ops.messages, marks);
     rig.push(&ops.accept, 5);
     rig.run(&mut ops.connect, 6).unwrap();
     let entry = rig.wait(5);
@@ -633,10 +930,145 @@ fn complete(rig: &mut Rig<'_>, ops: &mut Ops, files: &Files, marks: &mut Marks) 
     assert_eq!(rig.run(&mut ops.read, 9).unwrap(), TEXT.len());
     assert!(ops.read.op().buf().starts_with(TEXT));
     marks.step("ReadAt");
+    rig.push(&ops.exact, 14);
+    for _ in 0..4 {
+        rig.submit(Some(Duration::ZERO));
+        rig.run(&mut ops.send, 15).unwrap();
+    }
+    let entry = rig.wait(14);
+    // SAFETY: the entry of this operation's only flight.
+    let received = unsafe { ops.exact.op().finish(entry) };
+    assert_eq!(received.unwrap(), 4 * TEXT.len());
+    rig.push(&ops.exact, 14);
+    rig.submit(Some(Duration::ZERO));
+    rig.run(&mut ops.send, 15).unwrap();
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(14).unwrap();
+    let entry = rig.wait(14);
+    // SAFETY: the entry of this operation's only flight.
+    unsafe { ops.exact.op().finish(entry) }.unwrap_err();
+    assert_eq!(ops.exact.op().advanced(), TEXT.len());
+    marks.step("Exact, in pieces");
+    let written = rig.run(&mut ops.write_vectored, 12).unwrap();
+    assert_eq!(rig.run(&mut ops.read_vectored, 13).unwrap(), written);
+    marks.step("ReadVectoredAt, WriteVectoredAt");
     rig.run(&mut ops.close, 10).unwrap();
     marks.step("Close");
     rig.run(&mut ops.past, 11).unwrap();
     marks.step("Timeout");
+}
+
+/// Sockets, from nothing to the end.
+fn sockets(rig: &mut Rig<'_>, ops: &mut Sockets, marks: &mut Marks) {
+    drop(rig.run(&mut ops.make, 1).unwrap());
+    assert_eq!(rig.fail(&mut ops.no_such, 2), libc::EAFNOSUPPORT);
+    marks.step("Socket");
+    rig.run(&mut ops.bind, 3).unwrap();
+    assert_eq!(rig.fail(&mut ops.bind, 3), libc::EINVAL);
+    assert_eq!(rig.fail(&mut ops.bind_file, 3), libc::ENOTSOCK);
+    marks.step("Bind");
+    rig.run(&mut ops.set, 4).unwrap();
+    assert!(rig.run(&mut ops.get, 4).unwrap());
+    assert_eq!(rig.fail(&mut ops.get_of_file, 4), libc::ENOTSOCK);
+    rig.push(&ops.fixed_get, 4);
+    rig.wait(4);
+    marks.step("SetSockOpt, GetSockOpt");
+    for (id, n) in [(10, 1), (20, 4)] {
+        for _ in 0..n {
+            rig.push(&ops.set, id);
+            rig.push_typed(&ops.get, id + 1);
+            rig.driver.try_cancel(id).unwrap();
+            rig.settle();
+        }
+    }
+    marks.step("SetSockOpt, cancelled");
+    rig.run(&mut ops.listen, 5).unwrap();
+    rig.run(&mut ops.shutdown, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.shutdown, 5), libc::ENOTCONN);
+    marks.step("Listen, Shutdown");
+    rig.push(&ops.accept, 6);
+    rig.run(&mut ops.connect, 7).unwrap();
+    let entry = rig.wait(6);
+    // SAFETY: the entry of this operation's only flight.
+    drop(unsafe { ops.accept.op().finish(entry) }.unwrap());
+    let error = rig.run(&mut ops.accept_on_unix, 8).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+    marks.step("options of connections");
+}
+
+/// Reads and writes at the current position: of a pipe, a FIFO, a file, and what fails.
+fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
+    let [pipe, fifo, file, closed] = &mut ops.reads;
+    let [to_pipe, to_fifo, to_file, unread] = &mut ops.writes;
+    for (read, write) in [(pipe, to_pipe), (fifo, to_fifo)] {
+        for attached in [false, true] {
+            if attached {
+                rig.driver.attach(read.op().fd().0).unwrap();
+            }
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.push(write, 2);
+            assert_eq!(rig.wait(2).into_result().unwrap(), TEXT.len());
+            let entry = rig.wait(1);
+            // SAFETY: the entry of this operation's only flight.
+            assert_eq!(unsafe { read.op().finish(entry) }.unwrap(), TEXT.len());
+            rig.push(read, 1);
+            rig.submit(Some(Duration::ZERO));
+            rig.driver.try_cancel(1).unwrap();
+            assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ECANCELED));
+        }
+    }
+    marks.step("Read, Write");
+    // Several buffers at once have made it twice as long.
+    assert_eq!(rig.run(file, 1).unwrap(), 2 * TEXT.len());
+    assert_eq!(rig.run(to_file, 2).unwrap(), TEXT.len());
+    marks.step("Read, Write of a file");
+    let [splice, drain] = &mut ops.splices;
+    assert_eq!(rig.run(splice, 1).unwrap(), TEXT.len());
+    assert_eq!(rig.run(drain, 2).unwrap(), TEXT.len());
+    marks.step("Splice");
+    rig.push(&ops.tee, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert!(rig.wait(1).result().is_err());
+    marks.step("Tee, cancelled");
+    assert_eq!(rig.fail(unread, 1), libc::EPIPE);
+    assert_eq!(rig.fail(closed, 1), libc::EBADF);
+    marks.step("Read, Write that fail");
+}
+
+/// Each kind of message succeeds, and fails.
+fn messages(rig: &mut Rig<'_>, ops: &mut Messages, marks: &mut Marks) {
+    let len = rig.run(&mut ops.send_to, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_from, 21).unwrap().len, len);
+    marks.step("SendTo, RecvFrom");
+    let len = rig.run(&mut ops.send_vectored, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_vectored, 21).unwrap(), len);
+    marks.step("SendVectored, RecvVectored");
+    let len = rig.run(&mut ops.send_to_vectored, 20).unwrap();
+    assert_eq!(rig.run(&mut ops.recv_from_vectored, 21).unwrap().len, len);
+    marks.step("SendToVectored, RecvFromVectored");
+    for _ in 0..2 {
+        rig.push(&ops.recv_msg, 21);
+        rig.submit(Some(Duration::ZERO));
+        rig.run(&mut ops.send_msg, 20).unwrap();
+        let entry = rig.wait(21);
+        // SAFETY: the entry of this operation's last flight.
+        let received = unsafe { ops.recv_msg.op().finish(entry) }.unwrap();
+        assert_eq!(received.len, TEXT.len());
+    }
+    let message = ops.recv_msg.op().control_mut().messages().next();
+    assert!(matches!(message, Some(ControlMessage::Rights(fds)) if fds.remaining() == 1));
+    ops.recv_msg.op().control_mut().clear();
+    marks.step("SendMsg, RecvMsg");
+    assert_eq!(rig.refuse(&mut ops.refused, 22), Refusal::Flags);
+    marks.step("RecvFrom refused");
+    let place = *ops.recv_vectored.op().fd();
+    rig.push(&ops.recv_vectored, 23);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel_fd(&place).unwrap();
+    assert_eq!(rig.wait(23).raw_os_error(), Some(libc::ECANCELED));
+    marks.step("RecvVectored cancelled");
 }
 
 /// Each kind of operation fails.
@@ -658,6 +1090,36 @@ fn fail(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     marks.step("Close fails");
 }
 
+/// Each succeeds, fails, and is refused.
+fn reach_the_disk(rig: &mut Rig<'_>, disk: &mut Disk, marks: &mut Marks) {
+    macro_rules! both {
+        ($name:literal, $ops:expr) => {
+            rig.run(&mut $ops[0], 1).unwrap();
+            assert_eq!(rig.fail(&mut $ops[1], 2), libc::EBADF);
+            marks.step($name);
+        };
+    }
+    both!("WriteAt with flags", disk.flagged);
+    both!("Sync", disk.sync);
+    both!("SyncRange", disk.sync_range);
+    both!("Allocate", disk.allocate);
+    both!("Advise", disk.advise);
+    both!("Stat", disk.stat);
+    rig.push(&disk.truncate[0], 1);
+    let truncated = rig.wait(1);
+    assert!(truncated.result().is_ok() || truncated.refusal() == Some(Refusal::Unsupported));
+    rig.push(&disk.truncate[1], 2);
+    assert!(rig.wait(2).result().is_err());
+    marks.step("Truncate");
+    assert_eq!(rig.refuse(&mut disk.truncate[2], 3), Refusal::Offset);
+    assert_eq!(
+        rig.refuse(&mut disk.fixed_stat, 4),
+        Refusal::FixedDescriptor
+    );
+    assert_eq!(rig.refuse(&mut disk.polled, 5), Refusal::Flags);
+    marks.step("a wrong length, a fixed Stat, a flag that polls");
+}
+
 /// The driver refuses what the types cannot exclude.
 fn refuse(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     assert_eq!(rig.refuse(&mut ops.wrong_offset, 1), Refusal::Offset);
@@ -669,6 +1131,45 @@ fn refuse(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     rig.push(&ops.no_place, 3);
     assert!(rig.wait(3).result().is_err());
     marks.step("a place that is not there");
+}
+
+/// Names and attributes: each kind succeeds, fails, and is refused.
+fn names(rig: &mut Rig<'_>, ops: &mut Names, marks: &mut Marks) {
+    rig.run(&mut ops.make, 1).unwrap();
+    assert_eq!(rig.fail(&mut ops.make, 1), libc::EEXIST);
+    marks.step("MakeDir");
+    rig.run(&mut ops.symlink, 2).unwrap();
+    assert_eq!(rig.fail(&mut ops.symlink, 2), libc::EEXIST);
+    marks.step("Symlink");
+    rig.run(&mut ops.rename, 3).unwrap();
+    assert_eq!(rig.fail(&mut ops.rename, 3), libc::ENOENT);
+    assert_eq!(rig.fail(&mut ops.closed, 3), libc::EBADF);
+    assert_eq!(rig.refuse(&mut ops.fixed, 3), Refusal::FixedDescriptor);
+    marks.step("Rename");
+    rig.run(&mut ops.link, 4).unwrap();
+    assert_eq!(rig.fail(&mut ops.link, 4), libc::EEXIST);
+    marks.step("HardLink");
+    rig.run(&mut ops.unlink, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.unlink, 5), libc::ENOENT);
+    rig.run(&mut ops.remove, 5).unwrap();
+    assert_eq!(rig.fail(&mut ops.remove, 5), libc::ENOENT);
+    marks.step("Unlink");
+
+    // Where the file system has no attributes, all of them fail: that takes no memory either.
+    let has = rig.run(&mut ops.set, 6).is_ok();
+    assert_eq!(rig.run(&mut ops.set_path, 6).is_ok(), has);
+    marks.step("SetXattr");
+    assert_eq!(rig.run(&mut ops.get, 7).is_ok(), has);
+    assert_eq!(rig.run(&mut ops.get_path, 7).is_ok(), has);
+    assert!(!has || ops.get.op().buf().starts_with(TEXT));
+    marks.step("GetXattr");
+    rig.push(&ops.set, 8);
+    rig.push(&ops.rename, 9);
+    rig.driver.try_cancel(8).unwrap();
+    rig.driver.try_cancel(9).unwrap();
+    rig.wait(8);
+    assert!(rig.wait(9).result().is_err());
+    marks.step("names cancelled");
 }
 
 /// Batches, and queues that are full.
@@ -1106,7 +1607,7 @@ fn futures(driver: &mut Driver<'static>, safe: &mut Safe<'_>, marks: &mut Marks)
         while let Some(finished) = driver.next_finished() {
             finished.wake();
         }
-        let Poll::Ready((received, _)) = Pin::new(&mut key).poll(&mut context) else {
+        let Progress::Ready((received, _)) = Pin::new(&mut key).poll(&mut context) else {
             panic!("it is ready");
         };
         received.unwrap();

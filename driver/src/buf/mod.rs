@@ -56,9 +56,12 @@ mod native;
 mod slice;
 #[cfg(test)]
 mod tests;
+mod vectored;
 
 pub use aligned::{Aligned, AlignedError};
 pub use slice::{Slice, Sliceable};
+pub(crate) use vectored::Filling;
+pub use vectored::{IoBufs, IoBufsMut, IoVec, Table};
 
 /// What comes back of a buffer that was lent: the result, and the buffer.
 ///

@@ -481,6 +481,33 @@
 //! }
 //! ```
 //!
+//! Of two directories, each is kept open: a bare number is refused in either place.
+//!
+//! ```
+//! use completeio_driver::driver::{Cwd, Driver, OwnedFd};
+//! use completeio_driver::op::Rename;
+//!
+//! fn owned(driver: &mut Driver<'_>, dir: OwnedFd) {
+//!     let _ = driver.try_push_owned(Rename::new(Cwd, c"a", dir, c"b"), 0);
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use completeio_driver::driver::{Cwd, Driver, Fd};
+//! use completeio_driver::op::Rename;
+//!
+//! fn owned(driver: &mut Driver<'_>, dir: Fd) {
+//!     let _ = driver.try_push_owned(Rename::new(Cwd, c"a", dir, c"b"), 0);
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use completeio_driver::driver::{Cwd, Driver, Fd};
+//! use completeio_driver::op::HardLink;
+//!
+//! fn owned(driver: &mut Driver<'_>, dir: Fd) {
+//!     let _ = driver.try_push_owned(HardLink::new(dir, c"a", Cwd, c"b"), 0);
+//! }
+//! ```
+//!
 //! One that is larger than a slot is refused while compiling, by a sentence that names both sizes:
 //!
 //! ```

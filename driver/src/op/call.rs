@@ -3,16 +3,24 @@
 //! This is what passes from the operations to the backends. A backend that keeps one (and a worker
 //! thread that performs one) never calls back into an operation or a buffer.
 
+use super::space::{Advice, Space};
 use super::time::Timespec;
 use crate::address::{RawAddress, RawAddressLen};
+use crate::buf::IoVec;
 use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
+use crate::key::Key;
+use crate::sys::file::RawMetadata;
+use crate::sys::message::RawMessage;
+use crate::sys::process::RawExit;
 use std::ffi::c_char;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
 pub(crate) const LEN_MAX: u32 = 0x7fff_f000;
 
+/// Grouped by what an operation waits for, which is what a backend without a queue of the kernel's
+/// has to know of it.
 #[derive(Debug, Clone, Copy)]
 pub enum Call {
     Nop,
@@ -21,46 +29,27 @@ pub enum Call {
         clock: Clock,
         absolute: bool,
     },
-    Read {
+    TimeoutUpdate {
+        /// The running timeout.
+        of: Named,
+        spec: *const Timespec,
+        absolute: bool,
+    },
+    File {
         target: Target,
-        ptr: *mut u8,
-        len: u32,
-        offset: u64,
+        call: FileCall,
     },
-    Write {
+    Path(PathCall),
+    Stream {
         target: Target,
-        ptr: *const u8,
-        len: u32,
-        offset: u64,
+        call: StreamCall,
     },
-    Recv {
+    Splice(SpliceCall),
+    Socket {
         target: Target,
-        ptr: *mut u8,
-        len: u32,
-        flags: i32,
+        call: SocketCall,
     },
-    Send {
-        target: Target,
-        ptr: *const u8,
-        len: u32,
-        flags: i32,
-    },
-    Accept {
-        target: Target,
-        addr: *mut RawAddress,
-        addr_len: *mut RawAddressLen,
-    },
-    Connect {
-        target: Target,
-        addr: *const RawAddress,
-        addr_len: RawAddressLen,
-    },
-    Open {
-        dir: Target,
-        path: *const c_char,
-        flags: i32,
-        mode: u32,
-    },
+    Plain(PlainCall),
     Close {
         target: Target,
     },
@@ -68,6 +57,318 @@ pub enum Call {
     Raw {
         entry: *const [u8; 64],
     },
+}
+
+/// An operation in flight, by its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Named(pub(crate) Key);
+
+/// On an open file: may wait for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum FileCall {
+    Read {
+        ptr: *mut u8,
+        len: u32,
+        offset: u64,
+        flags: i32,
+    },
+    Write {
+        ptr: *const u8,
+        len: u32,
+        offset: u64,
+        flags: i32,
+    },
+    ReadVectored {
+        places: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    WriteVectored {
+        places: *const IoVec,
+        count: u32,
+        offset: u64,
+    },
+    Sync {
+        data_only: bool,
+    },
+    SyncRange {
+        offset: u64,
+        len: u32,
+        flags: u32,
+    },
+    Truncate {
+        len: u64,
+    },
+    Allocate {
+        space: Space,
+        keep_size: bool,
+        offset: u64,
+        len: u64,
+    },
+    Advise {
+        advice: Advice,
+        offset: u64,
+        len: u64,
+    },
+    Stat {
+        to: *mut RawMetadata,
+    },
+    GetXattr {
+        name: *const c_char,
+        ptr: *mut u8,
+        len: u32,
+    },
+    SetXattr {
+        name: *const c_char,
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
+}
+
+#[cfg(readiness)]
+impl FileCall {
+    /// Whether it fails rather than wait for a disk.
+    pub(crate) fn never_waits(&self) -> bool {
+        use crate::sys::file::rw_flags::NOWAIT;
+        match *self {
+            Self::Read { flags, .. } | Self::Write { flags, .. } => flags & NOWAIT != 0,
+            Self::ReadVectored { .. }
+            | Self::WriteVectored { .. }
+            | Self::Sync { .. }
+            | Self::SyncRange { .. }
+            | Self::Truncate { .. }
+            | Self::Allocate { .. }
+            | Self::Advise { .. }
+            | Self::Stat { .. }
+            | Self::GetXattr { .. }
+            | Self::SetXattr { .. } => false,
+        }
+    }
+
+    /// Whether it ends at once where there are no positions: all but a `Stat` are refused there.
+    pub(crate) fn is_positioned(&self) -> bool {
+        match self {
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::ReadVectored { .. }
+            | Self::WriteVectored { .. }
+            | Self::Sync { .. }
+            | Self::SyncRange { .. }
+            | Self::Truncate { .. }
+            | Self::Allocate { .. }
+            | Self::Advise { .. }
+            | Self::Stat { .. } => true,
+            Self::GetXattr { .. } | Self::SetXattr { .. } => false,
+        }
+    }
+}
+
+/// On names in the file system: may wait for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum PathCall {
+    Open {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+        mode: u32,
+    },
+    Unlink {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+    },
+    Rename {
+        dirs: [Target; 2],
+        from: *const c_char,
+        to: *const c_char,
+        flags: u32,
+    },
+    MakeDir {
+        dir: Target,
+        path: *const c_char,
+        mode: u32,
+    },
+    Symlink {
+        text: *const c_char,
+        dir: Target,
+        path: *const c_char,
+    },
+    HardLink {
+        dirs: [Target; 2],
+        from: *const c_char,
+        to: *const c_char,
+        flags: i32,
+    },
+    GetXattr {
+        path: *const c_char,
+        name: *const c_char,
+        ptr: *mut u8,
+        len: u32,
+    },
+    SetXattr {
+        path: *const c_char,
+        name: *const c_char,
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
+}
+
+impl PathCall {
+    /// Where the names are looked up: the first and the second. The current directory stands in for
+    /// a directory that the call does not take.
+    #[inline]
+    pub(crate) fn dirs(&self) -> [Target; 2] {
+        const CWD: Target = Target::Plain(crate::sys::CWD);
+        match *self {
+            Self::Open { dir, .. }
+            | Self::Unlink { dir, .. }
+            | Self::MakeDir { dir, .. }
+            | Self::Symlink { dir, .. } => [dir, CWD],
+            Self::Rename { dirs, .. } | Self::HardLink { dirs, .. } => dirs,
+            Self::GetXattr { .. } | Self::SetXattr { .. } => [CWD; 2],
+        }
+    }
+
+    /// Whether a result that is no error is a new descriptor.
+    #[cfg(readiness)]
+    pub(crate) fn makes_fd(&self) -> bool {
+        match self {
+            Self::Open { .. } => true,
+            Self::Unlink { .. }
+            | Self::Rename { .. }
+            | Self::MakeDir { .. }
+            | Self::Symlink { .. }
+            | Self::HardLink { .. }
+            | Self::GetXattr { .. }
+            | Self::SetXattr { .. } => false,
+        }
+    }
+}
+
+/// At the current position, or where there are none: may wait for whoever is at the other end, or
+/// for a disk.
+#[derive(Debug, Clone, Copy)]
+pub enum StreamCall {
+    Read { ptr: *mut u8, len: u32 },
+    Write { ptr: *const u8, len: u32 },
+}
+
+/// Between two descriptors: may wait for either, or for a disk. Touches no memory.
+#[derive(Debug, Clone, Copy)]
+pub struct SpliceCall {
+    pub(crate) from: Target,
+    pub(crate) to: Target,
+    pub(crate) from_offset: Option<u64>,
+    pub(crate) to_offset: Option<u64>,
+    pub(crate) len: u32,
+    pub(crate) more: bool,
+    /// Copies, and leaves what was copied where it was.
+    pub(crate) tee: bool,
+}
+
+/// On a socket, or whatever tells when it is ready: may wait for its peer.
+#[derive(Debug, Clone, Copy)]
+pub enum SocketCall {
+    Recv {
+        ptr: *mut u8,
+        len: u32,
+        flags: i32,
+    },
+    Send {
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+    },
+    Accept {
+        addr: *mut RawAddress,
+        addr_len: *mut RawAddressLen,
+    },
+    Connect {
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    SendTo {
+        ptr: *const u8,
+        len: u32,
+        flags: i32,
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    /// The message's parts have `len` bytes together.
+    SendMsg {
+        msg: *mut RawMessage,
+        len: u32,
+        flags: i32,
+    },
+    RecvMsg {
+        msg: *mut RawMessage,
+        len: u32,
+        flags: i32,
+        /// Whether there is room for control data.
+        control: bool,
+    },
+    Poll {
+        events: u16,
+    },
+    WaitId {
+        info: *mut RawExit,
+        keep: bool,
+    },
+}
+
+/// Never waits.
+#[derive(Debug, Clone, Copy)]
+pub enum PlainCall {
+    Shutdown {
+        target: Target,
+        how: std::net::Shutdown,
+    },
+    Socket {
+        domain: i32,
+        kind: i32,
+        protocol: i32,
+    },
+    Bind {
+        target: Target,
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    Listen {
+        target: Target,
+        backlog: i32,
+    },
+    SetOption {
+        target: Target,
+        level: i32,
+        name: i32,
+        value: *const u8,
+        len: u32,
+    },
+    GetOption {
+        target: Target,
+        level: i32,
+        name: i32,
+        value: *mut u8,
+        len: u32,
+    },
+}
+
+impl PlainCall {
+    /// What it is directed at, if that is a descriptor.
+    #[cfg(any(io_uring, readiness))]
+    #[inline]
+    pub(crate) fn target(&self) -> Option<Target> {
+        match *self {
+            Self::Socket { .. } => None,
+            Self::Shutdown { target, .. }
+            | Self::Bind { target, .. }
+            | Self::Listen { target, .. }
+            | Self::SetOption { target, .. }
+            | Self::GetOption { target, .. } => Some(target),
+        }
+    }
 }
 
 /// A length that the kernel takes, with progress at least 1 when there is something to move.

@@ -1,7 +1,8 @@
 //! Operations on files: positioned reads and writes, open, close.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, check_offset};
+use super::call::{Call, FileCall, PathCall, check_offset};
+use super::rw_flags::RwFlags;
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
@@ -25,7 +26,8 @@ use std::os::fd::OwnedFd;
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
 /// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset. readiness: `pread`
-/// on a worker thread, where files without a position give `ESPIPE`.
+/// on a worker thread, `preadv2` if there are [flags](Self::flags); files without a position give
+/// `ESPIPE`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -52,7 +54,8 @@ use std::os::fd::OwnedFd;
 pub struct ReadAt<F, B> {
     head: OpHead,
     offset: u64,
-    transfer: Transfer<F, B>,
+    flags: RwFlags,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
@@ -61,6 +64,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
         Self {
             head: OpHead::new::<Self>(),
             offset,
+            flags: RwFlags::default(),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -73,9 +77,13 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// Errors: as [pwrite(2)](https://man7.org/linux/man-pages/man2/pwrite.2.html), unchanged; an
 /// offset above `i64::MAX` is refused ([`Refusal::Offset`]). It is made for files: to a pipe or a
 /// socket that nobody reads, io_uring before Linux 6.18 raises `SIGPIPE` beside `EPIPE` (Rust
-/// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does.
+/// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does. Beyond
+/// the limit of file sizes (`RLIMIT_FSIZE`) it is `EFBIG`, beside which a write that is made at once
+/// on the driver's thread raises `SIGXFSZ`, which ends programs that do not ignore it: on io_uring
+/// one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`], or without workers.
 ///
-/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread.
+/// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread, `pwritev2` if
+/// there are [flags](Self::flags).
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -101,7 +109,8 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 pub struct WriteAt<F, B> {
     head: OpHead,
     offset: u64,
-    transfer: Transfer<F, B>,
+    flags: RwFlags,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
@@ -110,6 +119,7 @@ impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
         Self {
             head: OpHead::new::<Self>(),
             offset,
+            flags: RwFlags::default(),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -157,6 +167,12 @@ macro_rules! positioned {
                 self.transfer.start_over();
                 self.offset = offset;
             }
+
+            /// Sets the flags of its transfers.
+            pub fn flags(mut self, flags: RwFlags) -> Self {
+                self.flags = flags;
+                self
+            }
         }
     )*};
 }
@@ -171,13 +187,15 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Read {
-            target,
+        let call = FileCall::Read {
             ptr,
             len,
             offset,
-        })
+            flags,
+        };
+        Ok(Call::File { target, call })
     }
 }
 
@@ -200,13 +218,15 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Write {
-            target,
+        let call = FileCall::Write {
             ptr,
             len,
             offset,
-        })
+            flags,
+        };
+        Ok(Call::File { target, call })
     }
 }
 
@@ -405,12 +425,12 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for OpenAt<F, P> {
             return Err(Refusal::FixedDescriptor);
         }
         let path = op.path.as_ref().as_ptr();
-        Ok(Call::Open {
+        Ok(Call::Path(PathCall::Open {
             dir,
             path,
             flags: op.options.flags(),
             mode: op.options.mode,
-        })
+        }))
     }
 }
 

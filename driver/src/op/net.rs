@@ -1,9 +1,9 @@
 //! Operations on sockets.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::Call;
+use super::call::{Call, SocketCall};
 use super::transfer::Transfer;
-use super::{Op, OpCode, OpHead, sealed::Describe};
+use super::{Op, OpCode, OpHead, SocketOptions, sealed::Describe};
 use crate::address::Address;
 use crate::buf::{IoBuf, IoBufMut};
 use crate::driver::Entry;
@@ -56,7 +56,7 @@ use std::os::fd::OwnedFd;
 pub struct Recv<F, B> {
     head: OpHead,
     flags: i32,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
@@ -92,7 +92,7 @@ impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
 pub struct Send<F, B> {
     head: OpHead,
     flags: i32,
-    transfer: Transfer<F, B>,
+    pub(super) transfer: Transfer<F, B>,
 }
 
 impl<F: Descriptor, B: IoBuf> Send<F, B> {
@@ -147,7 +147,9 @@ impl MsgFlags {
     pub const PEEK: Self = Self(sys::msg_flags::PEEK);
     /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
     ///
-    /// On sends too: io_uring since Linux 5.19; readiness on streams.
+    /// On sends too: io_uring since Linux 5.19; readiness on streams. On sequenced packets, which are
+    /// whole by themselves, io_uring goes on with the next packet into the same buffers, as of Linux
+    /// 6.18.
     pub const WAIT_ALL: Self = Self(sys::msg_flags::WAITALL);
     /// Out-of-band data (`MSG_OOB`).
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
@@ -156,6 +158,10 @@ impl MsgFlags {
     /// ([`Refusal::Flags`]): its result counts bytes that were not written.
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
+    }
+
+    pub(crate) const fn bits(self) -> i32 {
+        self.0
     }
 }
 
@@ -192,12 +198,9 @@ impl<F: Descriptor, B: IoBufMut> Describe for Recv<F, B> {
             return Err(Refusal::Flags);
         }
         let (target, ptr, len) = op.transfer.room();
-        Ok(Call::Recv {
-            target,
-            ptr,
-            len,
-            flags: op.flags,
-        })
+        let flags = op.flags;
+        let call = SocketCall::Recv { ptr, len, flags };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -220,12 +223,9 @@ impl<F: Descriptor, B: IoBuf> Describe for Send<F, B> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
         let (target, ptr, len) = op.transfer.bytes();
-        Ok(Call::Send {
-            target,
-            ptr,
-            len,
-            flags: op.flags | sys::msg_flags::NOSIGNAL,
-        })
+        let flags = op.flags | sys::msg_flags::NOSIGNAL;
+        let call = SocketCall::Send { ptr, len, flags };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -287,6 +287,7 @@ pub struct Accept<F> {
     head: OpHead,
     fd: F,
     addr: Address,
+    options: SocketOptions,
 }
 
 impl<F: Descriptor> Accept<F> {
@@ -296,7 +297,15 @@ impl<F: Descriptor> Accept<F> {
             head: OpHead::new::<Self>(),
             fd,
             addr: Address::unspecified(),
+            options: SocketOptions::new(),
         }
+    }
+
+    /// Sets options on the connection, in `finish`, before it is given out. If one fails, the
+    /// connection is closed, and its error is that of the accept.
+    pub fn options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
+        self
     }
 }
 
@@ -316,11 +325,8 @@ impl<F: Descriptor> Describe for Accept<F> {
         let addr = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) a field of what is valid.
         let (addr, addr_len) = unsafe { Address::parts(addr) };
-        Ok(Call::Accept {
-            target,
-            addr,
-            addr_len,
-        })
+        let call = SocketCall::Accept { addr, addr_len };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -330,6 +336,7 @@ impl<F: Descriptor> Op for Accept<F> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<Accepted> {
         let fd = entry.into_fd().map_err(Entry::into_error)?;
+        self.options.apply(fd.target())?;
         Ok(Accepted {
             fd,
             addr: self.addr,
@@ -340,7 +347,7 @@ impl<F: Descriptor> Op for Accept<F> {
 /// Connects a socket to an address.
 ///
 /// Completes when the connection stands, or cannot be made. The socket is the caller's to make, by
-/// `libc::socket`, the `socket2` crate, or the like; blocking or not is all the same.
+/// [`Socket`](super::Socket), the `socket2` crate, or the like; blocking or not is all the same.
 ///
 /// Errors: as [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html), unchanged.
 ///
@@ -378,6 +385,7 @@ pub struct Connect<F> {
     head: OpHead,
     fd: F,
     addr: Address,
+    options: SocketOptions,
 }
 
 impl<F: Descriptor> Connect<F> {
@@ -387,7 +395,17 @@ impl<F: Descriptor> Connect<F> {
             head: OpHead::new::<Self>(),
             fd,
             addr: addr.into(),
+            options: SocketOptions::new(),
         }
+    }
+
+    /// Sets options on the socket, in `finish`, when the connection stands; it is to be open until
+    /// then. If one fails, its error is that of the connect, and the socket stays connected and the
+    /// caller's. A fixed descriptor is refused ([`Refusal::FixedDescriptor`]). What matters before,
+    /// as large buffers do for TCP's window, is for [`SetSockOpt`](super::SetSockOpt).
+    pub fn options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
+        self
     }
 }
 
@@ -400,16 +418,15 @@ impl<F: Descriptor> Describe for Connect<F> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let target = unsafe { (*this).fd.target() };
         // SAFETY: (D2) as above.
+        unsafe { (*this).options }.check(target)?;
+        // SAFETY: (D2) as above.
         let addr_len = unsafe { (*this).addr.len() };
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) a field of what is valid.
         let (addr, _len) = unsafe { Address::parts(addr) };
-        Ok(Call::Connect {
-            target,
-            addr,
-            addr_len,
-        })
+        let call = SocketCall::Connect { addr, addr_len };
+        Ok(Call::Socket { target, call })
     }
 }
 
@@ -418,7 +435,8 @@ impl<F: Descriptor> Op for Connect<F> {
     type Output = ();
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
-        entry.into_result().map(drop)
+        entry.into_result()?;
+        self.options.apply(self.fd.target())
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Transfer<F, B> {
     done: usize,
     /// How many bytes the last flight was lent: it moved no more, and they are counted once.
     lent: usize,
+    /// How many there were to move, of which one flight may be lent fewer.
+    rest: usize,
 }
 
 impl<F, B> Transfer<F, B> {
@@ -24,6 +26,7 @@ impl<F, B> Transfer<F, B> {
             buf,
             done: 0,
             lent: 0,
+            rest: 0,
         }
     }
 
@@ -46,6 +49,17 @@ impl<F, B> Transfer<F, B> {
         self.done
     }
 
+    /// How many bytes were to be moved when the last flight began.
+    pub(crate) fn rest(&self) -> usize {
+        self.rest
+    }
+
+    /// The bytes that were moved before the last flight, which ended otherwise: no more will come.
+    pub(crate) fn give_up(&mut self) -> usize {
+        self.lent = 0;
+        std::mem::take(&mut self.done)
+    }
+
     /// All bytes moved, this flight's included.
     fn total(&mut self, entry: Entry) -> io::Result<usize> {
         let n = entry.into_result()?.min(std::mem::take(&mut self.lent));
@@ -59,7 +73,8 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
     pub(crate) fn room(&mut self) -> (Target, *mut u8, u32) {
         let (ptr, len) = self.buf.parts_mut();
         let done = self.done.min(len);
-        let len = clamp_len(len - done);
+        self.rest = len - done;
+        let len = clamp_len(self.rest);
         self.lent = len as usize;
         (self.fd.target(), ptr.wrapping_add(done), len)
     }
@@ -74,6 +89,17 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
         unsafe { self.buf.set_filled(total) };
         Ok(total)
     }
+
+    /// As `give_up`, and the buffer has what came.
+    ///
+    /// # Safety
+    /// The last flight that `room` was asked for is over.
+    pub(crate) unsafe fn give_up_read(&mut self) -> usize {
+        let moved = self.give_up();
+        // SAFETY: (B5) as in `finish_read`: counted by `advance`, of what was lent.
+        unsafe { self.buf.set_filled(moved) };
+        moved
+    }
 }
 
 impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
@@ -82,7 +108,8 @@ impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
     pub(crate) fn bytes(&mut self) -> (Target, *const u8, u32) {
         let (ptr, len) = self.buf.parts();
         let done = self.done.min(len);
-        let len = clamp_len(len - done);
+        self.rest = len - done;
+        let len = clamp_len(self.rest);
         self.lent = len as usize;
         (self.fd.target(), ptr.wrapping_add(done), len)
     }

@@ -26,7 +26,7 @@ mod rig;
 pub(crate) use self::flight::{FILL, HOUR};
 pub(crate) use self::rig::{SEEDS, driver, each_seed};
 
-use self::flight::Flight;
+use self::flight::{Act, Flight};
 use super::{Block, Which, errno};
 use crate::builder::Support;
 use crate::clock::Instant;
@@ -68,7 +68,7 @@ pub(crate) struct Model {
 
 #[derive(Debug)]
 enum Pushed {
-    Operation(Key, Call),
+    Operation(Key, Act),
     Cancel(Which),
 }
 
@@ -151,8 +151,10 @@ impl Model {
     fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) {
         assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
-            Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
-            Ok(call) => self.pushed.push_back(Pushed::Operation(key, call)),
+            Ok(call) => match Act::of(call) {
+                Some(act) => self.pushed.push_back(Pushed::Operation(key, act)),
+                None => core.refuse(key, Refusal::Unsupported),
+            },
             Err(refusal) => core.refuse(key, refusal),
         }
     }

@@ -1,5 +1,6 @@
 //! Sockets, files and descriptors for the tests.
 
+use completeio_driver::clock::Clock;
 use completeio_driver::driver::{BorrowedFd, Entry, OwnedFd};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -50,6 +51,25 @@ pub(crate) fn plain(fd: &impl AsRawFd) -> BorrowedFd<'static> {
 pub(crate) fn number(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: only its number is used.
     unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// How many bytes have arrived on a socket and were not read.
+pub(crate) fn unread(fd: &impl AsRawFd) -> usize {
+    let mut n = 0_i32;
+    // SAFETY: the kernel writes one integer.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n) });
+    usize::try_from(n).unwrap()
+}
+
+/// Waits until a descriptor is readable.
+pub(crate) fn wait_readable(fd: &impl AsRawFd) {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one `pollfd`.
+    checked(unsafe { libc::poll(&raw mut poll, 1, -1) });
 }
 
 /// Makes `to` another number for what `from` is: what was there is closed, in one step.
@@ -268,6 +288,25 @@ pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
     }
 }
 
+/// What a clock shows.
+pub(crate) fn now(clock: Clock) -> Duration {
+    let id = match clock {
+        Clock::Monotonic => libc::CLOCK_MONOTONIC,
+        Clock::Realtime => libc::CLOCK_REALTIME,
+        _ => libc::CLOCK_BOOTTIME,
+    };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a place for the time, on the stack.
+    checked(unsafe { libc::clock_gettime(id, &raw mut now) });
+    Duration::new(
+        now.tv_sec.unsigned_abs(),
+        u32::try_from(now.tv_nsec).unwrap(),
+    )
+}
+
 /// The user data of entries, in their order.
 pub(crate) fn names(entries: &[Entry]) -> Vec<usize> {
     entries.iter().map(Entry::user_data).collect()
@@ -367,4 +406,9 @@ pub(crate) fn quietly(f: impl FnOnce()) {
 #[inline(never)]
 pub(crate) fn leaking<T>(make: impl FnOnce() -> T) -> T {
     make()
+}
+
+/// Says what was not tested. Not `eprintln!`, which the test harness would swallow.
+pub(crate) fn skip(why: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }

@@ -4,8 +4,9 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
 use crate::region::{self, Region};
 use completeio_driver::driver::{AsRawFd, CompleteIo, Entry, FixedFd};
-use completeio_driver::op::{Accept, Connect, Op, Raw, ReadAt, Recv, Timeout};
-use std::io::{Read, Write};
+use completeio_driver::op::{Accept, Connect, Op, Raw, Read, ReadAt, Recv, Timeout, Write};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +20,13 @@ contract![
     timeout_or_cancelled,
     read_or_cancelled,
     read_of_a_pipe_or_cancelled,
+    stream_read_or_cancelled,
+    stream_write_or_cancelled,
     read_on_a_worker_or_cancelled,
     connect_or_cancelled,
 ];
 
-const ROUNDS: usize = if cfg!(debug_assertions) {
+pub(crate) const ROUNDS: usize = if cfg!(debug_assertions) {
     1_000
 } else {
     10_000
@@ -31,14 +34,14 @@ const ROUNDS: usize = if cfg!(debug_assertions) {
 const STOP: usize = usize::MAX;
 
 /// A thread that acts once for each call of `go`, at the same time as its caller.
-struct Rival {
+pub(crate) struct Rival {
     round: Arc<AtomicUsize>,
     acted: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Rival {
-    fn new(mut act: impl FnMut() + Send + 'static) -> Self {
+    pub(crate) fn new(mut act: impl FnMut() + Send + 'static) -> Self {
         let round = Arc::new(AtomicUsize::new(0));
         let acted = Arc::new(AtomicUsize::new(0));
         let (next, done) = (round.clone(), acted.clone());
@@ -63,12 +66,12 @@ impl Rival {
     }
 
     /// Starts the next act.
-    fn go(&self) {
+    pub(crate) fn go(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Waits until it was done.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         while self.acted.load(Ordering::Acquire) != self.round.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -84,7 +87,12 @@ impl Drop for Rival {
 
 /// Pushes, lets the rival go, cancels, and takes the one entry: in a third of the rounds all in one
 /// turn, else after the operation was handed over, with all kinds of delays.
-fn round<O: Op + 'static>(l: &mut Ledger, op: Lent<O>, round: usize, rival: impl Fn()) -> Entry {
+pub(crate) fn round<O: Op + 'static>(
+    l: &mut Ledger,
+    op: Lent<O>,
+    round: usize,
+    rival: impl Fn(),
+) -> Entry {
     l.push(op, round);
     let mut entry = None;
     if round % 3 != 0 {
@@ -102,7 +110,7 @@ fn round<O: Op + 'static>(l: &mut Ledger, op: Lent<O>, round: usize, rival: impl
 }
 
 /// Whether the entry is of a cancelled operation; else it must have succeeded.
-fn is_cancelled(entry: &Entry) -> bool {
+pub(crate) fn is_cancelled(entry: &Entry) -> bool {
     match entry.raw_os_error() {
         Some(libc::ECANCELED) => true,
         _ => {
@@ -213,6 +221,46 @@ fn read_of_a_pipe_or_cancelled(cx: &mut Cx) {
             assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
         } else {
             assert_eq!(l.finish(op, entry).unwrap(), 1);
+        }
+    }
+}
+
+fn stream_read_or_cancelled(cx: &mut Cx) {
+    let (mut reader, writer) = kit::pipe();
+    let mut l = cx.ledger();
+    let op = Read::new(l.at(&reader), [0; 8]);
+    let op = l.lend(op);
+    let rival = Rival::new(move || (&writer).write_all(&[7]).unwrap());
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        if is_cancelled(&entry) {
+            assert_eq!(reader.read(&mut [0; 8]).unwrap(), 1);
+        } else {
+            assert_eq!(l.finish(op, entry).unwrap(), 1);
+        }
+    }
+}
+
+/// What was cancelled was not written.
+fn stream_write_or_cancelled(cx: &mut Cx) {
+    const ROOM: usize = 65_536;
+    let (reader, writer) = kit::pipe();
+    (&writer).write_all(&[0; ROOM]).unwrap();
+    let mut l = cx.ledger();
+    let op = l.lend(Write::new(kit::plain(&writer), [7; ROOM]));
+    let from = kit::plain(&reader);
+    let rival = Rival::new(move || {
+        let mut reader = File::from(from.try_clone_to_owned().unwrap());
+        reader.read_exact(&mut [0; ROOM]).unwrap();
+    });
+    for n in 0..ROUNDS {
+        let entry = round(&mut l, op, n, || rival.go());
+        rival.wait();
+        if is_cancelled(&entry) {
+            (&writer).write_all(&[0; ROOM]).unwrap();
+        } else {
+            let written = l.finish(op, entry).unwrap();
+            (&writer).write_all(&vec![0; ROOM - written]).unwrap();
         }
     }
 }

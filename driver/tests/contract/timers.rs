@@ -1,6 +1,6 @@
 //! I12: timeouts are never early, and in order; any duration is legal.
 
-use crate::kit;
+use crate::kit::{self, now};
 use crate::ledger::Cx;
 use completeio_driver::clock::{Clock, Instant};
 use completeio_driver::driver::CompleteIo;
@@ -20,24 +20,6 @@ contract![
 ];
 
 const CLOCKS: [Clock; 3] = [Clock::Boottime, Clock::Monotonic, Clock::Realtime];
-
-fn now(clock: Clock) -> Duration {
-    let id = match clock {
-        Clock::Monotonic => libc::CLOCK_MONOTONIC,
-        Clock::Realtime => libc::CLOCK_REALTIME,
-        _ => libc::CLOCK_BOOTTIME,
-    };
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a place for the time, on the stack.
-    kit::checked(unsafe { libc::clock_gettime(id, &raw mut now) });
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap(),
-    )
-}
 
 fn never_early(cx: &mut Cx) {
     let mut l = cx.ledger();

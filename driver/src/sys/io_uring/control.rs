@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::op::Timespec;
+use crate::op::call::Named;
 use linux_raw_sys::io_uring::{self as k, io_uring_op as op};
 use std::os::fd::RawFd;
 
@@ -35,6 +36,31 @@ pub(super) fn timeout(spec: *const Timespec, clock: Clock, absolute: bool) -> Sq
     }
 }
 
+pub(super) fn timeout_update(of: Named, spec: *const Timespec, absolute: bool) -> Sqe {
+    let absolute = if absolute { k::IORING_TIMEOUT_ABS } else { 0 };
+    Sqe {
+        addr: of.0.word(),
+        off: address(spec),
+        op_flags: k::IORING_TIMEOUT_UPDATE | absolute,
+        ..directed(op::IORING_OP_TIMEOUT_REMOVE, NO_FD)
+    }
+}
+
+/// The flag of an entry whose deadline is the next one.
+pub(super) const LINKED: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_IO_LINK_BIT as u8;
+
+/// Cancels the operation before it when its time is over. Posts nothing, whichever of both is first.
+pub(super) fn deadline(spec: *const Timespec) -> Sqe {
+    Sqe {
+        addr: address(spec),
+        len: 1, // One timespec.
+        op_flags: k::IORING_TIMEOUT_BOOTTIME | k::IORING_TIMEOUT_ABS,
+        flags: SKIP_SUCCESS,
+        user_data: Internal::Deadline.key().word(),
+        ..directed(op::IORING_OP_LINK_TIMEOUT, NO_FD)
+    }
+}
+
 /// # Safety
 /// The entry can be read.
 #[inline(always)]
@@ -48,21 +74,21 @@ pub(super) unsafe fn raw(entry: *const [u8; 64]) -> Sqe {
 pub(super) fn poll(fd: RawFd) -> Sqe {
     Sqe {
         len: k::IORING_POLL_ADD_MULTI,
-        op_flags: POLLIN,
+        op_flags: poll_mask(crate::sys::poll_events::IN),
         user_data: Internal::Doorbell.key().word(),
         ..directed(op::IORING_OP_POLL_ADD, Target::Plain(fd))
     }
 }
 
 /// The kernel reads the mask of a poll with its halves swapped on big-endian machines.
-const POLLIN: u32 = {
-    let mask = libc::POLLIN as u32;
+pub(super) const fn poll_mask(events: u16) -> u32 {
+    let mask = events as u32;
     if cfg!(target_endian = "big") {
         mask.rotate_left(16)
     } else {
         mask
     }
-};
+}
 
 /// Cancels every operation with this key; posts nothing when that works, nor when there is none.
 pub(super) fn cancel_key(key: Key) -> Sqe {

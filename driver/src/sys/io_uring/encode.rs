@@ -1,20 +1,25 @@
 //! An operation in plain words as a submission entry; what the families share.
 #![allow(unsafe_code, reason = "reads the caller's raw entry")]
 
+use super::inline::Pushes;
 use super::ring::Sqe;
-use super::{control, file, net};
+use super::{control, file, net, path, plain, splice, stream};
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::op::call::Call;
 use linux_raw_sys::io_uring as k;
 
-/// An operation as a submission entry.
+/// An operation as a submission entry; none if it was put among the calls that are made in place.
 ///
 /// # Safety
 /// The entry of a `Call::Raw` can be read.
 #[inline(always)]
-pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
+pub(crate) unsafe fn encode(
+    call: &Call,
+    key: Key,
+    pushes: &mut Pushes,
+) -> Result<Option<Sqe>, Refusal> {
     let sqe = match *call {
         Call::Nop => control::nop(),
         Call::Timeout {
@@ -22,54 +27,24 @@ pub(crate) unsafe fn encode(call: &Call, key: Key) -> Result<Sqe, Refusal> {
             clock,
             absolute,
         } => control::timeout(spec, clock, absolute),
-        Call::Read {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::read(target, ptr, len, offset),
-        Call::Write {
-            target,
-            ptr,
-            len,
-            offset,
-        } => file::write(target, ptr, len, offset),
-        Call::Recv {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::recv(target, ptr, len, flags),
-        Call::Send {
-            target,
-            ptr,
-            len,
-            flags,
-        } => net::send(target, ptr, len, flags),
-        Call::Accept {
-            target,
-            addr,
-            addr_len,
-        } => net::accept(target, addr, addr_len),
-        Call::Connect {
-            target,
-            addr,
-            addr_len,
-        } => net::connect(target, addr, addr_len),
-        Call::Open {
-            dir,
-            path,
-            flags,
-            mode,
-        } => file::open(dir, path, flags, mode)?,
+        Call::TimeoutUpdate { of, spec, absolute } => control::timeout_update(of, spec, absolute),
+        Call::File { target, call } => file::encode(target, call),
+        Call::Path(call) => path::encode(call)?,
+        Call::Stream { target, call } => stream::encode(target, call),
+        Call::Splice(call) => splice::encode(call),
+        Call::Socket { target, call } => net::encode(target, call),
+        Call::Plain(call) => match plain::encode(call, &pushes.opcodes) {
+            Some(sqe) => sqe,
+            None => return pushes.keep(call, key).map(|()| None),
+        },
         Call::Close { target } => file::close(target),
         // SAFETY: (D2) the caller's contract.
         Call::Raw { entry } => unsafe { control::raw(entry) },
     };
-    Ok(Sqe {
+    Ok(Some(Sqe {
         user_data: key.word(),
         ..sqe
-    })
+    }))
 }
 
 /// An opcode as its byte.

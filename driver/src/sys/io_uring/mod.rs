@@ -1,23 +1,31 @@
 //! The io_uring backend: Linux 6.1 and newer.
 //!
 //! Operations are encoded straight into the submission queue; `turn` alone publishes them. Nothing
-//! is kept about an operation in flight but its user data, which the kernel carries.
+//! is kept about an operation in flight but its user data, which the kernel carries. What never waits,
+//! and has no opcode here, is called by `turn` itself: see `inline`.
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
 mod control;
 mod encode;
 mod file;
+mod inline;
 mod key;
 mod net;
+mod path;
+mod plain;
 mod ring;
+mod splice;
+mod stream;
 mod teardown;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub(crate) use self::encode::encode;
+pub(crate) use self::inline::{Place, Pushes};
 pub(crate) use self::ring::Sqe;
 
+use self::inline::Opcodes;
 use self::key::Internal;
 use self::ring::Ring;
 use self::watch::Watch;
@@ -29,7 +37,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{self, OpCode, OpHead};
+use crate::op::{self, OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use linux_raw_sys::io_uring as k;
 use std::io;
@@ -50,9 +58,8 @@ pub(crate) struct Uring {
     handed_over: u32,
     /// Completions that ended no operation, ever, but for unknown ones; wraps.
     other_completions: u32,
-    /// Whether an operation was ever pushed whose result is a descriptor.
-    makes_fds: bool,
-    /// Whether the kernel lacks an opcode that is modelled.
+    pushes: Pushes,
+    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes.
     lacks_opcodes: bool,
     /// Cancellations asked for since the last turn.
     cancels: u32,
@@ -60,7 +67,6 @@ pub(crate) struct Uring {
     file_slots: u32,
     /// Whether the notifier's descriptor is being polled.
     doorbell: bool,
-    opcodes: [u64; 4],
     watch: Watch,
     /// Whether a write to a pipe without a reader is an error only.
     no_signal: bool,
@@ -68,6 +74,10 @@ pub(crate) struct Uring {
     ring: Ring,
 }
 
+/// Entries that an operation takes at most: itself and its deadline.
+const ENTRIES_PER_OPERATION: u32 = 2;
+/// The kernel's limit.
+const SQ_ENTRIES_MAX: u32 = 1 << 15;
 /// Entries that a cancellation takes at most: descriptors' makers have keys of their own.
 const ENTRIES_PER_CANCEL: u32 = 2;
 /// Entries that the driver needs beside: the notifier's poll.
@@ -80,28 +90,32 @@ const BACK_OFF_MS: i32 = 1;
 impl Uring {
     pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
         let reserved = limits.cancels * ENTRIES_PER_CANCEL + ENTRIES_OF_OWN;
-        let sq_entries = (limits.entries + reserved).next_power_of_two();
+        let sq_entries = (ENTRIES_PER_OPERATION * limits.entries + reserved)
+            .next_power_of_two()
+            .min(SQ_ENTRIES_MAX);
+        let entries = limits
+            .entries
+            .min((sq_entries - reserved) / ENTRIES_PER_OPERATION);
         // Cancellations post a completion only when they fail, the notifier one per ring.
         let cq_entries = (limits.completion_entries + reserved)
             .next_power_of_two()
             .min(1 << 16);
         let ring = Ring::new(sq_entries, cq_entries.max(sq_entries), &core.shared)?;
         assert!(
-            ring.granted.sq_entries >= limits.entries + reserved,
+            ring.granted.sq_entries >= ENTRIES_PER_OPERATION * entries + reserved,
             "U1: too few entries"
         );
         let mut uring = Self {
-            entries: limits.entries,
+            entries,
             base: 0,
             handed_over: 0,
             other_completions: 0,
-            makes_fds: false,
+            pushes: Pushes::with_capacity(limits.entries),
             lacks_opcodes: false,
             cancels: 0,
             cancels_max: limits.cancels,
             file_slots: limits.file_slots,
             doorbell: false,
-            opcodes: [0; 4],
             watch: Watch::new(core.shared.waker())?,
             no_signal: false,
             shared: core.shared.clone(),
@@ -114,14 +128,15 @@ impl Uring {
         Ok(uring)
     }
 
-    fn set_opcodes(&mut self, opcodes: [u64; 4]) {
-        self.opcodes = opcodes;
-        let missing = |(_, support): &(_, Support)| *support == Support::Missing;
+    fn set_opcodes(&mut self, opcodes: Opcodes) {
+        self.pushes.opcodes = opcodes;
+        let missing =
+            |(_, support): &(_, Support)| matches!(support, Support::Missing | Support::Ready);
         self.lacks_opcodes = self.operations().iter().any(missing);
     }
 
     /// Which opcodes the kernel has, a bit each.
-    fn probe(&self) -> Result<[u64; 4], SetupError> {
+    fn probe(&self) -> Result<Opcodes, SetupError> {
         #[repr(C)]
         struct Probe {
             head: [u32; 4],
@@ -136,10 +151,10 @@ impl Uring {
         // SAFETY: (U3) a head and 256 places, which the kernel writes.
         unsafe { self.ring.register(op, (&raw mut probe).cast(), 256) }
             .map_err(|e| SetupError::os("io_uring_register(PROBE)", e))?;
-        let mut opcodes = [0; 4];
+        let mut opcodes = Opcodes::default();
         for (i, op) in probe.ops.iter().enumerate() {
             if op[2] & SUPPORTED != 0 {
-                opcodes[i / 64] |= 1 << (i % 64);
+                opcodes.0[i / 64] |= 1 << (i % 64);
             }
         }
         Ok(opcodes)
@@ -225,35 +240,80 @@ impl Uring {
             ("Timeout", op::IORING_OP_TIMEOUT),
             ("ReadAt", op::IORING_OP_READ),
             ("WriteAt", op::IORING_OP_WRITE),
+            ("Read", op::IORING_OP_READ),
+            ("Write", op::IORING_OP_WRITE),
+            ("Splice", op::IORING_OP_SPLICE),
+            ("Tee", op::IORING_OP_TEE),
+            ("ReadVectoredAt", op::IORING_OP_READV),
+            ("WriteVectoredAt", op::IORING_OP_WRITEV),
+            ("Sync", op::IORING_OP_FSYNC),
+            ("SyncRange", op::IORING_OP_SYNC_FILE_RANGE),
+            ("Truncate", op::IORING_OP_FTRUNCATE),
+            ("Allocate", op::IORING_OP_FALLOCATE),
+            ("Advise", op::IORING_OP_FADVISE),
+            ("Stat", op::IORING_OP_STATX),
             ("Recv", op::IORING_OP_RECV),
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),
             ("Connect", op::IORING_OP_CONNECT),
+            ("SendTo", op::IORING_OP_SEND),
+            ("RecvFrom", op::IORING_OP_RECVMSG),
+            ("SendVectored", op::IORING_OP_SENDMSG),
+            ("RecvVectored", op::IORING_OP_RECVMSG),
+            ("SendToVectored", op::IORING_OP_SENDMSG),
+            ("RecvFromVectored", op::IORING_OP_RECVMSG),
+            ("SendMsg", op::IORING_OP_SENDMSG),
+            ("RecvMsg", op::IORING_OP_RECVMSG),
+            ("Deadline", op::IORING_OP_LINK_TIMEOUT),
+            ("TimeoutUpdate", op::IORING_OP_TIMEOUT_REMOVE),
+            ("Poll", op::IORING_OP_POLL_ADD),
             ("OpenAt", op::IORING_OP_OPENAT),
+            ("Unlink", op::IORING_OP_UNLINKAT),
+            ("Rename", op::IORING_OP_RENAMEAT),
+            ("MakeDir", op::IORING_OP_MKDIRAT),
+            ("Symlink", op::IORING_OP_SYMLINKAT),
+            ("HardLink", op::IORING_OP_LINKAT),
+            ("GetXattr", op::IORING_OP_FGETXATTR),
+            ("SetXattr", op::IORING_OP_FSETXATTR),
+            ("GetPathXattr", op::IORING_OP_GETXATTR),
+            ("SetPathXattr", op::IORING_OP_SETXATTR),
             ("Close", op::IORING_OP_CLOSE),
         ];
-        let support = |opcode| {
-            if self.has(opcode) {
+        // What never waits is done by a call in place where there is no entry for it.
+        let plain = [
+            ("Shutdown", op::IORING_OP_SHUTDOWN),
+            ("Socket", op::IORING_OP_SOCKET),
+            ("Bind", op::IORING_OP_BIND),
+            ("Listen", op::IORING_OP_LISTEN),
+        ];
+        let support = |opcode, otherwise| {
+            if self.has(encode::opcode(opcode)) {
                 Support::Native
             } else {
-                Support::Missing
+                otherwise
             }
         };
-        let known = names.map(|(name, op)| (name, support(encode::opcode(op))));
+        let known = names.map(|(name, op)| (name, support(op, Support::Missing)));
+        let plain = plain.map(|(name, op)| (name, support(op, Support::Inline)));
+        // See `net::stand_in`.
+        let child = ("WaitId", support(op::IORING_OP_WAITID, Support::Ready));
+        let options = ["SetSockOpt", "GetSockOpt"].map(|name| (name, Support::Inline));
         known
             .into_iter()
-            .chain([("Raw", Support::Native)])
+            .chain(plain)
+            .chain(options)
+            .chain([child, ("Raw", Support::Native)])
             .collect()
     }
 
     #[inline]
     fn has(&self, opcode: u8) -> bool {
-        self.opcodes[usize::from(opcode >> 6)] >> (opcode & 63) & 1 != 0
+        self.pushes.opcodes.has(opcode)
     }
 
     #[inline]
     pub(crate) fn capacity_left(&self) -> u32 {
-        self.entries - self.queued()
+        self.entries - self.queued() - self.pushes.calls()
     }
 
     /// Operations in the submission queue that the kernel has not consumed.
@@ -281,8 +341,12 @@ impl Uring {
         // SAFETY: (D2) the caller's contract.
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
-        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, key);
+        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
+        let Some(deadline) = table.deadline else {
+            return self.pushed(core, slot, encoded, key);
+        };
+        // SAFETY: (D2) described just now.
+        self.pushed_until(core, slot, encoded, key, unsafe { deadline(head) });
     }
 
     /// See the contract in `sys.rs`.
@@ -298,27 +362,61 @@ impl Uring {
     ) {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
-        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.makes_fds) };
-        self.pushed(core, slot, encoded, key);
+        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
+        if !O::DEADLINE {
+            return self.pushed(core, slot, encoded, key);
+        }
+        // SAFETY: (D2) described just now.
+        let deadline = unsafe { op::deadline::<O>(op.cast()) };
+        self.pushed_until(core, slot, encoded, key, deadline);
     }
 
-    /// Keeps the entry that was written to `slot`, unless the operation is refused.
+    /// Keeps the entry that was written to `slot`, unless the operation is refused, or went elsewhere.
     #[inline]
     fn pushed(
         &mut self,
         core: &mut Core,
-        slot: *const Sqe,
-        encoded: Result<(), Refusal>,
+        slot: *mut Sqe,
+        encoded: Result<Place, Refusal>,
         key: Key,
     ) {
-        if let Err(refusal) = encoded {
-            return core.refuse(key, refusal);
+        match encoded {
+            Ok(Place::Entry) => {}
+            Ok(Place::Inline) => return,
+            Err(refusal) => return core.refuse(key, refusal),
         }
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
-            return core.refuse(key, Refusal::Unsupported);
+            // SAFETY: (U1) as above.
+            let Some(other) = net::stand_in(unsafe { &*slot }) else {
+                return core.refuse(key, Refusal::Unsupported);
+            };
+            // SAFETY: (U1) the same entry, not published.
+            unsafe { slot.write(other) };
         }
         self.ring.advance();
+    }
+
+    /// The same for one with a deadline: an entry of the driver's own behind it, linked to it. Both
+    /// are published and taken in one; a kernel without memory may take the first alone, which
+    /// then has no deadline.
+    #[inline(never)]
+    fn pushed_until(
+        &mut self,
+        core: &mut Core,
+        slot: *mut Sqe,
+        encoded: Result<Place, Refusal>,
+        key: Key,
+        deadline: *const Timespec,
+    ) {
+        let before = self.ring.tail();
+        self.pushed(core, slot, encoded, key);
+        if self.ring.tail() == before {
+            return; // It was refused, or is called in place.
+        }
+        // SAFETY: (U1) just written, and not published.
+        unsafe { (*slot).flags |= control::LINKED };
+        self.push_internal(control::deadline(deadline));
     }
 
     /// Queues an entry of the driver's own in one of the reserved places.
@@ -330,7 +428,7 @@ impl Uring {
         self.base = self.base.wrapping_add(1);
     }
 
-    pub(crate) fn cancel(&mut self, _core: &mut Core, which: Which) -> Result<(), Full<()>> {
+    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
         if let Which::UserData(user_data) = which {
             if !Key::fits(user_data) {
                 return Ok(()); // No operation has it.
@@ -340,11 +438,12 @@ impl Uring {
             return Err(Full::new(()));
         }
         self.cancels += 1;
+        self.cancel_calls(core, which);
         match which {
             Which::UserData(user_data) => {
                 let key = Key::raw(user_data);
                 self.push_internal(control::cancel_key(key));
-                if self.makes_fds {
+                if self.pushes.makes_fds {
                     self.push_internal(control::cancel_key(key.with_fd(true)));
                 }
             }
@@ -382,6 +481,10 @@ impl Uring {
         if core.notified && !self.doorbell {
             self.doorbell = true;
             self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
+        }
+        if self.pushes.has_calls() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.make_calls(core) };
         }
         self.ring.publish();
         let (want, deadline) = match block {
@@ -545,8 +648,9 @@ impl Uring {
         }
         match internal {
             Some(Internal::Doorbell) => self.doorbell = more,
-            // Only a cancellation that found nothing it could stop posts one.
-            Some(Internal::Cancel) => {}
+            // Only a cancellation that found nothing it could stop posts one, or a deadline whose
+            // operation the kernel took without it.
+            Some(Internal::Cancel | Internal::Deadline) => {}
             None => {
                 let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
                 let [_, _, low, high] = flags.to_le_bytes();

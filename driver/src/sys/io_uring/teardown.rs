@@ -11,6 +11,7 @@ impl Uring {
     /// Closing a ring is no barrier: the kernel writes on. Only the last completion of the last
     /// operation says that it is done.
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
+        self.pushes.discard();
         let queued = self.queued();
         let discarded = self.ring.discard(key::is_operation);
         debug_assert_eq!(discarded, queued, "I1: a pushed operation was lost");

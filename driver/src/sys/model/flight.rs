@@ -5,9 +5,10 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::key::{Class, Key};
 use crate::op::Timespec;
-use crate::op::call::Call;
+use crate::op::call::{Call, FileCall, PathCall, SocketCall};
 use crate::sys::address::{ROOM, from_socket_addr};
 use crate::sys::{Which, errno, msg_flags};
+use std::ffi::c_char;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -17,11 +18,73 @@ pub(crate) const FILL: u8 = b'x';
 /// A timeout as long as this one never fires.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
+/// What a model knows of operations, in plain words.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Act {
+    Nop,
+    Timeout {
+        spec: *const Timespec,
+    },
+    Read {
+        ptr: *mut u8,
+        len: u32,
+    },
+    Recv {
+        ptr: *mut u8,
+        len: u32,
+        flags: i32,
+    },
+    /// Or a send.
+    Write {
+        ptr: *const u8,
+        len: u32,
+    },
+    Accept {
+        addr: *mut RawAddress,
+        addr_len: *mut RawAddressLen,
+    },
+    Connect {
+        addr: *const RawAddress,
+        addr_len: RawAddressLen,
+    },
+    Open {
+        path: *const c_char,
+    },
+    Close {
+        target: Target,
+    },
+}
+
+impl Act {
+    /// `None` for what a model does not know.
+    pub(super) fn of(call: Call) -> Option<Self> {
+        Some(match call {
+            Call::Nop => Self::Nop,
+            Call::Timeout { spec, .. } => Self::Timeout { spec },
+            Call::File { call, .. } => match call {
+                FileCall::Read { ptr, len, .. } => Self::Read { ptr, len },
+                FileCall::Write { ptr, len, .. } => Self::Write { ptr, len },
+                _ => return None,
+            },
+            Call::Path(PathCall::Open { path, .. }) => Self::Open { path },
+            Call::Socket { call, .. } => match call {
+                SocketCall::Recv { ptr, len, flags } => Self::Recv { ptr, len, flags },
+                SocketCall::Send { ptr, len, .. } => Self::Write { ptr, len },
+                SocketCall::Accept { addr, addr_len } => Self::Accept { addr, addr_len },
+                SocketCall::Connect { addr, addr_len } => Self::Connect { addr, addr_len },
+                _ => return None,
+            },
+            Call::Close { target } => Self::Close { target },
+            _ => return None,
+        })
+    }
+}
+
 /// An operation in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) key: Key,
-    call: Call,
+    act: Act,
     /// What the kernel has read when it was handed over.
     read: u64,
     /// After how many turns it completes; `None`: not before it is cancelled.
@@ -33,20 +96,20 @@ pub(super) struct Flight {
 
 impl Flight {
     /// # Safety
-    /// (D1) The operation of `call` is where it was when it was described.
-    pub(super) unsafe fn start(key: Key, call: Call, random: &mut Random) -> Self {
-        let pends = match call {
+    /// (D1) The operation of `act` is where it was when it was described.
+    pub(super) unsafe fn start(key: Key, act: Act, random: &mut Random) -> Self {
+        let pends = match act {
             // SAFETY: (D1) the caller's contract.
-            Call::Timeout { spec, .. } => Duration::from(unsafe { spec.read() }) >= HOUR,
-            Call::Recv { flags, .. } => flags & msg_flags::OOB != 0,
-            Call::Accept { .. } => random.once_in(2),
+            Act::Timeout { spec, .. } => Duration::from(unsafe { spec.read() }) >= HOUR,
+            Act::Recv { flags, .. } => flags & msg_flags::OOB != 0,
+            Act::Accept { .. } => random.once_in(2),
             _ => false,
         };
         Self {
             key,
-            call,
+            act,
             // SAFETY: (D1) the caller's contract.
-            read: unsafe { read(&call) },
+            read: unsafe { read(&act) },
             left: (!pends).then(|| random.below(4)),
             cancelled: false,
             shot: false,
@@ -59,11 +122,11 @@ impl Flight {
     /// (D1) The operation is in flight, and where it was.
     pub(super) unsafe fn touch(&self, random: &mut Random) {
         // SAFETY: (D1) the caller's contract.
-        let read = unsafe { read(&self.call) };
+        let read = unsafe { read(&self.act) };
         assert_eq!(read, self.read, "D1: it was touched in flight");
         let [noise, ..] = random.below(256).to_le_bytes();
         // SAFETY: (D1) the caller's contract.
-        unsafe { write(&self.call, noise) };
+        unsafe { write(&self.act, noise) };
     }
 
     /// Does what it is for, and gives its result.
@@ -72,17 +135,17 @@ impl Flight {
     /// (D1) As [`touch`](Self::touch).
     pub(super) unsafe fn perform(&self, random: &mut Random, source: &OwnedFd) -> i32 {
         let mut some_of = |len: u32| if len == 0 { 0 } else { 1 + random.below(len) };
-        match self.call {
-            Call::Nop | Call::Connect { .. } => 0,
-            Call::Timeout { .. } => -errno::ETIME,
-            Call::Read { ptr, len, .. } | Call::Recv { ptr, len, .. } => {
+        match self.act {
+            Act::Nop | Act::Connect { .. } => 0,
+            Act::Timeout { .. } => -errno::ETIME,
+            Act::Read { ptr, len, .. } | Act::Recv { ptr, len, .. } => {
                 let n = some_of(len);
                 // SAFETY: (D1) lent for writing, and no more of it.
                 unsafe { ptr.write_bytes(FILL, n as usize) };
                 count(n)
             }
-            Call::Write { len, .. } | Call::Send { len, .. } => count(some_of(len)),
-            Call::Accept { addr, addr_len, .. } => {
+            Act::Write { len, .. } => count(some_of(len)),
+            Act::Accept { addr, addr_len } => {
                 let (peer, len) = from_socket_addr(([127, 0, 0, 1], 7).into());
                 // SAFETY: (D1) lent for writing.
                 unsafe { addr.write(peer) };
@@ -90,15 +153,14 @@ impl Flight {
                 unsafe { addr_len.write(len) };
                 copy(source)
             }
-            Call::Open { .. } => copy(source),
-            Call::Close { target } => {
+            Act::Open { .. } => copy(source),
+            Act::Close { target } => {
                 let Target::Plain(fd) = target else {
                     unreachable!("nothing is registered with a model")
                 };
                 // SAFETY: (I16) given up by the operation, and closed here and once.
                 unsafe { libc::close(fd) }
             }
-            Call::Raw { .. } => unreachable!("it was refused when it was pushed"),
         }
     }
 
@@ -115,12 +177,12 @@ impl Flight {
     }
 
     pub(super) fn is_cancellable(&self) -> bool {
-        !matches!(self.call, Call::Close { .. })
+        !matches!(self.act, Act::Close { .. })
     }
 
     /// Whether it gives several completions: the safe layer alone is to be asked for that.
     pub(super) fn is_multishot(&self) -> bool {
-        matches!(self.call, Call::Recv { .. }) && self.key.class() == Class::Head
+        matches!(self.act, Act::Recv { .. }) && self.key.class() == Class::Head
     }
 }
 
@@ -136,12 +198,12 @@ fn count(n: u32) -> i32 {
 ///
 /// # Safety
 /// (D1) The operation is in flight, and where it was.
-unsafe fn read(call: &Call) -> u64 {
-    let (at, len): (*const u8, usize) = match *call {
-        Call::Timeout { spec, .. } => (spec.cast(), size_of::<Timespec>()),
-        Call::Write { ptr, len, .. } | Call::Send { ptr, len, .. } => (ptr, len as usize),
-        Call::Connect { addr, addr_len, .. } => (addr.cast(), addr_len as usize),
-        Call::Open { path, .. } => {
+unsafe fn read(act: &Act) -> u64 {
+    let (at, len): (*const u8, usize) = match *act {
+        Act::Timeout { spec, .. } => (spec.cast(), size_of::<Timespec>()),
+        Act::Write { ptr, len } => (ptr, len as usize),
+        Act::Connect { addr, addr_len, .. } => (addr.cast(), addr_len as usize),
+        Act::Open { path, .. } => {
             let mut len = 0;
             // SAFETY: (D1) lent for reading, up to the zero that ends it.
             while unsafe { path.wrapping_add(len).read() } != 0 {
@@ -149,12 +211,9 @@ unsafe fn read(call: &Call) -> u64 {
             }
             (path.cast(), len)
         }
-        Call::Nop
-        | Call::Read { .. }
-        | Call::Recv { .. }
-        | Call::Accept { .. }
-        | Call::Close { .. }
-        | Call::Raw { .. } => return 0,
+        Act::Nop | Act::Read { .. } | Act::Recv { .. } | Act::Accept { .. } | Act::Close { .. } => {
+            return 0;
+        }
     };
     (0..len).fold(0, |sum: u64, i| {
         // SAFETY: (D1) lent for reading, and initialised.
@@ -167,26 +226,24 @@ unsafe fn read(call: &Call) -> u64 {
 ///
 /// # Safety
 /// (D1) The operation is in flight, and where it was.
-unsafe fn write(call: &Call, noise: u8) {
-    match *call {
-        Call::Read { ptr, len, .. } | Call::Recv { ptr, len, .. } => {
+unsafe fn write(act: &Act, noise: u8) {
+    match *act {
+        Act::Read { ptr, len, .. } | Act::Recv { ptr, len, .. } => {
             // SAFETY: (D1) lent for writing.
             unsafe { ptr.write_bytes(noise, len as usize) };
         }
-        Call::Accept { addr, addr_len, .. } => {
+        Act::Accept { addr, addr_len } => {
             let addr: *mut RawAddress = addr;
             // SAFETY: (D1, A1) lent for writing, and any bytes are an address.
             unsafe { addr.write_bytes(noise, 1) };
             // SAFETY: (D1) lent for writing.
             unsafe { addr_len.write(RawAddressLen::from(noise).min(ROOM)) };
         }
-        Call::Nop
-        | Call::Timeout { .. }
-        | Call::Write { .. }
-        | Call::Send { .. }
-        | Call::Connect { .. }
-        | Call::Open { .. }
-        | Call::Close { .. }
-        | Call::Raw { .. } => {}
+        Act::Nop
+        | Act::Timeout { .. }
+        | Act::Write { .. }
+        | Act::Connect { .. }
+        | Act::Open { .. }
+        | Act::Close { .. } => {}
     }
 }

@@ -98,7 +98,7 @@ impl Readiness {
     /// Empties a slot: what waits completes with EBADF, the selector forgets it, and its held file
     /// is closed unless a job still uses it.
     pub(super) fn retire(&mut self, core: &mut Core, slot: u32) {
-        for direction in [Direction::Read, Direction::Write, Direction::Aside] {
+        for direction in Direction::ALL {
             while let Some(index) = self.table[slot].waiters(direction).front() {
                 let waiters = self.table[slot].waiters_mut(direction);
                 self.flights.stop_waiting(index, waiters);
@@ -116,7 +116,7 @@ impl Readiness {
     }
 }
 
-fn kind_of(fd: RawFd) -> io::Result<Kind> {
+pub(super) fn kind_of(fd: RawFd) -> io::Result<Kind> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: (K1) the kernel writes one `stat` to a local.
     if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {

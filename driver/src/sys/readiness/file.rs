@@ -1,4 +1,4 @@
-//! Positioned reads and writes, open, close: plain calls on a worker thread, or in place.
+//! Files: plain calls on a worker thread, or in place. And what a worker is given.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
@@ -6,31 +6,30 @@ use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::Call;
-use std::ffi::c_char;
-use std::io;
+use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
+use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
+pub(super) use crate::sys::plain::{result, uninterrupted};
 use std::os::fd::RawFd;
 
-/// One call in plain words, as a worker thread gets it.
+/// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    Read {
+    File {
         fd: RawFd,
-        ptr: *mut u8,
-        len: u32,
-        offset: u64,
+        call: FileCall,
     },
-    Write {
+    Stream {
         fd: RawFd,
-        ptr: *const u8,
-        len: u32,
-        offset: u64,
+        call: StreamCall,
     },
-    Open {
-        dir: RawFd,
-        path: *const c_char,
-        flags: i32,
-        mode: u32,
+    Splice {
+        from: RawFd,
+        to: RawFd,
+        call: SpliceCall,
+    },
+    Path {
+        dirs: [RawFd; 2],
+        call: PathCall,
     },
     Close {
         fd: RawFd,
@@ -49,39 +48,160 @@ impl Work {
     /// (W1) What it points to is lent to whoever calls this, until it returns.
     pub(super) unsafe fn perform(&self) -> i32 {
         match *self {
-            Self::Read {
-                fd,
-                ptr,
-                len,
-                offset,
-            } => positioned(offset, |offset| {
-                // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
-                unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) }
-            }),
-            Self::Write {
-                fd,
-                ptr,
-                len,
-                offset,
-            } => positioned(offset, |offset| {
-                // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
-                unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) }
-            }),
-            Self::Open {
-                dir,
-                path,
-                flags,
-                mode,
-            } => uninterrupted(|| {
-                // SAFETY: (W1) the kernel reads the path, which ends with a zero, and was lent.
-                unsafe { libc::openat(dir, path, flags, mode) as isize }
-            }),
+            // SAFETY: (W1) the caller's contract.
+            Self::File { fd, call } => unsafe { perform(fd, call) },
+            // SAFETY: (W1) the caller's contract.
+            Self::Path { dirs, call } => unsafe { super::path::perform(dirs, call) },
+            // SAFETY: (W1) the caller's contract.
+            Self::Stream { fd, call } => unsafe { super::stream::perform(fd, call) },
+            Self::Splice { from, to, call } => super::splice::perform(from, to, call),
             Self::Close { fd } => {
                 // SAFETY: (R2) the operation gave up the descriptor: it is closed here and once.
                 result(unsafe { libc::close(fd) } as isize)
             }
         }
     }
+
+    /// Whether a result that is no error is a new descriptor.
+    pub(super) fn makes_fd(&self) -> bool {
+        match self {
+            Self::Path { call, .. } => call.makes_fd(),
+            Self::File { .. } | Self::Stream { .. } | Self::Splice { .. } | Self::Close { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// # Safety
+/// (W1) As [`Work::perform`].
+unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
+    match call {
+        FileCall::Read {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => positioned(offset, |offset| {
+            if flags == 0 {
+                // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
+                return unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) };
+            }
+            let room = iovec(ptr, len);
+            // SAFETY: (W1) as above, by way of one vector on the stack.
+            unsafe { libc::preadv2(fd, &raw const room, 1, offset, flags) }
+        }),
+        FileCall::Write {
+            ptr,
+            len,
+            offset,
+            flags,
+        } => positioned(offset, |offset| {
+            if flags == 0 {
+                // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
+                return unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) };
+            }
+            let bytes = iovec(ptr.cast_mut(), len);
+            // SAFETY: (W1) as above, by way of one vector on the stack.
+            unsafe { libc::pwritev2(fd, &raw const bytes, 1, offset, flags) }
+        }),
+        FileCall::ReadVectored {
+            places,
+            count,
+            offset,
+        } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were lent.
+            unsafe { libc::preadv(fd, places.cast(), parts(count), offset) }
+        }),
+        FileCall::WriteVectored {
+            places,
+            count,
+            offset,
+        } => positioned(offset, |offset| {
+            // SAFETY: (W1) the kernel reads `count` places, and the buffers that were lent.
+            unsafe { libc::pwritev(fd, places.cast(), parts(count), offset) }
+        }),
+        FileCall::Sync { data_only: false } => uninterrupted(|| {
+            // SAFETY: (K1) takes a number.
+            unsafe { libc::fsync(fd) as isize }
+        }),
+        FileCall::Sync { data_only: true } => uninterrupted(|| {
+            // SAFETY: (K1) takes a number.
+            unsafe { libc::fdatasync(fd) as isize }
+        }),
+        FileCall::SyncRange { offset, len, flags } => match i64::try_from(offset) {
+            Ok(offset) => uninterrupted(|| {
+                // SAFETY: (K1) takes numbers.
+                unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize }
+            }),
+            Err(_) => -libc::EOVERFLOW,
+        },
+        FileCall::Truncate { len } => positioned(len, |len| {
+            // SAFETY: (K1) takes numbers.
+            unsafe { libc::ftruncate(fd, len) as isize }
+        }),
+        FileCall::Allocate {
+            space,
+            keep_size,
+            offset,
+            len,
+        } => ranged(offset, len, |offset, len| {
+            let mode = allocate_mode(space, keep_size);
+            // SAFETY: (K1) takes numbers.
+            uninterrupted(|| unsafe { libc::fallocate(fd, mode, offset, len) as isize })
+        }),
+        FileCall::Advise {
+            advice,
+            offset,
+            len,
+        } => ranged(offset, len, |offset, len| {
+            // It returns its error.
+            // SAFETY: (K1) takes numbers.
+            -unsafe { libc::posix_fadvise(fd, offset, len, advice_number(advice)) }
+        }),
+        FileCall::Stat { to } => uninterrupted(|| {
+            let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+            // SAFETY: (W1) the kernel writes one `struct statx` into the operation, which was lent.
+            unsafe { libc::statx(fd, path, flags, STAT_MASK, to.cast()) as isize }
+        }),
+        FileCall::GetXattr { name, ptr, len } => uninterrupted(|| {
+            // SAFETY: (W1) the kernel reads the name, which ends with a zero, and writes at most
+            // `len` bytes of the buffer; both were lent.
+            unsafe { libc::fgetxattr(fd, name, ptr.cast(), len as usize) }
+        }),
+        FileCall::SetXattr {
+            name,
+            ptr,
+            len,
+            flags,
+        } => {
+            // SAFETY: (W1) the kernel reads the name, which ends with a zero, and `len` bytes of
+            // the buffer; both were lent. Called once: see `path`.
+            let set = unsafe { libc::fsetxattr(fd, name, ptr.cast(), len as usize, flags) };
+            result(set as isize)
+        }
+    }
+}
+
+/// One vector of memory that was lent.
+fn iovec(ptr: *mut u8, len: u32) -> libc::iovec {
+    libc::iovec {
+        iov_base: ptr.cast(),
+        iov_len: len as usize,
+    }
+}
+
+/// A call on a range. No number is above `i64::MAX` (I30); some systems have smaller ones.
+fn ranged(offset: u64, len: u64, call: impl Fn(libc::off_t, libc::off_t) -> i32) -> i32 {
+    match (offset.try_into(), len.try_into()) {
+        (Ok(offset), Ok(len)) => call(offset, len),
+        _ => -libc::EOVERFLOW,
+    }
+}
+
+/// A number of parts as the C library has it.
+fn parts(count: u32) -> libc::c_int {
+    libc::c_int::try_from(count).expect("I31: no more than a call takes")
 }
 
 /// A positioned call. No offset is above `i64::MAX` (I30); some systems have smaller ones.
@@ -92,84 +212,34 @@ fn positioned(offset: u64, call: impl Fn(libc::off_t) -> isize) -> i32 {
     }
 }
 
-/// Makes a call until no signal interrupts it.
-pub(super) fn uninterrupted(call: impl Fn() -> isize) -> i32 {
-    loop {
-        match result(call()) {
-            error if error == -libc::EINTR => {}
-            result => return result,
-        }
-    }
-}
-
-/// What a call returned, or its error number, negated.
-pub(super) fn result(returned: isize) -> i32 {
-    if returned < 0 {
-        -io::Error::last_os_error()
-            .raw_os_error()
-            .expect("the error of a call has a number")
-    } else {
-        i32::try_from(returned).expect("I28: lengths are clamped to 31 bits")
-    }
-}
-
-/// Where a positioned call goes.
-struct Place {
-    fd: RawFd,
+/// Where a call on a file goes.
+pub(super) struct Place {
+    pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
-    file: Option<u32>,
-    /// Whether the call does not block: it fails (ESPIPE).
+    pub(super) file: Option<u32>,
+    /// Whether a positioned call does not block: it fails (ESPIPE).
     in_place: bool,
 }
 
 impl Readiness {
-    /// Starts a read, a write or an open.
+    /// Starts a call on a file.
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
-    pub(super) unsafe fn start_file(&mut self, core: &mut Core, index: u32) {
-        let call = self.flights[index].call;
-        let place = match call {
-            Call::Read { target, .. } | Call::Write { target, .. } => self.place(target),
-            // The path may lead anywhere, whatever the directory is.
-            Call::Open { dir, .. } => self.place(dir).map(|dir| Place {
-                in_place: false,
-                ..dir
-            }),
-            _ => unreachable!("{call:?} is no operation on files"),
-        };
-        let Some(Place { fd, file, in_place }) = place else {
+    pub(super) unsafe fn start_file(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: FileCall,
+    ) {
+        let Some(Place { fd, file, in_place }) = self.place(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let work = match call {
-            Call::Read {
-                ptr, len, offset, ..
-            } => Work::Read {
-                fd,
-                ptr,
-                len,
-                offset,
-            },
-            Call::Write {
-                ptr, len, offset, ..
-            } => Work::Write {
-                fd,
-                ptr,
-                len,
-                offset,
-            },
-            Call::Open {
-                path, flags, mode, ..
-            } => Work::Open {
-                dir: fd,
-                path,
-                flags,
-                mode,
-            },
-            _ => unreachable!("{call:?} is no operation on files"),
-        };
+        let in_place = (in_place && call.is_positioned()) || call.never_waits();
+        let work = Work::File { fd, call };
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
-        unsafe { self.perform(core, index, work, file, in_place) };
+        unsafe { self.perform(core, index, work, [file, None], in_place) };
     }
 
     /// Starts a close. The number is taken out of the tables first, so that nothing of ours is
@@ -199,25 +269,27 @@ impl Readiness {
             self.retire(core, slot);
         }
         // SAFETY: (D1) a close points to nothing.
-        unsafe { self.perform(core, index, Work::Close { fd }, None, in_place) };
+        unsafe { self.perform(core, index, Work::Close { fd }, [None; 2], in_place) };
     }
 
+    /// Has a worker make a call, or makes it in place. The held `files` are what it uses.
+    ///
     /// # Safety
     /// (D1) `work` are the words of the operation `index`.
-    unsafe fn perform(
+    pub(super) unsafe fn perform(
         &mut self,
         core: &mut Core,
         index: u32,
         work: Work,
-        file: Option<u32>,
+        files: [Option<u32>; 2],
         in_place: bool,
     ) {
         match &mut self.workers {
             Some(workers) if !in_place => {
-                if let Some(file) = file {
+                for file in files.into_iter().flatten() {
                     self.table.files.share(file);
                 }
-                self.flights.hand_over(index, State::Job { file });
+                self.flights.hand_over(index, State::Job { files });
                 workers.queue(index, work);
             }
             _ => {
@@ -232,6 +304,12 @@ impl Readiness {
     pub(super) fn finish_jobs(&mut self, core: &mut Core) {
         while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
             self.release_job(index);
+            if let Call::Splice(call) = self.flights[index].call {
+                if self.splice_returned(core, index, call, result) {
+                    self.start_splice(core, index, call, false);
+                }
+                continue;
+            }
             self.complete(core, index, result);
         }
     }
@@ -247,13 +325,16 @@ impl Readiness {
 
     fn release_job(&mut self, index: u32) {
         match self.flights.take_back(index) {
-            State::Job { file: Some(file) } => self.table.files.release(file),
-            State::Job { file: None } => {}
+            State::Job { files } => {
+                for file in files.into_iter().flatten() {
+                    self.table.files.release(file);
+                }
+            }
             state => unreachable!("flight {index} is {state:?}, and was with the workers"),
         }
     }
 
-    fn place(&self, target: Target) -> Option<Place> {
+    pub(super) fn place(&self, target: Target) -> Option<Place> {
         let (fd, slot) = self.table.resolve(target)?;
         let (kind, file) = match slot {
             Some(slot) => (self.table[slot].kind(), self.table[slot].file()),

@@ -15,16 +15,30 @@ use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
 use crate::list::{Linked, Links, List};
-use crate::op::call::Call;
+use crate::op::call::{Call, SpliceCall};
 use std::ops::{Index, IndexMut};
 
-/// What a socket operation waits for.
+/// What an operation waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Read,
     Write,
     /// A read of what does not stand in the stream: urgent data, the queue of errors.
     Aside,
+    /// Whatever happens first, and takes nothing: in no order.
+    Either,
+}
+
+impl Direction {
+    pub(super) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Aside, Self::Either];
+
+    /// Whether those that wait for it stand in a queue: the first is served first.
+    pub(super) fn is_ordered(self) -> bool {
+        match self {
+            Self::Read | Self::Write => true,
+            Self::Aside | Self::Either => false,
+        }
+    }
 }
 
 /// See the table above.
@@ -33,9 +47,17 @@ pub(super) enum State {
     Free,
     Pushed,
     Loose,
-    Waiting { slot: u32, direction: Direction },
-    Timer { clock: Clock },
-    Job { file: Option<u32> },
+    Waiting {
+        slot: u32,
+        direction: Direction,
+    },
+    Timer {
+        clock: Clock,
+    },
+    /// With the held files that it uses: two at most.
+    Job {
+        files: [Option<u32>; 2],
+    },
 }
 
 /// One operation in flight.
@@ -45,6 +67,14 @@ pub(super) struct Flight {
     pub(super) key: Key,
     /// Bytes that earlier attempts of the same flight have moved (`MSG_WAITALL`).
     pub(super) moved: u32,
+    /// A cancel came while a worker had it: it is not to wait again.
+    pub(super) doomed: bool,
+    /// How often it was tried since it last waited.
+    pub(super) tries: u8,
+    /// The table's keys of both descriptors, where they were attached, when it was started.
+    pub(super) known: [Option<u64>; 2],
+    /// Whether it has a deadline, which stands in a heap of its own beside whatever the state is.
+    pub(super) limited: bool,
     pub(super) state: State,
     /// The free list, the pushed queue, or waiters: the state says which.
     queue: Links,
@@ -56,14 +86,18 @@ impl Flight {
     /// What the operation is directed at, if that is a descriptor.
     pub(super) fn target(&self) -> Option<Target> {
         match self.call {
-            Call::Read { target, .. }
-            | Call::Write { target, .. }
-            | Call::Recv { target, .. }
-            | Call::Send { target, .. }
-            | Call::Accept { target, .. }
-            | Call::Connect { target, .. }
+            Call::File { target, .. }
+            | Call::Stream { target, .. }
+            | Call::Socket { target, .. }
             | Call::Close { target } => Some(target),
-            Call::Nop | Call::Timeout { .. } | Call::Open { .. } | Call::Raw { .. } => None,
+            // As io_uring has it.
+            Call::Splice(SpliceCall { to, .. }) => Some(to),
+            Call::Plain(call) => call.target(),
+            Call::Nop
+            | Call::Timeout { .. }
+            | Call::TimeoutUpdate { .. }
+            | Call::Path(_)
+            | Call::Raw { .. } => None,
         }
     }
 
@@ -125,6 +159,10 @@ impl Flights {
             call: Call::Nop,
             key: Key::raw(0),
             moved: 0,
+            doomed: false,
+            tries: 0,
+            known: [None; 2],
+            limited: false,
             state: State::Free,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
@@ -182,6 +220,9 @@ impl Flights {
         flight.call = call;
         flight.key = key;
         flight.moved = 0;
+        flight.doomed = false;
+        flight.tries = 0;
+        flight.limited = false;
         flight.state = State::Pushed;
         self.buckets[bucket].push_back(&mut self.flights, index);
         self.pushed.push_back(&mut self.flights, index);

@@ -12,7 +12,7 @@
 //!
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.
-//! * `net`, `file`, `time`: one family of operations each.
+//! * `net`, `stream`, `splice`, `file`, `time`: one family of operations each.
 //! * `workers`: the threads. `epoll`: the selector, the only file that knows which one it is.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -31,8 +31,11 @@ mod attach;
 mod epoll;
 mod file;
 mod flights;
-
 mod net;
+mod path;
+mod plain;
+mod splice;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -52,7 +55,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::op::call::Call;
-use crate::op::{OpCode, OpHead};
+use crate::op::{OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use std::fmt;
 use std::io;
@@ -153,11 +156,50 @@ impl Readiness {
             ("Timeout", Support::Inline),
             ("ReadAt", file),
             ("WriteAt", file),
+            ("Read", Support::Ready),
+            ("Write", Support::Ready),
+            ("Splice", Support::Ready),
+            ("Tee", Support::Ready),
+            ("ReadVectoredAt", file),
+            ("WriteVectoredAt", file),
+            ("Sync", file),
+            ("SyncRange", file),
+            ("Truncate", file),
+            ("Allocate", file),
+            ("Advise", file),
+            ("Stat", file),
             ("Recv", Support::Ready),
             ("Send", Support::Ready),
             ("Accept", Support::Ready),
             ("Connect", Support::Ready),
+            ("SendTo", Support::Ready),
+            ("RecvFrom", Support::Ready),
+            ("SendVectored", Support::Ready),
+            ("RecvVectored", Support::Ready),
+            ("SendToVectored", Support::Ready),
+            ("RecvFromVectored", Support::Ready),
+            ("SendMsg", Support::Ready),
+            ("RecvMsg", Support::Ready),
+            ("Shutdown", Support::Inline),
+            ("Socket", Support::Inline),
+            ("Bind", Support::Inline),
+            ("Listen", Support::Inline),
+            ("SetSockOpt", Support::Inline),
+            ("GetSockOpt", Support::Inline),
+            ("WaitId", Support::Ready),
+            ("Deadline", Support::Inline),
+            ("TimeoutUpdate", Support::Inline),
+            ("Poll", Support::Ready),
             ("OpenAt", file),
+            ("Unlink", file),
+            ("Rename", file),
+            ("MakeDir", file),
+            ("Symlink", file),
+            ("HardLink", file),
+            ("GetXattr", file),
+            ("SetXattr", file),
+            ("GetPathXattr", file),
+            ("SetPathXattr", file),
             ("Close", file),
             ("Raw", Support::Missing),
         ]
@@ -178,7 +220,13 @@ impl Readiness {
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2) the table was made for the type of this operation.
         let described = unsafe { (table.describe)(head) };
-        self.keep(core, described, key.with_fd(table.makes_fd));
+        let kept = self.keep(core, described, key.with_fd(table.makes_fd));
+        if let (Some(index), Some(deadline)) = (kept, table.deadline) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { deadline(head) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
     }
 
     /// See the contract in `sys.rs`.
@@ -194,19 +242,25 @@ impl Readiness {
     ) {
         // SAFETY: (D2) the caller's contract.
         let described = unsafe { O::describe(op.as_ptr()) };
-        self.keep(core, described, key.with_fd(O::MAKES_FD));
+        let kept = self.keep(core, described, key.with_fd(O::MAKES_FD));
+        if let (Some(index), true) = (kept, O::DEADLINE) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { O::deadline(op.as_ptr()) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
     }
 
+    /// The flight of an operation, unless it is refused.
     #[inline]
-    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) {
+    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
             Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
-            Ok(call) => {
-                self.flights.insert(call, key);
-            }
+            Ok(call) => return Some(self.flights.insert(call, key)),
             Err(refusal) => core.refuse(key, refusal),
         }
+        None
     }
 
     /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
@@ -260,7 +314,10 @@ impl Readiness {
                 self.flights.take_back(index);
             }
             State::Job { .. } if self.cancel_job(index) => {}
-            State::Job { .. } => return,
+            State::Job { .. } => {
+                self.flights[index].doomed = true;
+                return;
+            }
             State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
         }
         self.complete_short(core, index, -libc::ECANCELED);
@@ -359,6 +416,9 @@ impl Readiness {
                 return;
             }
         };
+        // First: what follows takes what it looks at.
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.retry(core, slot, Direction::Either) };
         if event.readable {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.retry(core, slot, Direction::Read) };
@@ -386,13 +446,35 @@ impl Readiness {
                 self.deadlines.set(index, spec, clock, absolute);
                 self.flights.hand_over(index, State::Timer { clock });
             }
-            Call::Read { .. } | Call::Write { .. } | Call::Open { .. } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_file(core, index) };
+            Call::TimeoutUpdate { of, spec, absolute } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                let result = self.update_timeout(of.0, spec, absolute);
+                self.complete(core, index, result);
             }
-            Call::Recv { .. } | Call::Send { .. } | Call::Accept { .. } | Call::Connect { .. } => {
+            Call::File { target, call } => {
                 // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index) };
+                unsafe { self.start_file(core, index, target, call) };
+            }
+            Call::Path(call) => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_path(core, index, call) };
+            }
+            Call::Stream { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_stream(core, index, target, call) };
+            }
+            Call::Splice(call) => {
+                self.start_splice(core, index, call, true);
+            }
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index, target, call) };
+            }
+            Call::Plain(call) => {
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.perform_plain(call) };
+                self.complete(core, index, result);
             }
             Call::Close { target } => {
                 // SAFETY: (D1) the caller's contract.
@@ -402,8 +484,35 @@ impl Readiness {
         }
     }
 
-    /// Completes the timeouts that are due.
+    /// Gives a running timeout another time; 0, or an error, negated.
+    fn update_timeout(&mut self, key: Key, spec: Timespec, absolute: bool) -> i32 {
+        let mut at = self.flights.find(key);
+        while let Some(index) = at {
+            if let State::Timer { clock } = self.flights[index].state {
+                self.deadlines.cancel(index, clock);
+                self.deadlines.set(index, spec, clock, absolute);
+                return 0;
+            }
+            at = self.flights.find_after(index);
+        }
+        -libc::ENOENT
+    }
+
+    /// Sets the deadline of an operation that was pushed.
+    #[inline(never)]
+    fn limit(&mut self, index: u32, deadline: Timespec) {
+        self.flights[index].limited = true;
+        self.deadlines.limit(index, deadline);
+    }
+
+    /// Completes the timeouts that are due, and stops what has reached its deadline.
     fn fire(&mut self, core: &mut Core) {
+        if let Some(now) = self.deadlines.now_of_limits() {
+            while let Some(index) = self.deadlines.pop_limit(now) {
+                self.flights[index].limited = false;
+                self.cancel_one(core, index);
+            }
+        }
         for clock in CLOCKS {
             let Some(now) = self.deadlines.now(clock) else {
                 continue;
@@ -419,6 +528,9 @@ impl Readiness {
     /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
     #[inline]
     fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        if self.flights[index].limited {
+            self.deadlines.lift_limit(index);
+        }
         let key = self.flights.remove(index);
         core.complete_locally(Completion::last(key, result));
     }

@@ -2,7 +2,7 @@
 //!
 //! Waiters of one descriptor and direction are served first in, first out. A call joins them
 //! untried if there are some already, so that it overtakes none. Connects are begun at once, and
-//! so are reads of urgent data and of the queue of errors, which wait in no stream's order.
+//! so are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
 //!
 //! A descriptor that was not attached is registered with the selector while something waits for
 //! it, and accepts and connects make it non-blocking each time. One above the limit of
@@ -16,13 +16,15 @@ use super::epoll::Watch;
 use super::file::{result, uninterrupted};
 use super::flights::{Direction, Flight, State};
 use crate::address::{RawAddress, RawAddressLen};
+use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::Call;
+use crate::op::call::{Call, SocketCall};
+use crate::sys::{message, poll_events, process};
 use std::os::fd::RawFd;
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+pub(super) enum Attempt {
     Done(i32),
     WouldBlock,
 }
@@ -34,22 +36,27 @@ impl Readiness {
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
-    pub(super) unsafe fn start_socket(&mut self, core: &mut Core, index: u32) {
+    pub(super) unsafe fn start_socket(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: SocketCall,
+    ) {
         let flight = &mut self.flights[index];
-        let target = flight.target().expect("sockets have descriptors");
         let Some((fd, slot)) = self.table.resolve(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let direction = direction(&flight.call);
+        let direction = direction(call);
         let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
-        let connects = matches!(flight.call, Call::Connect { .. });
-        if !attached && (connects || matches!(flight.call, Call::Accept { .. })) {
+        let connects = matches!(call, SocketCall::Connect { .. });
+        if !attached && (connects || matches!(call, SocketCall::Accept { .. })) {
             if let Err(e) = set_non_blocking(fd) {
                 return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
             }
         }
         let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
-        if connects || direction == Direction::Aside || !queued {
+        if connects || !direction.is_ordered() || !queued {
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { first_attempt(flight, fd) };
             if let Done(result) = attempt {
@@ -59,7 +66,18 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
-        if let Err(error) = self.watch(slot, fd) {
+        let never = match call {
+            SocketCall::Poll { .. } => -libc::EINVAL,
+            SocketCall::Recv { .. }
+            | SocketCall::Send { .. }
+            | SocketCall::SendTo { .. }
+            | SocketCall::SendMsg { .. }
+            | SocketCall::RecvMsg { .. }
+            | SocketCall::Accept { .. }
+            | SocketCall::Connect { .. }
+            | SocketCall::WaitId { .. } => -libc::EAGAIN,
+        };
+        if let Err(error) = self.watch(slot, fd, never) {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
@@ -67,7 +85,8 @@ impl Readiness {
     }
 
     /// Has the selector report about a descriptor. An error is its number, negated.
-    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<(), i32> {
+    /// For a file that it never reports about that is `never`.
+    pub(super) fn watch(&mut self, slot: u32, fd: RawFd, never: i32) -> Result<(), i32> {
         if self.table[slot].is_watched() {
             return Ok(());
         }
@@ -78,7 +97,7 @@ impl Readiness {
                 Ok(())
             }
             // Nothing ever reports about this file: the call's own answer stands.
-            Ok(false) => Err(-libc::EAGAIN),
+            Ok(false) => Err(never),
             Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
         }
     }
@@ -101,9 +120,18 @@ impl Readiness {
                 .flights
                 .next_waiter(index, self.table[slot].waiters(direction));
             let fd = self.table[slot].fd();
+            if let Call::Splice(call) = self.flights[index].call {
+                if super::stream::ready(fd, super::splice::events(direction)) == 0 {
+                    break;
+                }
+                let waiters = self.table[slot].waiters_mut(direction);
+                self.flights.stop_waiting(index, waiters);
+                self.start_splice(core, index, call, false);
+                continue;
+            }
             // SAFETY: (D1) the caller's contract.
             match unsafe { next_attempt(&mut self.flights[index], fd) } {
-                WouldBlock if direction == Direction::Aside => {}
+                WouldBlock if !direction.is_ordered() => {}
                 WouldBlock => break,
                 Done(result) => {
                     let waiters = self.table[slot].waiters_mut(direction);
@@ -124,7 +152,7 @@ impl Readiness {
 
     /// Stops watching a descriptor that nothing waits for and that nobody has attached: the
     /// number may be closed and reused without a word.
-    fn forsake(&mut self, slot: u32) {
+    pub(super) fn forsake(&mut self, slot: u32) {
         let slot = &mut self.table[slot];
         if slot.is_watched() && !slot.is_occupied() && !slot.has_waiters() {
             self.selector.deregister(slot.fd());
@@ -135,19 +163,30 @@ impl Readiness {
 }
 
 /// What a call waits for when it would block.
-fn direction(call: &Call) -> Direction {
+fn direction(call: SocketCall) -> Direction {
     const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     match call {
-        Call::Recv { flags, .. } if flags & ASIDE != 0 => Direction::Aside,
-        Call::Recv { .. } | Call::Accept { .. } => Direction::Read,
-        Call::Send { .. } | Call::Connect { .. } => Direction::Write,
-        Call::Nop
-        | Call::Timeout { .. }
-        | Call::Read { .. }
-        | Call::Write { .. }
-        | Call::Open { .. }
-        | Call::Close { .. }
-        | Call::Raw { .. } => unreachable!("{call:?} waits for no socket"),
+        SocketCall::Recv { flags, .. } | SocketCall::RecvMsg { flags, .. }
+            if flags & ASIDE != 0 =>
+        {
+            Direction::Aside
+        }
+        SocketCall::Recv { .. } | SocketCall::RecvMsg { .. } | SocketCall::Accept { .. } => {
+            Direction::Read
+        }
+        SocketCall::Send { .. }
+        | SocketCall::SendTo { .. }
+        | SocketCall::SendMsg { .. }
+        | SocketCall::Connect { .. } => Direction::Write,
+        SocketCall::Poll { .. } | SocketCall::WaitId { .. } => Direction::Either,
+    }
+}
+
+/// The call of a flight on a socket.
+fn call_of(flight: &Flight) -> SocketCall {
+    match flight.call {
+        Call::Socket { call, .. } => call,
+        call => unreachable!("{call:?} waits for no socket"),
     }
 }
 
@@ -156,8 +195,8 @@ fn direction(call: &Call) -> Direction {
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
 unsafe fn first_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    match flight.call {
-        Call::Connect { addr, addr_len, .. } => {
+    match call_of(flight) {
+        SocketCall::Connect { addr, addr_len } => {
             // SAFETY: (D1) the kernel reads an address that was lent.
             let mut result = unsafe { connect(fd, addr, addr_len) };
             if result == -libc::ECONNABORTED {
@@ -194,24 +233,57 @@ unsafe fn connect(fd: RawFd, addr: *const RawAddress, addr_len: RawAddressLen) -
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
 unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    match flight.call {
-        Call::Recv {
-            ptr, len, flags, ..
-        } => transfer(flight, fd, len, flags, |done, flags| {
+    if let Call::Stream { call, .. } = flight.call {
+        // SAFETY: (D1) the caller's contract.
+        return unsafe { super::stream::attempt(fd, call) };
+    }
+    match call_of(flight) {
+        SocketCall::Recv { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let room = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
             unsafe { libc::recv(fd, ptr.cast(), room, flags) }
         }),
-        Call::Send {
-            ptr, len, flags, ..
-        } => transfer(flight, fd, len, flags, |done, flags| {
+        SocketCall::Send { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let rest = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
             unsafe { libc::send(fd, ptr.cast(), rest, flags) }
         }),
-        Call::Accept { addr, addr_len, .. } => {
+        SocketCall::SendTo {
+            ptr,
+            len,
+            flags,
+            addr,
+            addr_len,
+        } => transfer(flight, fd, len, flags, |done, flags| {
+            let rest = (len - done) as usize;
+            let ptr = ptr.wrapping_add(done as usize);
+            // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent, and an
+            // address in the operation.
+            unsafe { libc::sendto(fd, ptr.cast(), rest, flags, addr.cast(), addr_len) }
+        }),
+        SocketCall::SendMsg { msg, len, flags } => {
+            transfer(flight, fd, len, flags, |done, flags| {
+                // SAFETY: (D1) a message in the operation, which nobody else touches.
+                unsafe { message::skip(msg, len, done) };
+                // SAFETY: (D1) the kernel reads what it describes, which was lent.
+                unsafe { libc::sendmsg(fd, msg, flags) }
+            })
+        }
+        SocketCall::RecvMsg {
+            msg, len, flags, ..
+        } => {
+            transfer(flight, fd, len, flags, |done, flags| {
+                // SAFETY: (D1) a message in the operation, which nobody else touches.
+                unsafe { message::skip(msg, len, done) };
+                // SAFETY: (D1) as above.
+                unsafe { message::make_room(msg) };
+                // SAFETY: (D1) the kernel writes where it describes, which was lent.
+                unsafe { libc::recvmsg(fd, msg, flags) }
+            })
+        }
+        SocketCall::Accept { addr, addr_len } => {
             let result = uninterrupted(|| {
                 // SAFETY: (D1) the kernel writes an address and its length into fields of the
                 // operation; the length says how much room there is.
@@ -224,7 +296,7 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
                 Done(result)
             }
         }
-        Call::Connect { addr, addr_len, .. } => match pending_error(fd) {
+        SocketCall::Connect { addr, addr_len } => match pending_error(fd) {
             // Asked again, so that the socket itself learns that it is connected: otherwise the
             // next connect on it, which is to fail, would (`a_connect_is_settled`).
             0 => match uninterrupted(|| {
@@ -240,7 +312,40 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             },
             error => Done(error),
         },
-        call => unreachable!("{call:?} waits for no socket"),
+        SocketCall::Poll { events } => poll(fd, events),
+        SocketCall::WaitId { info, keep } => {
+            // SAFETY: (D1) a field of the operation, which is lent.
+            let result = unsafe { process::ask(fd, info, keep) };
+            // SAFETY: (D1) as above; nobody else touches it now.
+            if result == 0 && unsafe { &*info }.decode().is_none() {
+                WouldBlock
+            } else {
+                Done(result)
+            }
+        }
+    }
+}
+
+/// Asks what a descriptor is ready for, in the words of io_uring: it looks for the peer's end
+/// always, and what is not open is an error.
+fn poll(fd: RawFd, events: u16) -> Attempt {
+    let result = uninterrupted(|| {
+        let events = (events | poll_events::RDHUP).to_ne_bytes();
+        let mut asked = libc::pollfd {
+            fd,
+            events: i16::from_ne_bytes(events),
+            revents: 0,
+        };
+        // SAFETY: (K1) the kernel reads and writes one local.
+        match unsafe { libc::poll(&raw mut asked, 1, 0) } {
+            1 => u16::from_ne_bytes(asked.revents.to_ne_bytes()) as isize,
+            n => n as isize,
+        }
+    });
+    match result {
+        0 => WouldBlock,
+        ready if ready > 0 && ready & i32::from(libc::POLLNVAL) != 0 => Done(-libc::EBADF),
+        result => Done(result),
     }
 }
 
@@ -278,7 +383,7 @@ fn transfer(
     }
 }
 
-fn would_block(result: i32) -> bool {
+pub(super) fn would_block(result: i32) -> bool {
     result == -libc::EAGAIN || result == -libc::EWOULDBLOCK
 }
 

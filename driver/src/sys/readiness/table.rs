@@ -53,7 +53,7 @@ pub(super) struct Slot {
     /// Whether the selector reports about it.
     watched: bool,
     /// One list for each direction.
-    waiters: [List<Queued>; 3],
+    waiters: [List<Queued>; 4],
 }
 
 impl Slot {
@@ -65,7 +65,7 @@ impl Slot {
             kind: Kind::Other,
             occupied: false,
             watched: false,
-            waiters: [const { List::new() }; 3],
+            waiters: [const { List::new() }; 4],
         }
     }
 
@@ -143,6 +143,7 @@ fn lane(direction: Direction) -> usize {
         Direction::Read => 0,
         Direction::Write => 1,
         Direction::Aside => 2,
+        Direction::Either => 3,
     }
 }
 
@@ -162,8 +163,8 @@ impl Table {
         Self {
             slots: numbers.chain(ids).map(Slot::empty).collect(),
             descriptors,
-            // One for each slot and each job, and those of a registration that replaces all.
-            files: Files::with_capacity(descriptors + 1 + 2 * file_slots + in_flight),
+            // One for each slot, two for each job, and those of a registration that replaces all.
+            files: Files::with_capacity(descriptors + 1 + 2 * file_slots + 2 * in_flight),
         }
     }
 

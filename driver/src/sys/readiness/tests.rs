@@ -7,7 +7,10 @@ mod sockets;
 use super::*;
 use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWait, Target};
 use crate::fd::FixedFd;
-use crate::op::{Accept, Close, Connect, MsgFlags, Nop, OpenAt, ReadAt, Recv, Send, Timeout};
+use crate::op::{
+    Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, ReadAt, Recv, Rename, Send,
+    Timeout,
+};
 use crate::outlet::Raw;
 use crate::sys::{ForkGuard, check_open};
 use std::ffi::CString;

@@ -1,4 +1,5 @@
-//! Timeouts: a heap for each clock. The kernel knows of the nearest deadline only.
+//! Timeouts: a heap for each clock, and one for the deadlines of other operations, which are on the
+//! suspend-aware clock. The kernel knows of the nearest one only.
 
 use crate::clock::Clock;
 use crate::op::Timespec;
@@ -11,6 +12,7 @@ pub(super) struct Deadlines {
     boottime: Timers,
     monotonic: Timers,
     realtime: Timers,
+    limits: Timers,
 }
 
 pub(super) const CLOCKS: [Clock; 3] = [Clock::Boottime, Clock::Monotonic, Clock::Realtime];
@@ -22,6 +24,7 @@ impl Deadlines {
             boottime: Timers::with_capacity(capacity),
             monotonic: Timers::with_capacity(capacity),
             realtime: Timers::with_capacity(capacity),
+            limits: Timers::with_capacity(capacity),
         }
     }
 
@@ -52,6 +55,27 @@ impl Deadlines {
         self.on(clock).pop_expired(now)
     }
 
+    /// Sets the deadline of an operation that may be a timeout itself.
+    pub(super) fn limit(&mut self, index: u32, deadline: Timespec) {
+        self.limits.insert(deadline.into(), index);
+    }
+
+    /// Takes such a deadline back, which is set.
+    pub(super) fn lift_limit(&mut self, index: u32) {
+        let was_set = self.limits.remove(index);
+        assert!(was_set, "I12: flight {index} has a deadline");
+    }
+
+    /// What the clock of these shows, if there are some.
+    pub(super) fn now_of_limits(&self) -> Option<Duration> {
+        (!self.limits.is_empty()).then(|| clock::now(Clock::Boottime))
+    }
+
+    /// The earliest of them, if it has passed at `now`.
+    pub(super) fn pop_limit(&mut self, now: Duration) -> Option<u32> {
+        self.limits.pop_expired(now)
+    }
+
     /// The time until the nearest deadline of any clock.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let left = |clock: Clock, timers: &Timers| {
@@ -64,6 +88,7 @@ impl Deadlines {
             left(boottime, &self.boottime),
             left(monotonic, &self.monotonic),
             left(realtime, &self.realtime),
+            left(boottime, &self.limits),
         ]
         .into_iter()
         .flatten()

@@ -222,7 +222,7 @@ impl Drop for Workers {
         }
         self.stop();
         while let Some((_, place)) = self.pool.lock().finished() {
-            if matches!(place.work, Work::Open { .. }) && place.result >= 0 {
+            if place.work.makes_fd() && place.result >= 0 {
                 // SAFETY: (R1) what the open gave; its operation is gone, so nobody else has it.
                 drop(unsafe { OwnedFd::from_raw_fd(place.result) });
             }
@@ -396,17 +396,22 @@ impl Drop for BlockedSignals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fd::Target;
+    use crate::op::call::PathCall;
 
     fn close(fd: RawFd) -> Work {
         Work::Close { fd }
     }
 
     fn open() -> Work {
-        Work::Open {
-            dir: libc::AT_FDCWD,
-            path: c"/".as_ptr(),
-            flags: libc::O_CLOEXEC,
-            mode: 0,
+        Work::Path {
+            dirs: [libc::AT_FDCWD; 2],
+            call: PathCall::Open {
+                dir: Target::Plain(libc::AT_FDCWD),
+                path: c"/".as_ptr(),
+                flags: libc::O_CLOEXEC,
+                mode: 0,
+            },
         }
     }
 

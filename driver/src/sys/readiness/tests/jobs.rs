@@ -32,6 +32,84 @@ fn a_queued_read_keeps_its_file_when_the_number_is_reused() {
     );
 }
 
+/// A job on names of two directories uses both, and gives both back, done or cancelled.
+#[test]
+fn a_queued_rename_keeps_both_directories() {
+    let fifo = Fifo::new();
+    let path = |name: &str| fifo.dir.join(name);
+    let dirs = ["a", "b", "new"].map(|name| {
+        fs::create_dir(path(name)).unwrap();
+        for file in ["w", "x"] {
+            fs::write(path(name).join(file), name).unwrap();
+        }
+        OwnedFd::from(File::open(path(name)).unwrap())
+    });
+    let [a, b, new] = &dirs;
+    let mut open = fifo.open();
+    let mut rename = Rename::new(a.as_fd(), c"x", b.as_fd(), c"y");
+    let mut within = HardLink::new(a.as_fd(), c"w", a.as_fd(), c"z");
+    let mut never = HardLink::new(a.as_fd(), c"w", b.as_fd(), c"z");
+    let mut bench = Bench::new(LIMITS);
+    let files = |bench: &Bench| bench.backend.table.files.held();
+    for fd in [a, b] {
+        bench
+            .backend
+            .attach(&mut bench.core, fd.as_raw_fd())
+            .unwrap();
+    }
+    bench.block_worker(&mut open, 0);
+    bench.push(&mut rename, 1);
+    bench.push(&mut within, 2);
+    bench.push(&mut never, 3);
+    bench.turn(Block::Never);
+    for fd in [a, b] {
+        renumber(new.as_fd(), fd.as_raw_fd());
+        bench.backend.detach(&mut bench.core, fd.as_raw_fd());
+    }
+    let kept_by_three = files(&bench);
+    bench.cancel(Which::UserData(3));
+    let cancelled = bench.take();
+    let kept_by_two = files(&bench);
+    let _writer = fifo.writer(); // What fails before this waits for the worker.
+    assert_eq!(cancelled, [(3, Err(libc::ECANCELED))]);
+    assert_eq!([kept_by_three, kept_by_two], [2; 2]);
+    let done = bench.wait(3);
+    close_result(done[0].1);
+    assert_eq!(done[1..], [(1, Ok(0)), (2, Ok(0))]);
+    assert_eq!(files(&bench), 0);
+    for file in ["b/y", "a/w", "a/z"] {
+        assert_eq!(fs::read(path(file)).unwrap(), b"a");
+    }
+    assert!(!path("a/x").exists() && !path("b/z").exists());
+    assert_eq!(fs::read(path("new/x")).unwrap(), b"new");
+}
+
+/// An attribute of what has no positions is a worker's too: the file may lie on a disk.
+#[test]
+fn attributes_of_streams_are_jobs() {
+    let fifo = Fifo::new();
+    let (reader, _writer) = pipe();
+    let mut open = fifo.open();
+    let mut read = ReadAt::new(reader.as_fd(), 0, [0; 8]);
+    let mut get = GetXattr::new(reader.as_fd(), c"user.completeio", [0; 8]);
+    let mut bench = Bench::new(LIMITS);
+    bench
+        .backend
+        .attach(&mut bench.core, reader.as_raw_fd())
+        .unwrap();
+    bench.block_worker(&mut open, 0);
+    bench.push(&mut read, 1);
+    bench.push(&mut get, 2);
+    bench.turn(Block::Never);
+    assert_eq!(bench.take(), [(1, Err(libc::ESPIPE))]);
+    drop(fifo.writer());
+    let done = bench.wait(2);
+    close_result(done[0].1);
+    let (user_data, result) = done[1];
+    assert_eq!(user_data, 2);
+    assert!(result.is_err(), "pipes have none");
+}
+
 #[test]
 fn registering_is_all_or_nothing() {
     let fifo = Fifo::new();

@@ -1,0 +1,251 @@
+//! Files as the platform sees them: its flags, and what it says of a file.
+
+#[cfg(target_os = "linux")]
+pub(crate) use self::linux::*;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use self::other::*;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use crate::op::stat::{DirectIo, Fields};
+    use std::time::{Duration, SystemTime};
+
+    /// Flags of preadv2(2) and pwritev2(2) that this crate names.
+    pub(crate) mod rw_flags {
+        pub(crate) use libc::{
+            RWF_APPEND as APPEND, RWF_ATOMIC as ATOMIC, RWF_DONTCACHE as DONT_CACHE,
+            RWF_DSYNC as DSYNC, RWF_HIPRI as HIPRI, RWF_NOWAIT as NOWAIT, RWF_SYNC as SYNC,
+        };
+    }
+
+    /// Flags of sync_file_range(2).
+    pub(crate) mod sync_flags {
+        pub(crate) use libc::{
+            SYNC_FILE_RANGE_WAIT_AFTER as WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE as WAIT_BEFORE,
+            SYNC_FILE_RANGE_WRITE as WRITE,
+        };
+    }
+
+    /// The mode of fallocate(2).
+    #[cfg(any(io_uring, readiness))]
+    pub(crate) fn allocate_mode(space: crate::op::space::Space, keep_size: bool) -> i32 {
+        use crate::op::space::Space;
+        let keep = if keep_size {
+            libc::FALLOC_FL_KEEP_SIZE
+        } else {
+            0
+        };
+        match space {
+            Space::Reserve => keep,
+            // The kernel takes it with the other only.
+            Space::PunchHole => libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+            Space::Zero => libc::FALLOC_FL_ZERO_RANGE | keep,
+        }
+    }
+
+    /// The number of a piece of advice.
+    #[cfg(any(io_uring, readiness))]
+    pub(crate) fn advice(advice: crate::op::space::Advice) -> i32 {
+        use crate::op::space::Advice;
+        match advice {
+            Advice::Normal => libc::POSIX_FADV_NORMAL,
+            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+            Advice::Random => libc::POSIX_FADV_RANDOM,
+            Advice::NoReuse => libc::POSIX_FADV_NOREUSE,
+            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+            Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
+        }
+    }
+
+    /// A point in time: `struct statx_timestamp`.
+    #[derive(Debug, Clone, Copy, Default)]
+    #[repr(C)]
+    struct Timestamp {
+        seconds: i64,
+        nanoseconds: u32,
+        _reserved: i32,
+    }
+
+    impl Timestamp {
+        /// No file system counts beyond what the system's time holds; 1970 stands for what would.
+        fn time(self) -> SystemTime {
+            let whole = Duration::from_secs(self.seconds.unsigned_abs());
+            let seconds = if self.seconds < 0 {
+                SystemTime::UNIX_EPOCH.checked_sub(whole)
+            } else {
+                SystemTime::UNIX_EPOCH.checked_add(whole)
+            };
+            seconds
+                .and_then(|time| time.checked_add(Duration::from_nanos(self.nanoseconds.into())))
+                .unwrap_or(SystemTime::UNIX_EPOCH)
+        }
+    }
+
+    /// What statx(2) writes: `struct statx`, up to the fields that are used here.
+    #[derive(Debug, Clone, Copy, Default)]
+    #[repr(C)]
+    pub struct RawMetadata {
+        mask: u32,
+        block_size: u32,
+        attributes: u64,
+        links: u32,
+        uid: u32,
+        gid: u32,
+        mode: u16,
+        _spare: u16,
+        ino: u64,
+        size: u64,
+        blocks: u64,
+        attributes_mask: u64,
+        accessed: Timestamp,
+        created: Timestamp,
+        changed: Timestamp,
+        modified: Timestamp,
+        rdev: [u32; 2],
+        dev: [u32; 2],
+        mount: u64,
+        direct_memory: u32,
+        direct_offset: u32,
+        _rest: [u64; 12],
+    }
+
+    const _: () = assert!(size_of::<RawMetadata>() == 256 && align_of::<RawMetadata>() == 8);
+
+    /// `STATX_BTIME`.
+    const CREATED: u32 = 0x800;
+    /// `STATX_DIOALIGN`.
+    const DIRECT_IO: u32 = 0x2000;
+    /// What is asked for: `STATX_BASIC_STATS`, and these.
+    #[cfg(any(io_uring, readiness))]
+    pub(crate) const STAT_MASK: u32 = 0x7ff | CREATED | DIRECT_IO;
+
+    impl RawMetadata {
+        pub(crate) fn fields(&self) -> Fields {
+            let has = |bit: u32| self.mask & bit != 0;
+            let dev = |[major, minor]: [u32; 2]| libc::makedev(major, minor);
+            let [memory, offset] = [self.direct_memory, self.direct_offset];
+            Fields {
+                mode: self.mode.into(),
+                size: self.size,
+                links: self.links.into(),
+                uid: self.uid,
+                gid: self.gid,
+                ino: self.ino,
+                dev: dev(self.dev),
+                rdev: dev(self.rdev),
+                blocks: self.blocks,
+                block_size: self.block_size,
+                accessed: self.accessed.time(),
+                modified: self.modified.time(),
+                changed: self.changed.time(),
+                created: has(CREATED).then(|| self.created.time()),
+                direct_io: (has(DIRECT_IO) && memory > 0 && offset > 0)
+                    .then_some(DirectIo { memory, offset }),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::mem::offset_of;
+
+        #[test]
+        fn laid_out_as_the_kernel_has_it() {
+            assert_eq!(offset_of!(RawMetadata, ino), 0x20);
+            assert_eq!(offset_of!(RawMetadata, accessed), 0x40);
+            assert_eq!(offset_of!(RawMetadata, rdev), 0x80);
+            assert_eq!(offset_of!(RawMetadata, direct_memory), 0x98);
+            #[cfg(target_env = "gnu")]
+            {
+                use libc::statx as C;
+                assert_eq!(size_of::<C>(), size_of::<RawMetadata>());
+                let same = [
+                    (offset_of!(C, stx_mode), offset_of!(RawMetadata, mode)),
+                    (offset_of!(C, stx_size), offset_of!(RawMetadata, size)),
+                    (offset_of!(C, stx_mtime), offset_of!(RawMetadata, modified)),
+                    (offset_of!(C, stx_ctime), offset_of!(RawMetadata, changed)),
+                    (offset_of!(C, stx_btime), offset_of!(RawMetadata, created)),
+                    (offset_of!(C, stx_dev_major), offset_of!(RawMetadata, dev)),
+                    (
+                        offset_of!(C, stx_dio_offset_align),
+                        offset_of!(RawMetadata, direct_offset),
+                    ),
+                ];
+                for (theirs, ours) in same {
+                    assert_eq!(theirs, ours);
+                }
+            }
+        }
+
+        #[test]
+        fn times_before_1970_and_beyond_all_bounds() {
+            let time = |seconds, nanoseconds| {
+                let timestamp = Timestamp {
+                    seconds,
+                    nanoseconds,
+                    ..Timestamp::default()
+                };
+                timestamp.time()
+            };
+            let epoch = SystemTime::UNIX_EPOCH;
+            assert_eq!(time(0, 0), epoch);
+            assert_eq!(time(1, 5), epoch + Duration::new(1, 5));
+            // A quarter of a second before.
+            assert_eq!(
+                time(-1, 750_000_000),
+                epoch - Duration::from_nanos(250_000_000)
+            );
+            time(i64::MAX, u32::MAX);
+            time(i64::MIN, 0);
+        }
+    }
+}
+
+/// Where no backend is, nothing is asked for: the numbers are of no system.
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use crate::op::stat::Fields;
+    use std::time::SystemTime;
+
+    pub(crate) mod rw_flags {
+        pub(crate) const HIPRI: i32 = 0x1;
+        pub(crate) const DSYNC: i32 = 0x2;
+        pub(crate) const SYNC: i32 = 0x4;
+        pub(crate) const NOWAIT: i32 = 0x8;
+        pub(crate) const APPEND: i32 = 0x10;
+        pub(crate) const ATOMIC: i32 = 0x40;
+        pub(crate) const DONT_CACHE: i32 = 0x80;
+    }
+
+    pub(crate) mod sync_flags {
+        pub(crate) const WAIT_BEFORE: u32 = 1;
+        pub(crate) const WRITE: u32 = 2;
+        pub(crate) const WAIT_AFTER: u32 = 4;
+    }
+
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct RawMetadata {}
+
+    impl RawMetadata {
+        pub(crate) fn fields(&self) -> Fields {
+            Fields {
+                mode: 0,
+                size: 0,
+                links: 0,
+                uid: 0,
+                gid: 0,
+                ino: 0,
+                dev: 0,
+                rdev: 0,
+                blocks: 0,
+                block_size: 0,
+                accessed: SystemTime::UNIX_EPOCH,
+                modified: SystemTime::UNIX_EPOCH,
+                changed: SystemTime::UNIX_EPOCH,
+                created: None,
+                direct_io: None,
+            }
+        }
+    }
+}

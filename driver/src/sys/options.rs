@@ -1,0 +1,159 @@
+//! Kinds and options of sockets as the platform's C library has them.
+#![allow(unsafe_code, reason = "the promise of a representation")]
+
+use super::plain;
+use crate::fd::Target;
+use crate::op::call::PlainCall;
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// Kinds of sockets.
+pub(crate) mod kind {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    pub(crate) use libc::{SOCK_CLOEXEC as CLOEXEC, SOCK_NONBLOCK as NONBLOCK};
+    pub(crate) use libc::{SOCK_DGRAM as DGRAM, SOCK_STREAM as STREAM};
+    /// A call of its own stands in for it.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(crate) const CLOEXEC: i32 = 0;
+    /// A call of its own stands in for it.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(crate) const NONBLOCK: i32 = 0;
+}
+
+/// Levels and names of options.
+pub(crate) mod name {
+    pub(crate) use libc::{
+        IPPROTO_IPV6 as IPV6, IPPROTO_TCP as TCP, IPV6_V6ONLY as V6ONLY, SO_BROADCAST as BROADCAST,
+        SO_ERROR as ERROR, SO_KEEPALIVE as KEEPALIVE, SO_RCVBUF as RCVBUF, SO_RCVTIMEO as RCVTIMEO,
+        SO_REUSEADDR as REUSEADDR, SO_REUSEPORT as REUSEPORT, SO_SNDBUF as SNDBUF,
+        SO_SNDTIMEO as SNDTIMEO, SO_TYPE as TYPE, SOL_SOCKET as SOCKET, TCP_KEEPCNT as KEEPCNT,
+        TCP_KEEPINTVL as KEEPINTVL, TCP_NODELAY as NODELAY,
+    };
+    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    pub(crate) use libc::{SO_LINGER as LINGER, TCP_KEEPIDLE as KEEPIDLE};
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    pub(crate) use libc::{SO_LINGER_SEC as LINGER, TCP_KEEPALIVE as KEEPIDLE};
+}
+
+/// A value as the kernel reads and writes it.
+///
+/// # Safety
+/// It is integers or bytes: any bytes are one.
+pub(crate) unsafe trait RawValue: Copy {}
+
+// SAFETY: (K1) an integer.
+unsafe impl RawValue for i32 {}
+// SAFETY: (K1) an integer.
+unsafe impl RawValue for u32 {}
+// SAFETY: (K1) bytes.
+unsafe impl<const N: usize> RawValue for [u8; N] {}
+// SAFETY: (K1) two integers.
+unsafe impl RawValue for RawLinger {}
+// SAFETY: (K1) two integers.
+unsafe impl RawValue for RawTime {}
+
+/// The value of `SO_LINGER`.
+pub(crate) type RawLinger = libc::linger;
+/// The value of an option that is a time.
+pub(crate) type RawTime = libc::timeval;
+
+/// One whose bytes are all zero.
+pub(crate) fn zeroed<T: RawValue>() -> T {
+    // SAFETY: (K1) any bytes are one.
+    unsafe { std::mem::zeroed() }
+}
+
+pub(crate) fn linger(after: Option<Duration>) -> RawLinger {
+    RawLinger {
+        l_onoff: after.is_some().into(),
+        l_linger: after.map_or(0, |after| {
+            let up = u64::from(after.subsec_nanos() > 0);
+            i32::try_from(after.as_secs().saturating_add(up)).unwrap_or(i32::MAX)
+        }),
+    }
+}
+
+pub(crate) fn from_linger(raw: RawLinger) -> Option<Duration> {
+    let seconds = u64::try_from(raw.l_linger).unwrap_or(0);
+    (raw.l_onoff != 0).then_some(Duration::from_secs(seconds))
+}
+
+/// Whole microseconds, rounded up: zero would mean for ever.
+pub(crate) fn time(wait: Option<Duration>) -> RawTime {
+    let wait = wait.unwrap_or(Duration::ZERO);
+    let up = Duration::from_nanos(u64::from(
+        wait.subsec_nanos().next_multiple_of(1000) - wait.subsec_nanos(),
+    ));
+    let wait = wait.saturating_add(up);
+    let mut raw = zeroed::<RawTime>();
+    raw.tv_sec = wait.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+    let micros = i32::try_from(wait.subsec_micros()).expect("less than a million");
+    raw.tv_usec = micros.into();
+    raw
+}
+
+pub(crate) fn from_time(raw: RawTime) -> Option<Duration> {
+    let seconds = u64::try_from(raw.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(raw.tv_usec).unwrap_or(0);
+    let wait = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros));
+    (!wait.is_zero()).then_some(wait)
+}
+
+/// Sets an option at once.
+pub(crate) fn set<T: RawValue>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
+    let value = &raw const value;
+    let call = PlainCall::SetOption {
+        target: Target::Plain(fd),
+        level,
+        name,
+        value: value.cast(),
+        len: len_of::<T>(),
+    };
+    // SAFETY: (K1) the kernel reads a local.
+    done(unsafe { plain::perform(fd, call) })
+}
+
+/// The size of a value, in bytes.
+pub(crate) fn len_of<T>() -> u32 {
+    u32::try_from(size_of::<T>()).expect("values of options are small")
+}
+
+/// Sets whether calls on a descriptor block.
+pub(crate) fn set_non_blocking(fd: RawFd, yes: bool) -> io::Result<()> {
+    let mut yes = libc::c_int::from(yes);
+    // SAFETY: (K1) the kernel reads an integer.
+    done(plain::result(
+        unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut yes) } as isize,
+    ))
+}
+
+fn done(result: i32) -> io::Result<()> {
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded_up_and_survive() {
+        for (given, nanos) in [(0, 0), (1, 1000), (999, 1000), (1000, 1000), (1001, 2000)] {
+            let there = time(Some(Duration::from_nanos(given)));
+            let back = from_time(there).unwrap_or(Duration::ZERO);
+            assert_eq!(back, Duration::from_nanos(nanos));
+        }
+        assert_eq!(from_time(time(None)), None);
+        let almost = Duration::new(4, 999_999_999);
+        assert_eq!(from_time(time(Some(almost))), Some(Duration::from_secs(5)));
+        assert!(from_time(time(Some(Duration::MAX))).is_some());
+        for (given, seconds) in [(0, 0), (1, 1), (1000, 1), (1001, 2)] {
+            let there = linger(Some(Duration::from_millis(given)));
+            assert_eq!(from_linger(there), Some(Duration::from_secs(seconds)));
+        }
+        assert_eq!(from_linger(linger(None)), None);
+    }
+}

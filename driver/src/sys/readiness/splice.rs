@@ -1,0 +1,243 @@
+//! Between two descriptors: the call is tried first, and waits for the one that is not ready.
+//!
+//! The kernel does not say which of the two a call would block for: `poll` does. Where one of them
+//! is a file, a worker makes the call, which waits for the disk and never for the pipe; what the
+//! pipe lacks then, the operation waits for anew.
+#![allow(unsafe_code, reason = "makes the calls")]
+
+use super::Readiness;
+use super::attach::{kind_of, set_non_blocking};
+use super::file::{Place, Work, uninterrupted};
+use super::flights::Direction;
+use super::net::would_block;
+use super::stream::{ready, without_sigpipe};
+use super::table::Kind;
+use crate::fd::Target;
+use crate::local::Core;
+use crate::op::call::SpliceCall;
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// One end of a call.
+struct End {
+    fd: RawFd,
+    slot: Option<u32>,
+    file: Option<u32>,
+    kind: Kind,
+    direction: Direction,
+}
+
+/// So often is a call tried again at once that would block although both ends are ready: others
+/// were at the pipe in between. More often, and something else is wrong.
+const TRIES: u8 = 100;
+
+impl Readiness {
+    /// Starts a call between two descriptors; or goes on with one, which overtakes what waits
+    /// then.
+    pub(super) fn start_splice(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        call: SpliceCall,
+        fresh: bool,
+    ) {
+        if fresh {
+            self.flights[index].known = [call.from, call.to].map(|target| self.key_of(target));
+        }
+        loop {
+            let ends = match self.ends(index, call) {
+                Ok(ends) => ends,
+                Err(error) => return self.complete(core, index, error),
+            };
+            let queued = |end: &&End| {
+                let waiters = |slot: u32| !self.table[slot].waiters(end.direction).is_empty();
+                fresh && end.slot.is_some_and(waiters)
+            };
+            if let Some(end) = ends.iter().find(queued) {
+                return self.wait_for(core, index, end);
+            }
+            // The rest is tried first. What has no mode of its own here might block.
+            match unready(ends.iter().filter(|end| end.kind == Kind::Other)) {
+                Ok(None) => {}
+                Ok(Some(end)) => return self.wait_for(core, index, end),
+                Err(error) => return self.complete(core, index, error),
+            }
+            let [from, to] = &ends;
+            let work = Work::Splice {
+                from: from.fd,
+                to: to.fd,
+                call,
+            };
+            if ends.iter().any(|end| self.needs_a_worker(end)) && self.workers.is_some() {
+                let files = [from.file, to.file];
+                // SAFETY: (D1) the words are the operation's own, and point to nothing.
+                return unsafe { self.perform(core, index, work, files, false) };
+            }
+            // SAFETY: (D1) it points to nothing.
+            let result = unsafe { work.perform() };
+            if !self.splice_returned(core, index, call, result) {
+                return;
+            }
+        }
+    }
+
+    /// Completes a call, or waits for what it lacked. `true`: it is worth another try.
+    pub(super) fn splice_returned(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        call: SpliceCall,
+        result: i32,
+    ) -> bool {
+        let flight = &mut self.flights[index];
+        let end = if !would_block(result) {
+            Err(result)
+        } else if flight.doomed {
+            Err(-libc::ECANCELED)
+        } else {
+            flight.tries = flight.tries.saturating_add(1);
+            self.lacking(index, call)
+        };
+        match end {
+            Ok(Some(end)) => {
+                self.flights[index].tries = 0;
+                self.wait_for(core, index, &end);
+            }
+            Ok(None) if self.flights[index].tries < TRIES => return true,
+            Ok(None) => self.complete(core, index, result),
+            Err(result) => self.complete(core, index, result),
+        }
+        false
+    }
+
+    /// The end that a call would wait for.
+    fn lacking(&self, index: u32, call: SpliceCall) -> Result<Option<End>, i32> {
+        let [from, to] = self.ends(index, call)?;
+        for end in [from, to] {
+            if unready([&end].into_iter())?.is_some() {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The key of a descriptor that is attached or registered: another file has another one.
+    fn key_of(&self, target: Target) -> Option<u64> {
+        let (_, slot) = self.table.resolve(target)?;
+        let slot = slot.filter(|slot| self.table[*slot].is_occupied())?;
+        Some(self.table.key(slot))
+    }
+
+    /// Both ends; EBADF if one has left the table since the operation was started (I11).
+    fn ends(&self, index: u32, call: SpliceCall) -> Result<[End; 2], i32> {
+        let known = self.flights[index].known;
+        for (target, known) in [call.from, call.to].into_iter().zip(known) {
+            if known.is_some() && known != self.key_of(target) {
+                return Err(-libc::EBADF);
+            }
+        }
+        Ok([
+            self.end(call.from, Direction::Read)?,
+            self.end(call.to, Direction::Write)?,
+        ])
+    }
+
+    fn end(&self, target: Target, direction: Direction) -> Result<End, i32> {
+        let number = |e: io::Error| -e.raw_os_error().unwrap_or(libc::EBADF);
+        let Place { fd, file, .. } = self.place(target).ok_or(-libc::EBADF)?;
+        let slot = self.table.resolve(target).and_then(|(_, slot)| slot);
+        let kind = match slot.filter(|slot| self.table[*slot].is_occupied()) {
+            Some(slot) => self.table[slot].kind(),
+            None => kind_of(fd).map_err(number)?,
+        };
+        if kind == Kind::Socket {
+            // Attached or not: nothing else keeps a splice from blocking on it.
+            set_non_blocking(fd).map_err(number)?;
+        }
+        Ok(End {
+            fd,
+            slot,
+            file,
+            kind,
+            direction,
+        })
+    }
+
+    /// Whether a call may wait for something that nothing reports about.
+    fn needs_a_worker(&mut self, end: &End) -> bool {
+        match end.kind {
+            Kind::File => true,
+            Kind::Socket | Kind::Stream => false,
+            Kind::Other => end.slot.is_none_or(|slot| {
+                let watched = self.watch(slot, end.fd, -libc::EAGAIN).is_ok();
+                self.forsake(slot);
+                !watched
+            }),
+        }
+    }
+
+    fn wait_for(&mut self, core: &mut Core, index: u32, end: &End) {
+        let Some(slot) = end.slot else {
+            return self.complete(core, index, -libc::EMFILE);
+        };
+        if let Err(error) = self.watch(slot, end.fd, -libc::EAGAIN) {
+            return self.complete(core, index, error);
+        }
+        let waiters = self.table[slot].waiters_mut(end.direction);
+        self.flights.wait(index, waiters, slot, end.direction);
+    }
+}
+
+/// The end that the call would wait for.
+fn unready<'a>(ends: impl Iterator<Item = &'a End>) -> Result<Option<&'a End>, i32> {
+    for end in ends {
+        match ready(end.fd, events(end.direction)) {
+            0 => return Ok(Some(end)),
+            1 => {}
+            error => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What `poll` is asked for.
+pub(super) fn events(direction: Direction) -> libc::c_short {
+    match direction {
+        Direction::Read | Direction::Aside | Direction::Either => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    }
+}
+
+/// Makes the call; it never waits for a pipe.
+pub(super) fn perform(from: RawFd, to: RawFd, call: SpliceCall) -> i32 {
+    let more = if call.more { libc::SPLICE_F_MORE } else { 0 };
+    let flags = libc::SPLICE_F_NONBLOCK | more;
+    let len = call.len as usize;
+    if call.tee {
+        return without_sigpipe(|| {
+            uninterrupted(|| {
+                // SAFETY: (K1) takes numbers.
+                unsafe { libc::tee(from, to, len, flags) }
+            })
+        });
+    }
+    let offset = |offset: Option<u64>| {
+        let offset = offset.map(libc::off64_t::try_from).transpose();
+        offset.map_err(|_| -libc::EOVERFLOW)
+    };
+    let (mut at, mut onto) = match (offset(call.from_offset), offset(call.to_offset)) {
+        (Ok(at), Ok(onto)) => (at, onto),
+        (Err(error), _) | (_, Err(error)) => return error,
+    };
+    let [at, onto] = [&mut at, &mut onto].map(|offset| match offset {
+        Some(offset) => ptr::from_mut(offset),
+        None => ptr::null_mut(),
+    });
+    without_sigpipe(|| {
+        uninterrupted(|| {
+            // SAFETY: (K1) the kernel reads and writes two locals, where there are offsets.
+            unsafe { libc::splice(from, at, to, onto, len, flags) }
+        })
+    })
+}

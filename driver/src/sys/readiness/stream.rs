@@ -1,0 +1,334 @@
+//! What has no positions: tried without blocking, then when ready, in the order of `net`. And
+//! files where they are: a plain call on a worker thread.
+//!
+//! | what | how it is tried |
+//! |---|---|
+//! | pipes, sockets, most counters and devices | `RWF_NOWAIT`: blocks in no mode |
+//! | terminals, FIFOs opened by name: no `RWF_NOWAIT` | by `poll`, then a plain call |
+//! | what the selector does not take | not at all: it goes to a worker |
+//! | files (regular ones, directories, block devices) | not at all: they go to a worker |
+//!
+//! No descriptor's mode is changed: others may share it. A write raises no `SIGPIPE`: by
+//! `RWF_NOSIGNAL` (Linux 6.18), or else because the signal is blocked and taken away again.
+#![allow(unsafe_code, reason = "makes the calls")]
+
+use super::Readiness;
+use super::attach::kind_of;
+use super::file::{Place, Work, result, uninterrupted};
+use super::flights::Direction;
+use super::net::Attempt::{self, Done, WouldBlock};
+use super::net::would_block;
+use super::table::Kind;
+use crate::fd::Target;
+use crate::local::Core;
+use crate::op::call::StreamCall;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// Linux 6.18.
+const RWF_NOSIGNAL: i32 = 0x100;
+/// What is given at once to a FIFO that `poll` calls writable: it has room for so much.
+const FIFO_CHUNK: u32 = 4096;
+/// The same of a terminal. Some have less room, and none tells how much.
+const TERMINAL_CHUNK: u32 = 64;
+/// A write in chunks ends after so many bytes, so that it keeps nothing else waiting (I38).
+const CHUNKS_MAX: u32 = 1 << 16;
+
+impl Readiness {
+    /// Starts a read or a write at the current position.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Readiness::turn).
+    pub(super) unsafe fn start_stream(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: StreamCall,
+    ) {
+        let (Some(Place { fd, file, .. }), Some((_, slot))) =
+            (self.place(target), self.table.resolve(target))
+        else {
+            return self.complete(core, index, -libc::EBADF);
+        };
+        let kind = match slot.filter(|slot| self.table[*slot].is_occupied()) {
+            Some(slot) => self.table[slot].kind(),
+            None => match kind_of(fd) {
+                Ok(kind) => kind,
+                Err(e) => {
+                    return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
+                }
+            },
+        };
+        let work = Work::Stream { fd, call };
+        if kind == Kind::File {
+            // SAFETY: (D1) the caller's contract; the words are the operation's own.
+            return unsafe { self.perform(core, index, work, [file, None], false) };
+        }
+        let direction = direction(call);
+        let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
+        let mut tried = None;
+        if !queued {
+            // SAFETY: (D1) the caller's contract.
+            tried = unsafe { without_waiting(fd, call) };
+            if let Some(Done(result)) = tried {
+                return self.complete(core, index, result);
+            }
+        }
+        let Some(slot) = slot else {
+            return self.complete(core, index, -libc::EMFILE);
+        };
+        match self.watch(slot, fd, -libc::EAGAIN) {
+            Ok(()) => {}
+            // Nothing ever reports about it.
+            Err(error) if error == -libc::EAGAIN => {
+                // SAFETY: (D1) the caller's contract; the words are the operation's own.
+                return unsafe { self.perform(core, index, work, [file, None], false) };
+            }
+            Err(error) => return self.complete(core, index, error),
+        }
+        if !queued && tried.is_none() {
+            // SAFETY: (D1) the caller's contract.
+            if let Done(result) = unsafe { after_a_poll(fd, call) } {
+                self.forsake(slot);
+                return self.complete(core, index, result);
+            }
+        }
+        let waiters = self.table[slot].waiters_mut(direction);
+        self.flights.wait(index, waiters, slot, direction);
+    }
+}
+
+/// What a call waits for when it would block.
+fn direction(call: StreamCall) -> Direction {
+    match call {
+        StreamCall::Read { .. } => Direction::Read,
+        StreamCall::Write { .. } => Direction::Write,
+    }
+}
+
+/// Makes the call on a worker: it may block, and no signal reaches it.
+///
+/// # Safety
+/// (W1) As [`Work::perform`].
+pub(super) unsafe fn perform(fd: RawFd, call: StreamCall) -> i32 {
+    // SAFETY: (W1) the caller's contract.
+    uninterrupted(|| unsafe { plain(fd, call) })
+}
+
+/// Makes the call for what the selector reports about.
+///
+/// # Safety
+/// (D1) What the call points to is lent, and nobody else touches it now.
+pub(super) unsafe fn attempt(fd: RawFd, call: StreamCall) -> Attempt {
+    // SAFETY: (D1) the caller's contract.
+    match unsafe { without_waiting(fd, call) } {
+        Some(attempt) => attempt,
+        // SAFETY: (D1) the caller's contract.
+        None => unsafe { after_a_poll(fd, call) },
+    }
+}
+
+/// Makes the call so that it does not block, whatever the descriptor's mode is. None: the kernel
+/// cannot do that for this file.
+///
+/// # Safety
+/// (D1) As [`attempt`].
+unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
+    if let StreamCall::Write { len: 0, .. } = call {
+        // An empty datagram. The kernel drops vectors that are empty before it looks at the file.
+        let result = uninterrupted(|| {
+            const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: (K1) touches no memory.
+            unsafe { libc::send(fd, ptr::null(), 0, FLAGS) }
+        });
+        return match result {
+            error if error == -libc::ENOTSOCK => None,
+            result => Some(settle(result)),
+        };
+    }
+    // SAFETY: (D1) the caller's contract.
+    let mut result = uninterrupted(|| unsafe { vectored(fd, call, RWF_NOSIGNAL) });
+    if is_unsupported(result) && matches!(call, StreamCall::Write { .. }) {
+        // SAFETY: (D1) the caller's contract.
+        result = without_sigpipe(|| uninterrupted(|| unsafe { vectored(fd, call, 0) }));
+    }
+    (!is_unsupported(result)).then(|| settle(result))
+}
+
+fn is_unsupported(result: i32) -> bool {
+    result == -libc::EOPNOTSUPP || result == -libc::ENOSYS
+}
+
+fn settle(result: i32) -> Attempt {
+    if would_block(result) {
+        WouldBlock
+    } else {
+        Done(result)
+    }
+}
+
+/// Makes the call if `poll` says that it has something to do, or if the descriptor does not block.
+///
+/// # Safety
+/// (D1) As [`attempt`].
+unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
+    // SAFETY: (K1) takes two numbers.
+    let mode = result(unsafe { libc::fcntl(fd, libc::F_GETFL) } as isize);
+    if mode < 0 {
+        return Done(mode);
+    }
+    let blocks = mode & libc::O_NONBLOCK == 0;
+    let StreamCall::Write { ptr, len } = call else {
+        let ready = if blocks { ready(fd, libc::POLLIN) } else { 1 };
+        return match ready {
+            0 => WouldBlock,
+            // SAFETY: (D1) the caller's contract.
+            1 => settle(uninterrupted(|| unsafe { plain(fd, call) })),
+            error => Done(error),
+        };
+    };
+    if !blocks {
+        return settle(without_sigpipe(|| {
+            // SAFETY: (D1) the caller's contract.
+            uninterrupted(|| unsafe { plain(fd, call) })
+        }));
+    }
+    let chunk = chunk_of(fd, len);
+    let mut done = 0;
+    loop {
+        let rest = StreamCall::Write {
+            ptr: ptr.wrapping_add(done as usize),
+            len: (len - done).min(chunk),
+        };
+        let attempt = match ready(fd, libc::POLLOUT) {
+            0 => WouldBlock,
+            1 => settle(without_sigpipe(|| {
+                // SAFETY: (D1) the caller's contract; `rest` lies within the buffer.
+                uninterrupted(|| unsafe { plain(fd, rest) })
+            })),
+            error => Done(error),
+        };
+        match attempt {
+            Done(n) if n > 0 => {
+                done += n.unsigned_abs();
+                assert!(done <= len, "I9: more was moved than there is");
+                if done < len && done < CHUNKS_MAX && chunk < len {
+                    continue;
+                }
+            }
+            // An error after that is left to the next call.
+            _ if done == 0 => return attempt,
+            _ => {}
+        }
+        return Done(i32::try_from(done).expect("I28: lengths are clamped to 31 bits"));
+    }
+}
+
+/// How much of a write what blocks is given at once. What keeps messages apart gets them whole.
+fn chunk_of(fd: RawFd, len: u32) -> u32 {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: (K1) the kernel writes one `stat` to a local.
+    if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {
+        return len;
+    }
+    // SAFETY: (K1) the call succeeded: it has written all of it.
+    let mode = unsafe { stat.assume_init() }.st_mode;
+    match mode & libc::S_IFMT {
+        libc::S_IFIFO => FIFO_CHUNK,
+        // SAFETY: (K1) takes a number.
+        libc::S_IFCHR if unsafe { libc::isatty(fd) } == 1 => TERMINAL_CHUNK,
+        _ => len,
+    }
+}
+
+/// 1 if something can be done now, an error included; 0 if not; or an error number, negated.
+pub(super) fn ready(fd: RawFd, events: libc::c_short) -> i32 {
+    uninterrupted(|| {
+        let mut poll = libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        };
+        // SAFETY: (K1) the kernel reads and writes one local.
+        let n = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        n as isize
+    })
+}
+
+/// The call with `RWF_NOWAIT`, at the current position; a write with more flags.
+///
+/// # Safety
+/// (D1) As [`attempt`].
+unsafe fn vectored(fd: RawFd, call: StreamCall, write_flags: i32) -> isize {
+    const HERE: libc::off_t = -1;
+    let vector = |ptr: *mut u8, len: u32| libc::iovec {
+        iov_base: ptr.cast(),
+        iov_len: len as usize,
+    };
+    match call {
+        StreamCall::Read { ptr, len } => {
+            let room = vector(ptr, len);
+            // SAFETY: (D1) the kernel writes at most `len` bytes of the buffer that was lent.
+            unsafe { libc::preadv2(fd, &raw const room, 1, HERE, libc::RWF_NOWAIT) }
+        }
+        StreamCall::Write { ptr, len } => {
+            let bytes = vector(ptr.cast_mut(), len);
+            let flags = libc::RWF_NOWAIT | write_flags;
+            // SAFETY: (D1) the kernel reads `len` bytes of the buffer that was lent.
+            unsafe { libc::pwritev2(fd, &raw const bytes, 1, HERE, flags) }
+        }
+    }
+}
+
+/// The plain call.
+///
+/// # Safety
+/// What the call points to is lent, and nobody else touches it now.
+unsafe fn plain(fd: RawFd, call: StreamCall) -> isize {
+    match call {
+        StreamCall::Read { ptr, len } => {
+            // SAFETY: (D1, W1) the kernel writes at most `len` bytes of the buffer that was lent.
+            unsafe { libc::read(fd, ptr.cast(), len as usize) }
+        }
+        StreamCall::Write { ptr, len } => {
+            // SAFETY: (D1, W1) the kernel reads `len` bytes of the buffer that was lent.
+            unsafe { libc::write(fd, ptr.cast(), len as usize) }
+        }
+    }
+}
+
+/// Makes a call that may raise `SIGPIPE`, which goes to the thread that makes it: it is blocked
+/// meanwhile, and taken away if it came.
+pub(super) fn without_sigpipe(call: impl FnOnce() -> i32) -> i32 {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: (K1) fills a local.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: (K1) changes a local that was filled.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: (K1) reads a local, fills another.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) };
+    // One that waited already is somebody else's.
+    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: (K1) fills a local.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    // SAFETY: (K1) reads a local that was filled.
+    let waits = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
+    let result = call();
+    if result == -libc::EPIPE && !waits {
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        uninterrupted(|| {
+            // SAFETY: (K1) reads two locals.
+            let n = unsafe { libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &raw const now) };
+            n as isize
+        });
+    }
+    // SAFETY: (K1) reads a local that was filled.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    result
+}

@@ -1,0 +1,205 @@
+//! I27: what is known of a file is what the plain call says, and its alignment makes direct reads
+//! and writes succeed.
+
+use crate::kit;
+use crate::ledger::Cx;
+use crate::region::Region;
+use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, OwnedFd, Refusal};
+use completeio_driver::op::{
+    DirectIo, FileKind, Metadata, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, Sync, WriteAt,
+};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+
+contract![
+    metadata_is_that_of_stat,
+    kinds_of_files,
+    a_fixed_descriptor_has_no_metadata,
+    direct_reads_and_writes_are_aligned,
+];
+
+/// Field by field.
+fn assert_same(ours: &Metadata, theirs: &fs::Metadata) {
+    assert_eq!(ours.size(), theirs.size());
+    assert_eq!(ours.mode(), theirs.mode());
+    assert_eq!(ours.nlink(), theirs.nlink());
+    assert_eq!((ours.uid(), ours.gid()), (theirs.uid(), theirs.gid()));
+    assert_eq!((ours.ino(), ours.dev()), (theirs.ino(), theirs.dev()));
+    assert_eq!(ours.rdev(), theirs.rdev());
+    assert_eq!(ours.blocks(), theirs.blocks());
+    assert_eq!(u64::from(ours.block_size()), theirs.blksize());
+    assert_eq!(ours.accessed(), theirs.accessed().unwrap());
+    assert_eq!(ours.modified(), theirs.modified().unwrap());
+    assert_eq!(ours.created(), theirs.created().ok());
+    let since = ours
+        .changed()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(since.as_secs(), u64::try_from(theirs.ctime()).unwrap());
+    assert_eq!(i64::from(since.subsec_nanos()), theirs.ctime_nsec());
+    assert_eq!(ours.is_file(), theirs.is_file());
+    assert_eq!(ours.is_dir(), theirs.is_dir());
+    assert_eq!(ours.is_symlink(), theirs.is_symlink());
+}
+
+fn metadata_is_that_of_stat(cx: &mut Cx) {
+    let path = kit::TempPath::new();
+    let second = kit::TempPath::new();
+    fs::write(&*path, [7; 12_345]).unwrap();
+    fs::hard_link(&*path, &*second).unwrap();
+    let file = File::open(&*path).unwrap();
+    // Each time is another, to the nanosecond; one is before 1970.
+    let time = |tv_sec, tv_nsec| libc::timespec { tv_sec, tv_nsec };
+    let times = [time(-2, 5), time(1_000_000_000, 123_456_789)];
+    // SAFETY: two times, on the stack.
+    kit::checked(unsafe { libc::futimens(file.as_raw_fd(), times.as_ptr()) });
+    let [directory, null, tty] = ["/", "/dev/null", "/dev/tty"].map(File::open);
+    let mut files = vec![file, directory.unwrap(), null.unwrap()];
+    files.extend(tty.ok());
+    let mut l = cx.ledger();
+    for file in &files {
+        let fd = l.at(file);
+        let metadata = l.run(Stat::new(fd)).unwrap();
+        assert_same(&metadata, &file.metadata().unwrap());
+    }
+    let metadata = l.run(Stat::new(Cwd)).unwrap();
+    assert_same(&metadata, &fs::metadata(".").unwrap());
+    // Again, of a file that has changed.
+    let op = l.lend(Stat::new(kit::plain(&files[0])));
+    for len in [1, 0, 1 << 40] {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&*path)
+            .unwrap()
+            .set_len(len)
+            .unwrap();
+        l.push(op, 1);
+        let entry = l.one();
+        assert_eq!(l.finish(op, entry).unwrap().size(), len);
+    }
+}
+
+fn kinds_of_files(cx: &mut Cx) {
+    let (reader, _writer) = kit::pipe();
+    // SAFETY: takes numbers.
+    let event = kit::checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) });
+    let link = kit::TempPath::new();
+    std::os::unix::fs::symlink("nowhere", &*link).unwrap();
+    let link = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(&*link)
+        .unwrap();
+    let open = |path: &str| kit::owned(File::open(path).unwrap());
+    let mut files: Vec<(OwnedFd, FileKind)> = vec![
+        (kit::owned(kit::file(b"")), FileKind::File),
+        (open("/"), FileKind::Directory),
+        (open("/dev/null"), FileKind::CharDevice),
+        (kit::owned(reader), FileKind::Pipe),
+        (kit::tcp_socket(), FileKind::Socket),
+        (kit::owned(kit::pair().0), FileKind::Socket),
+        // SAFETY: a new descriptor.
+        (unsafe { OwnedFd::from_raw_fd(event) }, FileKind::Other),
+        (kit::owned(link), FileKind::Symlink),
+    ];
+    let blocks = fs::read_dir("/dev").unwrap().flatten().find(|entry| {
+        use std::os::unix::fs::FileTypeExt;
+        entry.file_type().is_ok_and(|kind| kind.is_block_device())
+    });
+    let block = blocks.map(|entry| {
+        let path_only = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(entry.path());
+        kit::owned(path_only.unwrap())
+    });
+    files.extend(block.map(|fd| (fd, FileKind::BlockDevice)));
+    let mut l = cx.ledger();
+    for (file, kind) in &files {
+        for attached in [false, true] {
+            if attached {
+                l.at(file);
+            }
+            let metadata = l.run(Stat::new(kit::plain(file))).unwrap();
+            assert_eq!(metadata.kind(), *kind, "attached: {attached}");
+        }
+    }
+    // How it is aligned is asked of files only.
+    let metadata = l.run(Stat::new(kit::plain(&files[3].0))).unwrap();
+    assert_eq!(metadata.direct_io(), None);
+}
+
+fn a_fixed_descriptor_has_no_metadata(cx: &mut Cx) {
+    let file = kit::file(b"text");
+    let mut l = cx.ledger();
+    let fixed = l.register_fd(file.as_raw_fd(), 0).unwrap();
+    let (_, entry) = l.entry_of(Stat::new(fixed));
+    assert_eq!(entry.refusal(), Some(Refusal::FixedDescriptor));
+}
+
+/// What the plain call says of the alignment of direct reads: of memory, of offsets.
+fn plain_alignment(file: &OwnedFd) -> Option<(u32, u32)> {
+    // SAFETY: plain numbers.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (empty, at) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: a path that lives as long as the call, and a place for the answer, on the stack.
+    kit::checked(unsafe {
+        let mask = libc::STATX_DIOALIGN;
+        libc::statx(file.as_raw_fd(), empty, at, mask, &raw mut stat)
+    });
+    let alignment = (stat.stx_dio_mem_align, stat.stx_dio_offset_align);
+    (stat.stx_mask & libc::STATX_DIOALIGN != 0 && alignment.0 > 0).then_some(alignment)
+}
+
+/// What `Stat` says makes direct reads and writes succeed; what is not aligned so is EINVAL.
+fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
+    const LEN: usize = 1 << 16;
+    let path = kit::TempPath::new();
+    fs::write(&*path, [7; LEN]).unwrap();
+    let mut l = cx.ledger();
+    let direct = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT);
+    let file = match l.run(OpenAt::new(Cwd, path.c_string(), direct)) {
+        Ok(file) => file,
+        Err(error) => return kit::skip(&format!("no O_DIRECT here: {error}")),
+    };
+    let fd = l.at(&file);
+    let ours = l.run(Stat::new(fd)).unwrap().direct_io();
+    let ours = ours.map(|DirectIo { memory, offset, .. }| (memory, offset));
+    assert_eq!(ours, plain_alignment(&file));
+    let Some((memory, offset)) = ours else {
+        return kit::skip("this file system does not say how O_DIRECT is aligned");
+    };
+    assert!(memory.is_power_of_two() && offset.is_power_of_two());
+    let (align, block) = (memory as usize, offset as usize);
+    // Its start is a page's.
+    let region = Region::new(2 * LEN);
+    let aligned = || region.lend(align..align + block);
+    let read = ReadAt::new(fd, offset.into(), aligned());
+    assert_eq!(l.run(read).unwrap(), block);
+    assert_eq!(aligned(), vec![7; block]);
+    region.fill(9);
+    let write = WriteAt::new(fd, offset.into(), &*aligned()).flags(RwFlags::DSYNC);
+    assert_eq!(l.run(write).unwrap(), block);
+    let written = fs::read(&*path).unwrap();
+    assert!(written[block..2 * block].iter().all(|byte| *byte == 9));
+    assert!(written[2 * block..].iter().all(|byte| *byte == 7));
+    if block > 1 {
+        assert_eq!(l.errno(ReadAt::new(fd, 1, aligned())), libc::EINVAL);
+        assert_eq!(l.errno(WriteAt::new(fd, 1, &*aligned())), libc::EINVAL);
+        let short = region.lend(0..block - 1);
+        assert_eq!(l.errno(WriteAt::new(fd, 0, &*short)), libc::EINVAL);
+    }
+    // Newer kernels split what others refuse.
+    let twin = File::from(file.try_clone().unwrap());
+    let plain = twin.read_at(region.lend(1..1 + block), 0);
+    let ours = l.run(ReadAt::new(fd, 0, region.lend(1..1 + block)));
+    let errno = |result: io::Result<usize>| result.map_err(|e| e.raw_os_error());
+    assert_eq!(errno(ours), errno(plain), "memory aligned to one byte");
+    assert_eq!(l.run(ReadAt::new(fd, 0, region.lend(0..LEN))).unwrap(), LEN);
+    l.run(Sync::data(fd)).unwrap();
+}
