@@ -201,6 +201,10 @@ pub(crate) enum Which {
 
 /// The backend of a driver: one variant costs nothing, two a well-predicted branch.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per driver, and where it was made"
+)]
 pub(crate) enum Backend {
     #[cfg(io_uring)]
     Uring(io_uring::Uring),

@@ -181,12 +181,22 @@ fn every_way(
     }
 }
 
+/// What a thread blocks on for room is made when it first does, which `every_way` may never have to.
+fn block_for_room(remote: &Remote) {
+    let a_moment = || Timeout::after(Duration::from_millis(20));
+    while remote.try_push_with(a_moment(), |_, _| {}).is_ok() {}
+    accepted(remote.push_blocking(Nop::new())).wait().0.unwrap();
+}
+
 fn count_allocations(backend: Backend) {
     let driver = spawn_thread(Driver::builder().backend(backend).slots(4)).unwrap();
     let remote = driver.remote();
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let file = kit::owned(kit::file(&[1; 64]));
     let mut read = Some(ReadAt::new(file, 0, [0; 64]));
+    for _ in 0..3 {
+        block_for_room(&remote);
+    }
     for _ in 0..10 {
         every_way(&remote, &waker, &mut read);
     }
