@@ -42,6 +42,30 @@ impl Header {
         raw
     }
 
+    /// As [`fill`](Self::fill), for a message whose sender's address goes into all of `sender`.
+    ///
+    /// # Safety
+    /// (D2) As there; `sender` too is valid, and lent for the flight.
+    pub(crate) unsafe fn fill_from(
+        this: *mut Self,
+        sender: *mut Address,
+        pieces: Pieces,
+    ) -> *mut RawMessage {
+        // SAFETY: (D2) the caller's contract; the reference ends with the statement.
+        unsafe { (*sender).make_room() };
+        // SAFETY: (D2) as above.
+        let addr_len = unsafe { (*sender).len() };
+        // SAFETY: (D2) the caller's contract.
+        let (addr, _len) = unsafe { Address::parts(sender) };
+        let pieces = Pieces {
+            addr,
+            addr_len,
+            ..pieces
+        };
+        // SAFETY: (D2) as above.
+        unsafe { Self::fill(this, pieces) }
+    }
+
     /// Whether the message had more bytes than there was room for.
     pub(crate) fn truncated(&self) -> bool {
         message::flags(&self.0) & sys::msg_flags::TRUNC != 0
@@ -326,21 +350,13 @@ impl<F: Descriptor, B: IoBufMut> Describe for RecvFrom<F, B> {
         let flags = receive_flags(op.flags, 0)?;
         let parts = op.transfer.room();
         let len = op.transfer.lent();
-        op.addr.make_room();
-        let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let addr = unsafe { &raw mut (*this).addr };
+        let sender = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) as above.
         let header = unsafe { &raw mut (*this).header };
-        // SAFETY: (D2) a field of what is valid.
-        let (addr, _len) = unsafe { Address::parts(addr) };
-        let pieces = Pieces {
-            addr,
-            addr_len,
-            ..pieces(parts.places, parts.count)
-        };
-        // SAFETY: (D2) a field of what is valid, with others of it.
-        let msg = unsafe { Header::fill(header, pieces) };
+        let pieces = pieces(parts.places, parts.count);
+        // SAFETY: (D2) fields of what is valid, with others of it.
+        let msg = unsafe { Header::fill_from(header, sender, pieces) };
         Ok(Call::Socket {
             target: parts.target,
             call: SocketCall::RecvMsg {

@@ -428,21 +428,13 @@ impl<F: Descriptor, V: IoBufsMut> Describe for RecvFromVectored<F, V> {
         let flags = receive_flags(op.flags, 0)?;
         let parts = op.transfer.room();
         let len = op.transfer.lent();
-        op.addr.make_room();
-        let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let addr = unsafe { &raw mut (*this).addr };
-        // SAFETY: (D2) a field of what is valid.
-        let (addr, _len) = unsafe { Address::parts(addr) };
+        let sender = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) as above.
         let header = unsafe { &raw mut (*this).header };
-        let pieces = Pieces {
-            addr,
-            addr_len,
-            ..pieces(parts.places, parts.count)
-        };
-        // SAFETY: (D2) a field of what is valid, with others of it.
-        let msg = unsafe { Header::fill(header, pieces) };
+        let pieces = pieces(parts.places, parts.count);
+        // SAFETY: (D2) fields of what is valid, with others of it.
+        let msg = unsafe { Header::fill_from(header, sender, pieces) };
         Ok(Call::Socket {
             target: parts.target,
             call: SocketCall::RecvMsg {
