@@ -56,7 +56,7 @@ macro_rules! transfer_accessors {
             /// The buffer, to be filled or replaced between two flights. The next one begins with
             /// the whole of it.
             pub fn buf_mut(&mut self) -> &mut B {
-                self.transfer.start_over();
+                self.transfer.progress.start_over();
                 &mut self.transfer.buf
             }
 
@@ -67,7 +67,7 @@ macro_rules! transfer_accessors {
 
             /// The bytes that `advance` has counted since the last `finish` that succeeded.
             pub fn advanced(&self) -> usize {
-                self.transfer.done()
+                self.transfer.progress.done()
             }
 
             /// Descriptor and buffer.

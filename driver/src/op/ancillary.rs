@@ -128,7 +128,7 @@ macro_rules! accessors {
             /// The buffers, to be filled or replaced between two flights. Parts beyond the number
             /// that `new` was given have no place.
             pub fn bufs_mut(&mut self) -> &mut V {
-                self.transfer.start_over();
+                self.transfer.progress.start_over();
                 &mut self.transfer.bufs
             }
 
@@ -174,7 +174,7 @@ impl<F: Descriptor, V: IoBufs, C: ToSend> Describe for SendMsg<F, V, C> {
         let flags = send_flags(op.flags)?;
         let (control, control_len) = op.control.prepare()?;
         let parts = op.transfer.bytes();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
@@ -219,7 +219,7 @@ impl<F: Descriptor, V: IoBufsMut, C: ToFill> Describe for RecvMsg<F, V, C> {
         let flags = receive_flags(op.flags, msg_flags::WAITALL)? | msg_flags::CMSG_CLOEXEC;
         let (control, control_len) = op.control.make_room();
         let parts = op.transfer.room();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let sender = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) as above.

@@ -246,11 +246,11 @@ macro_rules! part {
             }
 
             fn rest(&self) -> usize {
-                self.transfer.rest()
+                self.transfer.progress.rest()
             }
 
             fn count(&mut self, n: usize) {
-                self.transfer.advance(n);
+                self.transfer.progress.advance(n);
             }
 
             unsafe fn give_up(&mut self) -> usize {
@@ -263,7 +263,7 @@ macro_rules! part {
         unsafe { $self.transfer.give_up_read() }
     };
     (WriteZero $self:ident) => {
-        $self.transfer.give_up()
+        $self.transfer.progress.give_up()
     };
 }
 part!(ReadAt<B: IoBufMut>, UnexpectedEof, buf, buf_mut);

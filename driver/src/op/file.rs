@@ -139,7 +139,7 @@ impl<F, B> ReadAt<F, B> {
     /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
     /// called with it.
     pub unsafe fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 }
 
@@ -149,7 +149,7 @@ impl<F, B> WriteAt<F, B> {
     /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
     /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced).
     pub fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 }
 
@@ -164,7 +164,7 @@ macro_rules! positioned {
 
             /// Starts elsewhere at the next push, with the whole buffer.
             pub fn set_offset(&mut self, offset: u64) {
-                self.transfer.start_over();
+                self.transfer.progress.start_over();
                 self.offset = offset;
             }
 
@@ -186,7 +186,7 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
         let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.room();
         let call = FileCall::Read {
@@ -217,7 +217,7 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
         let flags = op.flags.checked()?;
         let (target, ptr, len) = op.transfer.bytes();
         let call = FileCall::Write {

@@ -314,7 +314,7 @@ impl<F, B> RecvFrom<F, B> {
 
     /// The buffer, to be emptied or replaced between two flights.
     pub fn buf_mut(&mut self) -> &mut B {
-        self.transfer.start_over();
+        self.transfer.progress.start_over();
         let [buf] = &mut self.transfer.bufs;
         buf
     }
@@ -349,7 +349,7 @@ impl<F: Descriptor, B: IoBufMut> Describe for RecvFrom<F, B> {
         let op = unsafe { &mut *this };
         let flags = receive_flags(op.flags, 0)?;
         let parts = op.transfer.room();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let sender = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) as above.

@@ -278,7 +278,7 @@ impl<F, V: IoBufs> SendVectored<F, V> {
     /// Makes the rest pushable again after a flight that moved only `n` bytes: see
     /// [`Send::advance`](super::Send::advance).
     pub fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 }
 
@@ -290,7 +290,7 @@ impl<F, V: IoBufsMut> RecvVectored<F, V> {
     /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
     /// called with it.
     pub unsafe fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 
     /// Whether the datagram of the last flight, if that succeeded, was longer than the room, and its
@@ -321,7 +321,7 @@ impl<F: Descriptor, V: IoBufs> Describe for SendVectored<F, V> {
         let op = unsafe { &mut *this };
         let flags = send_flags(op.flags)?;
         let parts = op.transfer.bytes();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let header = unsafe { &raw mut (*this).header };
         // SAFETY: (D2) a field of what is valid, and places in it.
@@ -351,7 +351,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for RecvVectored<F, V> {
         let op = unsafe { &mut *this };
         let flags = receive_flags(op.flags, 0)?;
         let parts = op.transfer.room();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let header = unsafe { &raw mut (*this).header };
         // SAFETY: (D2) a field of what is valid, and places in it.
@@ -387,7 +387,7 @@ impl<F: Descriptor, V: IoBufs> Describe for SendToVectored<F, V> {
         let op = unsafe { &mut *this };
         let flags = send_flags(op.flags)?;
         let parts = op.transfer.bytes();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
@@ -427,7 +427,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for RecvFromVectored<F, V> {
         let op = unsafe { &mut *this };
         let flags = receive_flags(op.flags, 0)?;
         let parts = op.transfer.room();
-        let len = op.transfer.lent();
+        let len = op.transfer.progress.lent();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let sender = unsafe { &raw mut (*this).addr };
         // SAFETY: (D2) as above.

@@ -153,7 +153,7 @@ impl<F, B> Read<F, B> {
     /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
     /// called with it.
     pub unsafe fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 }
 
@@ -163,7 +163,7 @@ impl<F, B> Write<F, B> {
     /// Instead of `finish`, for all flights but the last: that one's `finish` then counts every
     /// byte. After an error the count stays, for whoever asks [`advanced`](Self::advanced).
     pub fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 }
 

@@ -7,11 +7,9 @@ use crate::driver::Entry;
 use crate::fd::{Descriptor, Target};
 use std::io;
 
-/// A descriptor, a buffer, and how much of it earlier flights have moved.
-#[derive(Debug)]
-pub(crate) struct Transfer<F, B> {
-    pub(crate) fd: F,
-    pub(crate) buf: B,
+/// How much earlier flights have moved, and what the last one was lent.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
     done: usize,
     /// How many bytes the last flight was lent: it moved no more, and they are counted once.
     lent: usize,
@@ -19,25 +17,27 @@ pub(crate) struct Transfer<F, B> {
     rest: usize,
 }
 
-impl<F, B> Transfer<F, B> {
-    pub(crate) fn new(fd: F, buf: B) -> Self {
-        Self {
-            fd,
-            buf,
-            done: 0,
-            lent: 0,
-            rest: 0,
-        }
+impl Progress {
+    /// A flight begins, which is lent `lent` of the `rest` bytes that are to be moved.
+    #[inline]
+    pub(super) fn begin(&mut self, rest: usize, lent: usize) {
+        self.rest = rest;
+        self.lent = lent;
     }
 
-    /// Skips `n` more bytes of the buffer, of those that the last flight was lent.
+    /// The bytes that the last flight was lent.
+    pub(crate) fn lent(&self) -> u32 {
+        clamp_len(self.lent)
+    }
+
+    /// Skips `n` more bytes, of those that the last flight was lent.
     pub(crate) fn advance(&mut self, n: usize) {
         let n = n.min(self.lent);
         self.lent -= n;
         self.done += n;
     }
 
-    /// Begins anew with the whole buffer. Nothing of an earlier flight counts for it.
+    /// Begins anew with all bytes. Nothing of an earlier flight counts for it.
     pub(crate) fn start_over(&mut self) {
         self.done = 0;
         self.lent = 0;
@@ -61,9 +61,37 @@ impl<F, B> Transfer<F, B> {
     }
 
     /// All bytes moved, this flight's included.
-    fn total(&mut self, entry: Entry) -> io::Result<usize> {
+    pub(super) fn total(&mut self, entry: Entry) -> io::Result<usize> {
         let n = entry.into_result()?.min(std::mem::take(&mut self.lent));
         Ok(std::mem::take(&mut self.done) + n)
+    }
+}
+
+/// A descriptor, a buffer, and how much of it was moved.
+#[derive(Debug)]
+pub(crate) struct Transfer<F, B> {
+    pub(crate) fd: F,
+    pub(crate) buf: B,
+    pub(crate) progress: Progress,
+}
+
+impl<F, B> Transfer<F, B> {
+    pub(crate) fn new(fd: F, buf: B) -> Self {
+        Self {
+            fd,
+            buf,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The flight of what a buffer of `len` bytes has left: where it starts, and its length.
+    #[inline]
+    fn begin(&mut self, len: usize) -> (usize, u32) {
+        let done = self.progress.done().min(len);
+        let rest = len - done;
+        let lent = clamp_len(rest);
+        self.progress.begin(rest, lent as usize);
+        (done, lent)
     }
 }
 
@@ -72,17 +100,14 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
     #[inline]
     pub(crate) fn room(&mut self) -> (Target, *mut u8, u32) {
         let (ptr, len) = self.buf.parts_mut();
-        let done = self.done.min(len);
-        self.rest = len - done;
-        let len = clamp_len(self.rest);
-        self.lent = len as usize;
+        let (done, len) = self.begin(len);
         (self.fd.target(), ptr.wrapping_add(done), len)
     }
 
     /// # Safety
     /// `entry` is the last entry of the flight that `room` was asked for.
     pub(crate) unsafe fn finish_read(&mut self, entry: Entry) -> io::Result<usize> {
-        let total = self.total(entry)?;
+        let total = self.progress.total(entry)?;
         // SAFETY: (B5) the kernel wrote that many bytes from the start of the room, in this flight
         // and in those that were counted by `advance`: no more than it was lent, each once, and of
         // this very buffer, since `start_over` forgets both.
@@ -90,12 +115,12 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
         Ok(total)
     }
 
-    /// As `give_up`, and the buffer has what came.
+    /// As [`Progress::give_up`], and the buffer has what came.
     ///
     /// # Safety
     /// The last flight that `room` was asked for is over.
     pub(crate) unsafe fn give_up_read(&mut self) -> usize {
-        let moved = self.give_up();
+        let moved = self.progress.give_up();
         // SAFETY: (B5) as in `finish_read`: counted by `advance`, of what was lent.
         unsafe { self.buf.set_filled(moved) };
         moved
@@ -107,14 +132,11 @@ impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
     #[inline]
     pub(crate) fn bytes(&mut self) -> (Target, *const u8, u32) {
         let (ptr, len) = self.buf.parts();
-        let done = self.done.min(len);
-        self.rest = len - done;
-        let len = clamp_len(self.rest);
-        self.lent = len as usize;
+        let (done, len) = self.begin(len);
         (self.fd.target(), ptr.wrapping_add(done), len)
     }
 
     pub(crate) fn finish_write(&mut self, entry: Entry) -> io::Result<usize> {
-        self.total(entry)
+        self.progress.total(entry)
     }
 }

@@ -1,7 +1,8 @@
 //! Positioned reads and writes of several buffers in one call.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, FileCall, LEN_MAX, check_offset, clamp_len};
+use super::call::{Call, FileCall, LEN_MAX, check_offset};
+use super::transfer::Progress;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{Filling, IoBufs, IoBufsMut, IoVec, Table};
 use crate::driver::Entry;
@@ -9,17 +10,13 @@ use crate::error::Refusal;
 use crate::fd::{Descriptor, Target};
 use std::io;
 
-/// A descriptor, several buffers, their places, and how much of them earlier flights have moved.
+/// A descriptor, several buffers, their places, and how much of them was moved.
 #[derive(Debug)]
 pub(crate) struct Transfers<F, V, T> {
     pub(crate) fd: F,
     pub(crate) bufs: V,
     table: T,
-    done: usize,
-    /// How many bytes the last flight was lent: it moved no more, and they are counted once.
-    lent: usize,
-    /// How many there were to move, of which one flight may be lent fewer.
-    rest: usize,
+    pub(crate) progress: Progress,
 }
 
 /// Where the kernel reads or writes.
@@ -37,60 +34,17 @@ impl<F, V, T: Table> Transfers<F, V, T> {
             fd,
             bufs,
             table,
-            done: 0,
-            lent: 0,
-            rest: 0,
+            progress: Progress::default(),
         }
     }
 
-    /// Skips `n` more bytes, of those that the last flight was lent.
-    pub(crate) fn advance(&mut self, n: usize) {
-        let n = n.min(self.lent);
-        self.lent -= n;
-        self.done += n;
-    }
-
-    /// Begins anew with all of the buffers. Nothing of an earlier flight counts for it.
-    pub(crate) fn start_over(&mut self) {
-        self.done = 0;
-        self.lent = 0;
-    }
-
-    /// The bytes moved by earlier flights.
-    #[inline]
-    pub(crate) fn done(&self) -> usize {
-        self.done
-    }
-
-    /// How many bytes were to be moved when the last flight began.
-    pub(crate) fn rest(&self) -> usize {
-        self.rest
-    }
-
-    /// The bytes that were moved before the last flight, which ended otherwise: no more will come.
-    pub(crate) fn give_up(&mut self) -> usize {
-        self.lent = 0;
-        std::mem::take(&mut self.done)
-    }
-
-    /// All bytes moved, this flight's included.
-    fn total(&mut self, entry: Entry) -> io::Result<usize> {
-        let n = entry.into_result()?.min(std::mem::take(&mut self.lent));
-        Ok(std::mem::take(&mut self.done) + n)
-    }
-
-    /// The bytes that the last flight was lent.
-    pub(crate) fn lent(&self) -> u32 {
-        clamp_len(self.lent)
-    }
-
     fn lend(&mut self, name: impl FnOnce(&mut V, &mut Filling<'_>)) -> (*const IoVec, u32, bool) {
-        let mut filling = Filling::new(&mut self.table, self.done, LEN_MAX as usize);
+        let mut filling = Filling::new(&mut self.table, self.progress.done(), LEN_MAX as usize);
         name(&mut self.bufs, &mut filling);
-        self.rest = filling.rest();
+        let rest = filling.rest();
         let more = filling.is_short();
         let (places, count, bytes) = filling.finish();
-        self.lent = bytes;
+        self.progress.begin(rest, bytes);
         (places, count, more)
     }
 }
@@ -112,7 +66,7 @@ impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
     /// # Safety
     /// `entry` is the last entry of the flight that `room` was asked for.
     pub(crate) unsafe fn finish_read(&mut self, entry: Entry) -> io::Result<usize> {
-        let total = self.total(entry)?;
+        let total = self.progress.total(entry)?;
         // SAFETY: (B5) the kernel wrote that many bytes, in order, in this flight and in those that
         // were counted by `advance`: no more than it was lent, each once, and of these very buffers,
         // since `start_over` forgets both.
@@ -120,12 +74,12 @@ impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
         Ok(total)
     }
 
-    /// As `give_up`, and the buffers have what came.
+    /// As [`Progress::give_up`], and the buffers have what came.
     ///
     /// # Safety
     /// The last flight that `room` was asked for is over.
     pub(crate) unsafe fn give_up_read(&mut self) -> usize {
-        let moved = self.give_up();
+        let moved = self.progress.give_up();
         // SAFETY: (B5) as in `finish_read`: counted by `advance`, of what was lent.
         unsafe { self.bufs.set_filled(moved) };
         moved
@@ -148,7 +102,7 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
     }
 
     pub(crate) fn finish_write(&mut self, entry: Entry) -> io::Result<usize> {
-        self.total(entry)
+        self.progress.total(entry)
     }
 }
 
@@ -273,7 +227,7 @@ macro_rules! vectored_accessors {
             /// The buffers, to be filled or replaced between two flights. The next one begins with
             /// the whole of them. Parts beyond the number that `new` was given have no place.
             pub fn bufs_mut(&mut self) -> &mut V {
-                self.transfer.start_over();
+                self.transfer.progress.start_over();
                 &mut self.transfer.bufs
             }
 
@@ -284,7 +238,7 @@ macro_rules! vectored_accessors {
 
             /// The bytes that `advance` has counted since the last `finish` that succeeded.
             pub fn advanced(&self) -> usize {
-                self.transfer.done()
+                self.transfer.progress.done()
             }
 
             /// Descriptor and buffers.
@@ -313,7 +267,7 @@ impl<F, V: IoBufsMut> ReadVectoredAt<F, V> {
     /// The last flight wrote at least `n` bytes: its last entry said so, and `finish` was not
     /// called with it.
     pub unsafe fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 
     /// Where in the file it starts.
@@ -323,7 +277,7 @@ impl<F, V: IoBufsMut> ReadVectoredAt<F, V> {
 
     /// Starts elsewhere at the next push, with all of the buffers.
     pub fn set_offset(&mut self, offset: u64) {
-        self.transfer.start_over();
+        self.transfer.progress.start_over();
         self.offset = offset;
     }
 }
@@ -332,7 +286,7 @@ impl<F, V: IoBufs> WriteVectoredAt<F, V> {
     /// Makes the rest pushable again after a flight that moved only `n` bytes: see
     /// [`WriteAt::advance`](super::WriteAt::advance).
     pub fn advance(&mut self, n: usize) {
-        self.transfer.advance(n);
+        self.transfer.progress.advance(n);
     }
 
     /// Where in the file it starts.
@@ -342,7 +296,7 @@ impl<F, V: IoBufs> WriteVectoredAt<F, V> {
 
     /// Starts elsewhere at the next push, with all of the buffers.
     pub fn set_offset(&mut self, offset: u64) {
-        self.transfer.start_over();
+        self.transfer.progress.start_over();
         self.offset = offset;
     }
 }
@@ -354,7 +308,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for ReadVectoredAt<F, V> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
         let Parts {
             target,
             places,
@@ -387,7 +341,7 @@ impl<F: Descriptor, V: IoBufs> Describe for WriteVectoredAt<F, V> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.done() as u64))?;
+        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
         let Parts {
             target,
             places,
