@@ -14,6 +14,8 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// The result of a call that says -1 when it fails.
@@ -411,4 +413,33 @@ pub(crate) fn leaking<T>(make: impl FnOnce() -> T) -> T {
 /// Says what was not tested. Not `eprintln!`, which the test harness would swallow.
 pub(crate) fn skip(why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {why}");
+}
+
+/// Ends the process when a test hangs.
+pub(crate) struct Watchdog {
+    bell: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(name: &'static str, patience: Duration) -> Self {
+        let (bell, silence) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            if silence.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = writeln!(io::stderr(), "{name} hangs: aborting");
+                std::process::abort();
+            }
+        });
+        Self {
+            bell: Some(bell),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.bell.take();
+        let _ = self.thread.take().unwrap().join();
+    }
 }

@@ -12,8 +12,9 @@ use completeio_driver::sink::Sink;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Mutex, PoisonError};
+
+use std::thread;
 use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build.
@@ -55,40 +56,10 @@ pub(crate) fn run(backend: Backend, name: &'static str, body: fn(&mut Cx)) {
         }
         Err(error) => panic!("{error}"),
     }
-    let _watchdog = Watchdog::new(name);
+    let _watchdog = kit::Watchdog::new(name, Duration::from_secs(60));
     let before = kit::open_fds();
     body(&mut Cx { backend });
     assert_eq!(before, kit::open_fds(), "descriptors before and after");
-}
-
-/// Ends the process when a test hangs.
-struct Watchdog {
-    bell: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watchdog {
-    fn new(name: &'static str) -> Self {
-        let (bell, silence) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            if silence.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout)
-            {
-                let _ = writeln!(io::stderr(), "{name} hangs: aborting");
-                std::process::abort();
-            }
-        });
-        Self {
-            bell: Some(bell),
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.bell.take();
-        let _ = self.thread.take().unwrap().join();
-    }
 }
 
 /// What a test is given.

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build.
@@ -62,41 +62,11 @@ pub(crate) fn run(backend: Backend, name: &'static str, body: fn(&Cx)) {
         }
         Err(error) => panic!("{error}"),
     }
-    let watchdog = Watchdog::new(name);
+    let watchdog = kit::Watchdog::new(name, Duration::from_secs(120));
     let before = kit::open_fds();
     body(&Cx { backend });
     assert_eq!(before, kit::open_fds(), "descriptors before and after");
     drop(watchdog);
-}
-
-/// Ends the process when a test hangs.
-struct Watchdog {
-    bell: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watchdog {
-    fn new(name: &'static str) -> Self {
-        let (bell, silence) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let end = silence.recv_timeout(Duration::from_secs(120));
-            if end == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = writeln!(io::stderr(), "{name} hangs: aborting");
-                std::process::abort();
-            }
-        });
-        Self {
-            bell: Some(bell),
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.bell.take();
-        let _ = self.thread.take().unwrap().join();
-    }
 }
 
 /// What a test is given.
