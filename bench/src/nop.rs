@@ -8,6 +8,7 @@ use completeio_driver::op::{Nop, Op, OpObject};
 use completeio_driver::scope::{Event, Ticket};
 use completeio_driver::sink;
 use std::collections::VecDeque;
+use std::mem;
 use std::ptr::NonNull;
 
 pub(crate) const BATCHES: [u32; 3] = [1, 32, 256];
@@ -102,9 +103,12 @@ fn try_push(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
     let mut ops = Ops::new(&mut owned);
     let mut driver = driver(backend)?;
     Ok(drive(goal, u64::from(batch), || {
-        while let Some(i) = ops.idle.pop() {
+        let Ops { first, idle, .. } = &mut ops;
+        for i in idle.drain(..) {
+            // SAFETY: one of the slice's operations.
+            let mut op = unsafe { first.add(i) };
             // SAFETY: idle; `owned` is not touched before the driver is gone.
-            let op: &mut Nop = unsafe { ops.at(i).as_mut() };
+            let op: &mut Nop = unsafe { op.as_mut() };
             assert!(driver.try_push(op, i).is_ok(), "a batch fits the queue");
         }
         ops.finish_all(&mut driver);
@@ -159,30 +163,44 @@ impl Ops {
     }
 }
 
+/// Where an operation of the safe loop is.
+enum Place<'s, 'env> {
+    Idle(&'env mut Nop),
+    Lent(Ticket<'s, 'env, Nop>),
+    /// On its way from the one to the other.
+    Between,
+}
+
 /// The safe loop does the same: each operation is lent, redeemed, and lent again.
 fn scope(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
     let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
     let mut driver = driver(backend)?;
     let ran = driver.scope(|s| {
-        let mut idle: Vec<&mut Nop> = ops.iter_mut().collect();
-        let mut tickets: Vec<Option<Ticket<'_, '_, Nop>>> = idle.iter().map(|_| None).collect();
+        let mut places: Vec<Place<'_, '_>> = ops.iter_mut().map(Place::Idle).collect();
         drive(goal, u64::from(batch), || {
-            for (i, ticket) in tickets.iter_mut().enumerate() {
-                let op = idle.pop().expect("redeemed in the last turn");
-                let Ok(lent) = s.try_lend(op, i) else {
+            for (i, place) in places.iter_mut().enumerate() {
+                let Place::Idle(op) = mem::replace(place, Place::Between) else {
+                    unreachable!("redeemed in the last turn")
+                };
+                let Ok(ticket) = s.try_lend(op, i) else {
                     unreachable!("a batch fits the queue")
                 };
-                *ticket = Some(lent);
+                *place = Place::Lent(ticket);
             }
-            while idle.len() < tickets.len() {
-                let mut sink = sink::bounded(tickets.len(), |event: Event<'_>| {
-                    let ticket = tickets[event.token()].take().expect("lent in this turn");
+            let mut idle = 0;
+            while idle < places.len() {
+                let mut sink = sink::bounded(places.len(), |event: Event<'_>| {
+                    let place = &mut places[event.token()];
+                    let Place::Lent(ticket) = mem::replace(place, Place::Between) else {
+                        unreachable!("lent in this turn")
+                    };
                     let done = event.done().expect("a NOP completes once");
                     let Ok((output, op)) = ticket.redeem(done) else {
-                        unreachable!("the token is the place of the ticket")
+                        unreachable!("the token is the ticket's place")
                     };
                     assert!(output.is_ok());
-                    idle.push(op);
+                    *place = Place::Idle(op);
+                    idle += 1;
                 });
                 s.submit(None, &mut sink).expect("the driver works");
             }

@@ -66,7 +66,7 @@ impl<T> Error for Full<T> {}
 pub enum Refusal {
     /// An offset or a length in a file lies above `i64::MAX`.
     Offset = i32::MIN,
-    /// The user data needs more than 61 bits: the top three are the driver's.
+    /// The user data needs more than 61 bits: the driver needs three of the kernel's 64.
     UserData,
     /// This operation takes no fixed descriptor here.
     FixedDescriptor,

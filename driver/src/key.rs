@@ -1,12 +1,12 @@
-//! What travels with an operation to the kernel and back: 64 bits, of which the top three are the
+//! What travels with an operation to the kernel and back: 64 bits, of which the low three are the
 //! driver's.
 //!
-//! | bits 63–62 | bit 61 | bits 60–0 |
+//! | bits 1–0 | bit 2 | bits 63–3 |
 //! |---|---|---|
 //! | `Raw` | its result is a descriptor | its user data |
-//! | `Head` | its result is a descriptor | the address of its head, without the three bits that are 0 |
+//! | `Head` | its result is a descriptor | the address of its head, whose own low three bits are 0 |
 //! | `Slot` | its result is a descriptor | generation and index of its slot |
-//! | `Internal` | 0 | which of the backend's own entries; or, with bit 60, generation and index of an exact operation's place |
+//! | `Internal` | 0 | which of the backend's own entries; or, with bit 63, generation and index of an exact operation's place |
 //!
 //! So no completion of one class is ever taken for one of another, and a drain closes accepted
 //! descriptors without a table.
@@ -35,20 +35,22 @@ pub(crate) enum Class {
     Internal = 3,
 }
 
-const CLASS_SHIFT: u32 = 62;
-const FD: u64 = 1 << 61;
-const VALUE: u64 = FD - 1;
-/// Of an internal key: it is an exact operation's.
+const CLASS: u64 = 3;
+const FD: u64 = 1 << 2;
+/// So many bits are the driver's. Of an address they are 0: there is room for all others, tags
+/// included.
+const OWN_BITS: u32 = 3;
+const OWN: u64 = CLASS | FD;
+const VALUE_MAX: u64 = u64::MAX >> OWN_BITS;
+/// Of an internal key's value: it is an exact operation's.
 const EXACT: u64 = 1 << 60;
-/// Of an address, so many low bits are 0: there is room for all others, tags included.
-const ALIGN_BITS: u32 = 3;
 /// The builder allows as many slots.
 const INDEX_BITS: u32 = 20;
 
 impl Key {
     const fn new(class: Class, value: u64) -> Self {
-        debug_assert!(value <= VALUE, "the top three bits are the driver's");
-        Self((class as u64) << CLASS_SHIFT | value)
+        debug_assert!(value <= VALUE_MAX, "the low three bits are the driver's");
+        Self(value << OWN_BITS | class as u64)
     }
 
     /// The key of a raw operation; `fits` was asked before.
@@ -60,15 +62,15 @@ impl Key {
     /// Whether user data leaves the driver its bits.
     #[inline]
     pub(crate) const fn fits(user_data: usize) -> bool {
-        user_data as u64 <= VALUE
+        user_data as u64 <= VALUE_MAX
     }
 
     /// The key of an operation that is found again by its head, whose provenance is exposed.
     #[inline]
     pub(crate) fn head(head: NonNull<OpHead>) -> Self {
-        const { assert!(align_of::<OpHead>() >= 1 << ALIGN_BITS, "no bit is lost") };
+        const { assert!(align_of::<OpHead>() >= 1 << OWN_BITS, "no bit is lost") };
         let address = head.as_ptr().expose_provenance() as u64;
-        Self::new(Class::Head, address >> ALIGN_BITS)
+        Self(address | Class::Head as u64)
     }
 
     pub(crate) const fn slot(index: u32, generation: u32) -> Self {
@@ -90,7 +92,7 @@ impl Key {
     /// Whether it is the key of a place of an exact operation.
     #[inline]
     pub(crate) const fn is_exact(self) -> bool {
-        matches!(self.class(), Class::Internal) && self.0 & EXACT != 0
+        matches!(self.class(), Class::Internal) && self.value() & EXACT != 0
     }
 
     /// One of a backend's own.
@@ -127,7 +129,7 @@ impl Key {
 
     #[inline]
     pub(crate) const fn class(self) -> Class {
-        match self.0 >> CLASS_SHIFT {
+        match self.0 & CLASS {
             0 => Class::Raw,
             1 => Class::Head,
             2 => Class::Slot,
@@ -139,7 +141,7 @@ impl Key {
     #[cfg(any(io_uring, test))]
     #[inline]
     pub(crate) const fn is_plain(self, class: Class, flags: u32) -> bool {
-        (self.0 ^ (class as u64) << CLASS_SHIFT) & !VALUE | flags as u64 == 0
+        (self.0 & OWN ^ class as u64) | flags as u64 == 0
     }
 
     #[inline]
@@ -149,15 +151,14 @@ impl Key {
 
     #[inline]
     const fn value(self) -> u64 {
-        self.0 & VALUE
+        self.0 >> OWN_BITS
     }
 
     /// The head's address, with the provenance that `head` has exposed.
     #[inline]
     pub(crate) fn as_head(self) -> *mut OpHead {
         debug_assert_eq!(self.class(), Class::Head, "not every key is an address");
-        // The class and the bit beside it are shifted out.
-        std::ptr::with_exposed_provenance_mut(address(self.0 << ALIGN_BITS))
+        std::ptr::with_exposed_provenance_mut(address(self.0 & !OWN))
     }
 
     /// Index and generation of a slot, or of an exact operation's place; no more than a claim.

@@ -172,7 +172,7 @@ impl fmt::Debug for OpHead {
 
 /// See [`encode`].
 #[cfg(io_uring)]
-type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Result<Place, Refusal>;
+type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Place;
 
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
@@ -234,26 +234,34 @@ pub(crate) unsafe fn encode<O: OpCode>(
     slot: *mut Sqe,
     key: Key,
     pushes: &mut Pushes,
-) -> Result<Place, Refusal> {
+) -> Place {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
-    let call = unsafe { O::describe(head.cast().as_ptr()) }?;
+    let call = match unsafe { O::describe(head.cast().as_ptr()) } {
+        Ok(call) => call,
+        Err(refusal) => return Place::Refused(refusal),
+    };
     let key = key.with_fd(O::MAKES_FD);
     // SAFETY: (D2) made just now, from an operation that is not in flight.
-    let sqe = unsafe { crate::sys::io_uring::encode(&call, key, pushes) }?;
-    let Some(sqe) = sqe else {
-        return Ok(Place::Inline);
+    let sqe = match unsafe { crate::sys::io_uring::encode(&call, key, pushes) } {
+        Ok(Some(sqe)) => sqe,
+        Ok(None) => return Place::Inline,
+        Err(refusal) => return Place::Refused(refusal),
     };
     if O::MAKES_FD {
         pushes.makes_fds = true;
     }
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
-    Ok(Place::Entry)
+    if O::DEADLINE {
+        Place::EntryUntil
+    } else {
+        Place::Entry
+    }
 }
 
 /// # Safety
 /// `head` points to an `O` that was just described.
-pub(crate) unsafe fn deadline<O: OpCode>(head: NonNull<OpHead>) -> *const Timespec {
+unsafe fn deadline<O: OpCode>(head: NonNull<OpHead>) -> *const Timespec {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     unsafe { O::deadline(head.cast().as_ptr()) }
 }

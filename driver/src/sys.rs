@@ -417,14 +417,14 @@ impl Backend {
         // What comes after this is for the next time.
         let n = room.min(self.available(core));
         let mut source = Source::of::<T>(self, core);
-        let mut put = 0;
+        let mut aside = 0;
         for _ in 0..n {
-            if let Some(completion) = source.take::<T>(core) {
-                core.put(completion, outlet);
-                put += 1;
+            match source.take::<T>(core) {
+                Some(completion) => core.put(completion, outlet),
+                None => aside += 1,
             }
         }
-        put
+        n - aside
     }
 
     /// Takes local ones and the kernel's, in turn, until one is of the outlet's class; sees to the

@@ -58,12 +58,16 @@ const _: () = assert!(
 );
 
 /// Where an operation went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
     /// Into the entry that it was given.
     Entry,
+    /// The same, and its deadline is to follow it.
+    EntryUntil,
     /// Among the calls that are made in place.
     Inline,
+    /// Nowhere.
+    Refused(Refusal),
 }
 
 impl Pushes {

@@ -50,7 +50,7 @@ mod tests {
     /// I37: a word that the driver never made names nothing.
     #[test]
     fn unknown_words_are_nothing() {
-        for word in [3 << 62, (3 << 62) + 9, u64::MAX] {
+        for word in [3, 9 << 3 | 3, u64::MAX] {
             assert_eq!(Internal::from_key(Key::from_word(word)), None, "{word:#x}");
         }
     }

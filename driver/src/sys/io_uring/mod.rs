@@ -37,7 +37,7 @@ use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
-use crate::op::{self, OpCode, OpHead, Timespec};
+use crate::op::{self, OpCode, OpHead};
 use crate::outlet::Outlet;
 use linux_raw_sys::io_uring as k;
 use std::io;
@@ -341,12 +341,8 @@ impl Uring {
         // SAFETY: (D2) the caller's contract.
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
-        let encoded = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
-        let Some(deadline) = table.deadline else {
-            return self.pushed(core, slot, encoded, key);
-        };
-        // SAFETY: (D2) described just now.
-        self.pushed_until(core, slot, encoded, key, unsafe { deadline(head) });
+        let place = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
+        self.pushed(core, slot, place, key, head);
     }
 
     /// See the contract in `sys.rs`.
@@ -362,13 +358,8 @@ impl Uring {
     ) {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
-        let encoded = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
-        if !O::DEADLINE {
-            return self.pushed(core, slot, encoded, key);
-        }
-        // SAFETY: (D2) described just now.
-        let deadline = unsafe { op::deadline::<O>(op.cast()) };
-        self.pushed_until(core, slot, encoded, key, deadline);
+        let place = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
+        self.pushed(core, slot, place, key, op.cast());
     }
 
     /// Keeps the entry that was written to `slot`, unless the operation is refused, or went elsewhere.
@@ -377,14 +368,38 @@ impl Uring {
         &mut self,
         core: &mut Core,
         slot: *mut Sqe,
-        encoded: Result<Place, Refusal>,
+        place: Place,
         key: Key,
+        head: NonNull<OpHead>,
     ) {
-        match encoded {
-            Ok(Place::Entry) => {}
-            Ok(Place::Inline) => return,
-            Err(refusal) => return core.refuse(key, refusal),
+        if let Place::Entry = place {
+            self.keep(core, slot, key);
+        } else {
+            self.pushed_aside(core, slot, place, key, head);
         }
+    }
+
+    /// The same where there is more to do than to keep it, or less.
+    #[inline(never)]
+    fn pushed_aside(
+        &mut self,
+        core: &mut Core,
+        slot: *mut Sqe,
+        place: Place,
+        key: Key,
+        head: NonNull<OpHead>,
+    ) {
+        match place {
+            Place::Entry => self.keep(core, slot, key),
+            Place::EntryUntil => self.keep_until(core, slot, key, head),
+            Place::Inline => {}
+            Place::Refused(refusal) => core.refuse(key, refusal),
+        }
+    }
+
+    /// Keeps an entry, if the kernel has its opcode.
+    #[inline]
+    fn keep(&mut self, core: &mut Core, slot: *mut Sqe, key: Key) {
         // SAFETY: (U1) just written.
         if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
             // SAFETY: (U1) as above.
@@ -400,22 +415,19 @@ impl Uring {
     /// The same for one with a deadline: an entry of the driver's own behind it, linked to it. Both
     /// are published and taken in one; a kernel without memory may take the first alone, which
     /// then has no deadline.
-    #[inline(never)]
-    fn pushed_until(
-        &mut self,
-        core: &mut Core,
-        slot: *mut Sqe,
-        encoded: Result<Place, Refusal>,
-        key: Key,
-        deadline: *const Timespec,
-    ) {
+    fn keep_until(&mut self, core: &mut Core, slot: *mut Sqe, key: Key, head: NonNull<OpHead>) {
         let before = self.ring.tail();
-        self.pushed(core, slot, encoded, key);
+        self.keep(core, slot, key);
         if self.ring.tail() == before {
-            return; // It was refused, or is called in place.
+            return; // It was refused.
         }
         // SAFETY: (U1) just written, and not published.
         unsafe { (*slot).flags |= control::LINKED };
+        // SAFETY: (D2) described just now.
+        let deadline = unsafe { OpHead::table(head) }.deadline;
+        let deadline = deadline.expect("U1: encoded as one that has it");
+        // SAFETY: (D2) as above.
+        let deadline = unsafe { deadline(head) };
         self.push_internal(control::deadline(deadline));
     }
 

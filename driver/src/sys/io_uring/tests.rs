@@ -4,6 +4,7 @@
 mod inline;
 
 use crate::driver::{Backend, CompleteIo, Driver, Entry, Refusal, Support};
+use crate::key::Class;
 use crate::op::{Nop, Op, WaitId};
 use crate::sys::Backend as Sys;
 
@@ -157,7 +158,7 @@ fn a_completion_with_an_unknown_key_is_dropped() {
         unreachable!("asked for io_uring")
     };
     uring.push_internal(super::Sqe {
-        user_data: 1 << 62,
+        user_data: Class::Head as u64,
         ..super::control::nop()
     });
     assert_eq!(complete_a_nop(&mut driver, &mut op).user_data(), 7);
