@@ -39,6 +39,7 @@ pub(crate) mod space;
 mod splice;
 pub(crate) mod stat;
 mod stream;
+mod stream_vectored;
 mod time;
 mod transfer;
 mod vectored;
@@ -93,8 +94,9 @@ pub use self::control::Nop;
 pub use self::deadline::Deadline;
 pub use self::durable::{Sync, SyncFlags, SyncRange};
 pub use self::exact::{
-    Exact, ReadExact, ReadExactAt, ReadVectoredExactAt, RecvExact, RecvVectoredExact, SendAll,
-    SendVectoredAll, Transfer, WriteAll, WriteAllAt, WriteVectoredAllAt,
+    Exact, ReadExact, ReadExactAt, ReadVectoredExact, ReadVectoredExactAt, RecvExact,
+    RecvVectoredExact, SendAll, SendVectoredAll, Transfer, WriteAll, WriteAllAt, WriteVectoredAll,
+    WriteVectoredAllAt,
 };
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
 pub use self::message::{Received, RecvFrom, SendTo};
@@ -110,6 +112,7 @@ pub use self::space::{Advice, Advise, Allocate, Truncate};
 pub use self::splice::{Splice, Tee};
 pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
 pub use self::stream::{Read, Write};
+pub use self::stream_vectored::{ReadVectored, WriteVectored};
 pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
 pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};

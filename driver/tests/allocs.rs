@@ -16,11 +16,11 @@ use completeio_driver::driver::{
 use completeio_driver::op::{
     Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, GetPathXattr,
     GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt,
-    OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectoredAt, Recv, RecvExact, RecvFrom,
-    RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg, SendTo,
-    SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt, Socket,
-    SocketOptions, Splice, Stat, Symlink, Sync, SyncRange, Tee, Timeout, TimeoutUpdate, Truncate,
-    Unlink, WaitId, Write, WriteAt, WriteVectoredAt,
+    OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv,
+    RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg,
+    SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt,
+    Socket, SocketOptions, Splice, Stat, Symlink, Sync, SyncRange, Tee, Timeout, TimeoutUpdate,
+    Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -297,6 +297,8 @@ struct Files {
 }
 
 type Bytes = Box<[u8]>;
+/// Of several buffers.
+type Texts = [&'static [u8]; 2];
 
 struct Ops {
     nops: [Lent<Nop>; 4 * ENTRIES],
@@ -310,7 +312,7 @@ struct Ops {
     write: Lent<WriteAt<Number, &'static [u8]>>,
     exact: Lent<RecvExact<Number, Bytes>>,
     read_vectored: Lent<ReadVectoredAt<Number, Vec<Bytes>>>,
-    write_vectored: Lent<WriteVectoredAt<Number, [&'static [u8]; 2]>>,
+    write_vectored: Lent<WriteVectoredAt<Number, Texts>>,
     messages: Messages,
     wrong_offset: Lent<ReadAt<Number, Bytes>>,
     write_to_reader: Lent<WriteAt<Number, &'static [u8]>>,
@@ -329,6 +331,8 @@ struct Ops {
     close_closed: Lent<Close<Number>>,
     reads: [Lent<Read<Number, Bytes>>; 4],
     writes: [Lent<Write<Number, &'static [u8]>>; 4],
+    vectored_reads: [Lent<ReadVectored<Number, Vec<Bytes>>>; 3],
+    vectored_writes: [Lent<WriteVectored<Number, Texts>>; 3],
     splices: [Lent<Splice<Number, Number>>; 2],
     tee: Lent<Tee<Number, Number>>,
     timeouts: [Lent<Timeout>; 8],
@@ -478,9 +482,9 @@ type OneNumber = Outgoing<{ space(4) }, [Number; 1]>;
 struct Messages {
     send_to: Lent<SendTo<Number, &'static [u8]>>,
     recv_from: Lent<RecvFrom<Number, Bytes>>,
-    send_vectored: Lent<SendVectored<Number, [&'static [u8]; 2]>>,
+    send_vectored: Lent<SendVectored<Number, Texts>>,
     recv_vectored: Lent<RecvVectored<Number, Vec<Bytes>>>,
-    send_to_vectored: Lent<SendToVectored<Number, [&'static [u8]; 2]>>,
+    send_to_vectored: Lent<SendToVectored<Number, Texts>>,
     recv_from_vectored: Lent<RecvFromVectored<Number, [Bytes; 2]>>,
     send_msg: Lent<SendMsg<Number, [&'static [u8]; 1], OneNumber>>,
     recv_msg: Lent<RecvMsg<Number, [Bytes; 1], Box<Incoming<{ space(4) }>>>>,
@@ -688,6 +692,10 @@ impl Ops {
             reads: [pipes[0], pipes[2], file, Number(CLOSED)]
                 .map(|fd| Lent::new(Read::new(fd, room()))),
             writes: [pipes[1], pipes[3], file, pipes[4]].map(|fd| Lent::new(Write::new(fd, TEXT))),
+            vectored_reads: [pipes[0], pipes[2], Number(CLOSED)]
+                .map(|fd| Lent::new(ReadVectored::new(fd, vec![room(), room()]))),
+            vectored_writes: [pipes[1], pipes[3], pipes[4]]
+                .map(|fd| Lent::new(WriteVectored::new(fd, [TEXT, TEXT]))),
             splices: [
                 Splice::new(file, pipes[1], TEXT.len()).from_offset(0),
                 Splice::new(pipes[0], file, TEXT.len()).to_offset(0),
@@ -1024,6 +1032,18 @@ fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     assert_eq!(rig.run(file, 1).unwrap(), 2 * TEXT.len());
     assert_eq!(rig.run(to_file, 2).unwrap(), TEXT.len());
     marks.step("Read, Write of a file");
+    let [pipe, fifo, vectored_closed] = &mut ops.vectored_reads;
+    let [to_pipe, to_fifo, vectored_unread] = &mut ops.vectored_writes;
+    for (read, write) in [(pipe, to_pipe), (fifo, to_fifo)] {
+        rig.push(read, 1);
+        rig.submit(Some(Duration::ZERO));
+        assert_eq!(rig.run(write, 2).unwrap(), 2 * TEXT.len());
+        let entry = rig.wait(1);
+        // SAFETY: the entry of this operation's only flight.
+        let read = unsafe { read.op().finish(entry) };
+        assert_eq!(read.unwrap(), 2 * TEXT.len());
+    }
+    marks.step("ReadVectored, WriteVectored");
     let [splice, drain] = &mut ops.splices;
     assert_eq!(rig.run(splice, 1).unwrap(), TEXT.len());
     assert_eq!(rig.run(drain, 2).unwrap(), TEXT.len());
@@ -1035,6 +1055,8 @@ fn stream(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     marks.step("Tee, cancelled");
     assert_eq!(rig.fail(unread, 1), libc::EPIPE);
     assert_eq!(rig.fail(closed, 1), libc::EBADF);
+    assert_eq!(rig.fail(vectored_unread, 1), libc::EPIPE);
+    assert_eq!(rig.fail(vectored_closed, 1), libc::EBADF);
     marks.step("Read, Write that fail");
 }
 

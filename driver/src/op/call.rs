@@ -251,8 +251,24 @@ impl PathCall {
 /// for a disk.
 #[derive(Debug, Clone, Copy)]
 pub enum StreamCall {
-    Read { ptr: *mut u8, len: u32 },
-    Write { ptr: *const u8, len: u32 },
+    Read {
+        ptr: *mut u8,
+        len: u32,
+    },
+    Write {
+        ptr: *const u8,
+        len: u32,
+    },
+    ReadVectored {
+        places: *const IoVec,
+        count: u32,
+    },
+    /// The parts have `len` bytes together.
+    WriteVectored {
+        places: *const IoVec,
+        count: u32,
+        len: u32,
+    },
 }
 
 /// Between two descriptors: may wait for either, or for a disk. Touches no memory.

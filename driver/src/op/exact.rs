@@ -3,8 +3,8 @@
 
 use super::call::Call;
 use super::{
-    Op, OpCode, OpHead, Read, ReadAt, ReadVectoredAt, Recv, RecvVectored, Send, SendVectored,
-    Write, WriteAt, WriteVectoredAt, sealed::Describe,
+    Op, OpCode, OpHead, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv, RecvVectored, Send,
+    SendVectored, Write, WriteAt, WriteVectored, WriteVectoredAt, sealed::Describe,
 };
 use crate::buf::{IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::driver::Entry;
@@ -75,6 +75,10 @@ pub type WriteAll<F, B> = Exact<Write<F, B>>;
 pub type RecvExact<F, B> = Exact<Recv<F, B>>;
 /// A [`Send`] of its whole buffer.
 pub type SendAll<F, B> = Exact<Send<F, B>>;
+/// A [`ReadVectored`] that fills its buffers.
+pub type ReadVectoredExact<F, V> = Exact<ReadVectored<F, V>>;
+/// A [`WriteVectored`] of all of its buffers.
+pub type WriteVectoredAll<F, V> = Exact<WriteVectored<F, V>>;
 /// A [`RecvVectored`] that fills its buffers.
 pub type RecvVectoredExact<F, V> = Exact<RecvVectored<F, V>>;
 /// A [`SendVectored`] of all of its buffers.
@@ -272,6 +276,8 @@ part!(Read<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(Write<B: IoBuf>, WriteZero, buf, buf_mut);
 part!(Recv<B: IoBufMut>, UnexpectedEof, buf, buf_mut);
 part!(Send<B: IoBuf>, WriteZero, buf, buf_mut);
+part!(ReadVectored<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);
+part!(WriteVectored<V: IoBufs>, WriteZero, bufs, bufs_mut);
 part!(RecvVectored<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);
 part!(SendVectored<V: IoBufs>, WriteZero, bufs, bufs_mut);
 part!(ReadVectoredAt<V: IoBufsMut>, UnexpectedEof, bufs, bufs_mut);

@@ -51,6 +51,7 @@ mod space;
 mod splice;
 mod stream;
 mod stream_kinds;
+mod stream_vectored;
 mod teardown;
 mod timeout_updates;
 mod timers;

@@ -35,7 +35,7 @@ contract![
 ];
 
 /// The result of a plain call: a count, or an error number, negated.
-fn plainly(result: isize) -> i64 {
+pub(crate) fn plainly(result: isize) -> i64 {
     if result < 0 {
         -i64::from(io::Error::last_os_error().raw_os_error().unwrap())
     } else {
@@ -54,7 +54,7 @@ fn write_plainly(fd: &impl AsRawFd, buf: &[u8]) -> i64 {
 }
 
 /// The result of an operation in the same words.
-fn outcome<O: Op<Output = usize> + 'static>(l: &mut Ledger, op: O) -> i64 {
+pub(crate) fn outcome<O: Op<Output = usize> + 'static>(l: &mut Ledger, op: O) -> i64 {
     match l.run(op) {
         Ok(n) => i64::try_from(n).unwrap(),
         Err(e) => -i64::from(e.raw_os_error().expect("an error of the kernel")),
@@ -66,7 +66,7 @@ fn is_non_blocking(fd: &impl AsRawFd) -> bool {
     kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }) & libc::O_NONBLOCK != 0
 }
 
-fn set_non_blocking(fd: &impl AsRawFd) {
+pub(crate) fn set_non_blocking(fd: &impl AsRawFd) {
     // SAFETY: takes numbers.
     let flags = kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) });
     // SAFETY: takes numbers.
@@ -74,7 +74,7 @@ fn set_non_blocking(fd: &impl AsRawFd) {
 }
 
 /// Both ends of a FIFO, opened by its name, in blocking mode.
-fn fifo() -> (File, File) {
+pub(crate) fn fifo() -> (File, File) {
     let path = kit::TempPath::new();
     // SAFETY: a path that lives as long as the call.
     kit::checked(unsafe { libc::mkfifo(path.c_string().as_ptr(), 0o600) });
@@ -88,7 +88,7 @@ fn fifo() -> (File, File) {
 }
 
 /// A terminal that takes bytes as they are, in blocking mode: its master, and itself.
-fn terminal() -> (File, File) {
+pub(crate) fn terminal() -> (File, File) {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: takes a number.
     let master = kit::checked(unsafe { libc::posix_openpt(flags) });
@@ -118,7 +118,7 @@ fn terminal() -> (File, File) {
     (master, terminal)
 }
 
-fn counter(flags: i32) -> File {
+pub(crate) fn counter(flags: i32) -> File {
     // SAFETY: takes numbers.
     let fd = kit::checked(unsafe { libc::eventfd(0, flags | libc::EFD_CLOEXEC) });
     // SAFETY: a new descriptor.

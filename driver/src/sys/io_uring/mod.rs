@@ -242,6 +242,8 @@ impl Uring {
             ("WriteAt", op::IORING_OP_WRITE),
             ("Read", op::IORING_OP_READ),
             ("Write", op::IORING_OP_WRITE),
+            ("ReadVectored", op::IORING_OP_READV),
+            ("WriteVectored", op::IORING_OP_WRITEV),
             ("Splice", op::IORING_OP_SPLICE),
             ("Tee", op::IORING_OP_TEE),
             ("ReadVectoredAt", op::IORING_OP_READV),

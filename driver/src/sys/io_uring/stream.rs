@@ -26,5 +26,18 @@ pub(super) fn encode(target: Target, call: StreamCall) -> Sqe {
             op_flags: no_signal(),
             ..directed(op::IORING_OP_WRITE, target)
         },
+        StreamCall::ReadVectored { places, count } => Sqe {
+            addr: address(places),
+            len: count,
+            off: HERE,
+            ..directed(op::IORING_OP_READV, target)
+        },
+        StreamCall::WriteVectored { places, count, .. } => Sqe {
+            addr: address(places),
+            len: count,
+            off: HERE,
+            op_flags: no_signal(),
+            ..directed(op::IORING_OP_WRITEV, target)
+        },
     }
 }

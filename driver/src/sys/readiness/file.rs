@@ -184,7 +184,7 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
 }
 
 /// One vector of memory that was lent.
-fn iovec(ptr: *mut u8, len: u32) -> libc::iovec {
+pub(super) fn iovec(ptr: *mut u8, len: u32) -> libc::iovec {
     libc::iovec {
         iov_base: ptr.cast(),
         iov_len: len as usize,
@@ -200,7 +200,7 @@ fn ranged(offset: u64, len: u64, call: impl Fn(libc::off_t, libc::off_t) -> i32)
 }
 
 /// A number of parts as the C library has it.
-fn parts(count: u32) -> libc::c_int {
+pub(super) fn parts(count: u32) -> libc::c_int {
     libc::c_int::try_from(count).expect("I31: no more than a call takes")
 }
 

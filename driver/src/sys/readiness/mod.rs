@@ -158,6 +158,8 @@ impl Readiness {
             ("WriteAt", file),
             ("Read", Support::Ready),
             ("Write", Support::Ready),
+            ("ReadVectored", Support::Ready),
+            ("WriteVectored", Support::Ready),
             ("Splice", Support::Ready),
             ("Tee", Support::Ready),
             ("ReadVectoredAt", file),

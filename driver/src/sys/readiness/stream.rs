@@ -14,14 +14,14 @@
 
 use super::Readiness;
 use super::attach::kind_of;
-use super::file::{Place, Work, result, uninterrupted};
+use super::file::{Place, Work, iovec, parts, result, uninterrupted};
 use super::flights::Direction;
 use super::net::Attempt::{self, Done, WouldBlock};
 use super::net::would_block;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::StreamCall;
+use crate::op::call::{StreamCall, clamp_len};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -103,8 +103,8 @@ impl Readiness {
 /// What a call waits for when it would block.
 fn direction(call: StreamCall) -> Direction {
     match call {
-        StreamCall::Read { .. } => Direction::Read,
-        StreamCall::Write { .. } => Direction::Write,
+        StreamCall::Read { .. } | StreamCall::ReadVectored { .. } => Direction::Read,
+        StreamCall::Write { .. } | StreamCall::WriteVectored { .. } => Direction::Write,
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) unsafe fn attempt(fd: RawFd, call: StreamCall) -> Attempt {
 /// # Safety
 /// (D1) As [`attempt`].
 unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
-    if let StreamCall::Write { len: 0, .. } = call {
+    if let StreamCall::Write { len: 0, .. } | StreamCall::WriteVectored { len: 0, .. } = call {
         // An empty datagram. The kernel drops vectors that are empty before it looks at the file.
         let result = uninterrupted(|| {
             const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -149,10 +149,10 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
         };
     }
     // SAFETY: (D1) the caller's contract.
-    let mut result = uninterrupted(|| unsafe { vectored(fd, call, RWF_NOSIGNAL) });
-    if is_unsupported(result) && matches!(call, StreamCall::Write { .. }) {
+    let mut result = uninterrupted(|| unsafe { flagged(fd, call, RWF_NOSIGNAL) });
+    if is_unsupported(result) && direction(call) == Direction::Write {
         // SAFETY: (D1) the caller's contract.
-        result = without_sigpipe(|| uninterrupted(|| unsafe { vectored(fd, call, 0) }));
+        result = without_sigpipe(|| uninterrupted(|| unsafe { flagged(fd, call, 0) }));
     }
     (!is_unsupported(result)).then(|| settle(result))
 }
@@ -180,7 +180,7 @@ unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
         return Done(mode);
     }
     let blocks = mode & libc::O_NONBLOCK == 0;
-    let StreamCall::Write { ptr, len } = call else {
+    let (StreamCall::Write { len, .. } | StreamCall::WriteVectored { len, .. }) = call else {
         let ready = if blocks { ready(fd, libc::POLLIN) } else { 1 };
         return match ready {
             0 => WouldBlock,
@@ -198,14 +198,16 @@ unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
     let chunk = chunk_of(fd, len);
     let mut done = 0;
     loop {
-        let rest = StreamCall::Write {
-            ptr: ptr.wrapping_add(done as usize),
-            len: (len - done).min(chunk),
+        let rest = if chunk < len {
+            // SAFETY: (D1) the caller's contract; less than all of it was written.
+            unsafe { piece(call, done, chunk) }
+        } else {
+            call
         };
         let attempt = match ready(fd, libc::POLLOUT) {
             0 => WouldBlock,
             1 => settle(without_sigpipe(|| {
-                // SAFETY: (D1) the caller's contract; `rest` lies within the buffer.
+                // SAFETY: (D1) the caller's contract; `rest` lies within the buffers.
                 uninterrupted(|| unsafe { plain(fd, rest) })
             })),
             error => Done(error),
@@ -223,6 +225,35 @@ unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
             _ => {}
         }
         return Done(i32::try_from(done).expect("I28: lengths are clamped to 31 bits"));
+    }
+}
+
+/// What comes behind the first `done` bytes of a write: at most `max`, of one part.
+///
+/// # Safety
+/// (D1) As [`attempt`]. There are more than `done` bytes.
+unsafe fn piece(call: StreamCall, done: u32, max: u32) -> StreamCall {
+    let mut skip = done as usize;
+    let cut = |ptr: *const u8, len: usize, skip: usize| StreamCall::Write {
+        ptr: ptr.wrapping_add(skip),
+        len: clamp_len(len - skip).min(max),
+    };
+    match call {
+        StreamCall::Write { ptr, len } => cut(ptr, len as usize, skip),
+        StreamCall::WriteVectored { places, count, .. } => {
+            for n in 0..count as usize {
+                // SAFETY: (D1) one of the places, which were lent.
+                let part = unsafe { places.wrapping_add(n).cast::<libc::iovec>().read() };
+                if skip < part.iov_len {
+                    return cut(part.iov_base.cast(), part.iov_len, skip);
+                }
+                skip -= part.iov_len;
+            }
+            unreachable!("I9: more was moved than there is")
+        }
+        StreamCall::Read { .. } | StreamCall::ReadVectored { .. } => {
+            unreachable!("a read is made at once")
+        }
     }
 }
 
@@ -261,23 +292,27 @@ pub(super) fn ready(fd: RawFd, events: libc::c_short) -> i32 {
 ///
 /// # Safety
 /// (D1) As [`attempt`].
-unsafe fn vectored(fd: RawFd, call: StreamCall, write_flags: i32) -> isize {
+unsafe fn flagged(fd: RawFd, call: StreamCall, write_flags: i32) -> isize {
     const HERE: libc::off_t = -1;
-    let vector = |ptr: *mut u8, len: u32| libc::iovec {
-        iov_base: ptr.cast(),
-        iov_len: len as usize,
-    };
+    const FLAGS: i32 = libc::RWF_NOWAIT;
     match call {
         StreamCall::Read { ptr, len } => {
-            let room = vector(ptr, len);
+            let room = iovec(ptr, len);
             // SAFETY: (D1) the kernel writes at most `len` bytes of the buffer that was lent.
-            unsafe { libc::preadv2(fd, &raw const room, 1, HERE, libc::RWF_NOWAIT) }
+            unsafe { libc::preadv2(fd, &raw const room, 1, HERE, FLAGS) }
         }
         StreamCall::Write { ptr, len } => {
-            let bytes = vector(ptr.cast_mut(), len);
-            let flags = libc::RWF_NOWAIT | write_flags;
+            let bytes = iovec(ptr.cast_mut(), len);
             // SAFETY: (D1) the kernel reads `len` bytes of the buffer that was lent.
-            unsafe { libc::pwritev2(fd, &raw const bytes, 1, HERE, flags) }
+            unsafe { libc::pwritev2(fd, &raw const bytes, 1, HERE, FLAGS | write_flags) }
+        }
+        StreamCall::ReadVectored { places, count } => {
+            // SAFETY: (D1) the kernel reads `count` places, and writes to the buffers that were lent.
+            unsafe { libc::preadv2(fd, places.cast(), parts(count), HERE, FLAGS) }
+        }
+        StreamCall::WriteVectored { places, count, .. } => {
+            // SAFETY: (D1) the kernel reads `count` places, and the buffers that were lent.
+            unsafe { libc::pwritev2(fd, places.cast(), parts(count), HERE, FLAGS | write_flags) }
         }
     }
 }
@@ -295,6 +330,14 @@ unsafe fn plain(fd: RawFd, call: StreamCall) -> isize {
         StreamCall::Write { ptr, len } => {
             // SAFETY: (D1, W1) the kernel reads `len` bytes of the buffer that was lent.
             unsafe { libc::write(fd, ptr.cast(), len as usize) }
+        }
+        StreamCall::ReadVectored { places, count } => {
+            // SAFETY: (D1, W1) the kernel reads `count` places, and writes to the buffers.
+            unsafe { libc::readv(fd, places.cast(), parts(count)) }
+        }
+        StreamCall::WriteVectored { places, count, .. } => {
+            // SAFETY: (D1, W1) the kernel reads `count` places, and the buffers.
+            unsafe { libc::writev(fd, places.cast(), parts(count)) }
         }
     }
 }
