@@ -82,11 +82,13 @@ pub enum FileCall {
         places: *const IoVec,
         count: u32,
         offset: u64,
+        flags: i32,
     },
     WriteVectored {
         places: *const IoVec,
         count: u32,
         offset: u64,
+        flags: i32,
     },
     Sync {
         data_only: bool,
@@ -132,10 +134,11 @@ impl FileCall {
     pub(crate) fn never_waits(&self) -> bool {
         use crate::sys::file::rw_flags::NOWAIT;
         match *self {
-            Self::Read { flags, .. } | Self::Write { flags, .. } => flags & NOWAIT != 0,
-            Self::ReadVectored { .. }
-            | Self::WriteVectored { .. }
-            | Self::Sync { .. }
+            Self::Read { flags, .. }
+            | Self::Write { flags, .. }
+            | Self::ReadVectored { flags, .. }
+            | Self::WriteVectored { flags, .. } => flags & NOWAIT != 0,
+            Self::Sync { .. }
             | Self::SyncRange { .. }
             | Self::Truncate { .. }
             | Self::Allocate { .. }

@@ -1,8 +1,8 @@
 //! Operations on files: positioned reads and writes, open, close.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, FileCall, PathCall, check_offset};
-use super::rw_flags::RwFlags;
+use super::call::{Call, FileCall, PathCall};
+use super::rw_flags::{Position, positioned};
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
@@ -53,8 +53,7 @@ use std::os::fd::OwnedFd;
 #[repr(C)]
 pub struct ReadAt<F, B> {
     head: OpHead,
-    offset: u64,
-    flags: RwFlags,
+    position: Position,
     pub(super) transfer: Transfer<F, B>,
 }
 
@@ -63,8 +62,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
     pub fn new(fd: F, offset: u64, buf: B) -> Self {
         Self {
             head: OpHead::new::<Self>(),
-            offset,
-            flags: RwFlags::default(),
+            position: Position::at(offset),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -80,7 +78,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does. Beyond
 /// the limit of file sizes (`RLIMIT_FSIZE`) it is `EFBIG`, beside which a write that is made at once
 /// on the driver's thread raises `SIGXFSZ`, which ends programs that do not ignore it: on io_uring
-/// one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`], or without workers.
+/// one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`](super::RwFlags::NOWAIT), or without workers.
 ///
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread, `pwritev2` if
 /// there are [flags](Self::flags).
@@ -108,8 +106,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 #[repr(C)]
 pub struct WriteAt<F, B> {
     head: OpHead,
-    offset: u64,
-    flags: RwFlags,
+    position: Position,
     pub(super) transfer: Transfer<F, B>,
 }
 
@@ -118,8 +115,7 @@ impl<F: Descriptor, B: IoBuf> WriteAt<F, B> {
     pub fn new(fd: F, offset: u64, buf: B) -> Self {
         Self {
             head: OpHead::new::<Self>(),
-            offset,
-            flags: RwFlags::default(),
+            position: Position::at(offset),
             transfer: Transfer::new(fd, buf),
         }
     }
@@ -153,30 +149,7 @@ impl<F, B> WriteAt<F, B> {
     }
 }
 
-/// The positioned operations know where they are.
-macro_rules! positioned {
-    ($($op:ident)*) => {$(
-        impl<F, B> $op<F, B> {
-            /// Where in the file it starts.
-            pub fn offset(&self) -> u64 {
-                self.offset
-            }
-
-            /// Starts elsewhere at the next push, with the whole buffer.
-            pub fn set_offset(&mut self, offset: u64) {
-                self.transfer.progress.start_over();
-                self.offset = offset;
-            }
-
-            /// Sets the flags of its transfers.
-            pub fn flags(mut self, flags: RwFlags) -> Self {
-                self.flags = flags;
-                self
-            }
-        }
-    )*};
-}
-positioned!(ReadAt WriteAt);
+positioned!(ReadAt<B>, WriteAt<B>);
 
 // SAFETY: (D2) `repr(C)` with its head first.
 unsafe impl<F: Descriptor, B: IoBufMut> OpCode for ReadAt<F, B> {}
@@ -186,8 +159,7 @@ impl<F: Descriptor, B: IoBufMut> Describe for ReadAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
-        let flags = op.flags.checked()?;
+        let (offset, flags) = op.position.after(op.transfer.progress.done())?;
         let (target, ptr, len) = op.transfer.room();
         let call = FileCall::Read {
             ptr,
@@ -217,8 +189,7 @@ impl<F: Descriptor, B: IoBuf> Describe for WriteAt<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
-        let flags = op.flags.checked()?;
+        let (offset, flags) = op.position.after(op.transfer.progress.done())?;
         let (target, ptr, len) = op.transfer.bytes();
         let call = FileCall::Write {
             ptr,

@@ -1,9 +1,11 @@
-//! Flags of positioned reads and writes.
+//! What positioned reads and writes have beside their buffers: where they begin, and flags.
 
+use super::call::check_offset;
 use crate::error::Refusal;
 use crate::sys::file::rw_flags;
 
-/// Flags of one [`ReadAt`](super::ReadAt) or [`WriteAt`](super::WriteAt): `RWF_…`.
+/// Flags of one [`ReadAt`](super::ReadAt) or [`WriteAt`](super::WriteAt), or of one of their vectored
+/// kin: `RWF_…`.
 ///
 /// A file system that does not have one gives `EOPNOTSUPP`, unchanged; so does a kernel that does
 /// not know it. Devices whose drivers take no flags do so on readiness, while io_uring then makes
@@ -46,7 +48,7 @@ impl RwFlags {
     }
 
     #[inline]
-    pub(super) fn checked(self) -> Result<i32, Refusal> {
+    fn checked(self) -> Result<i32, Refusal> {
         if self.0 & rw_flags::HIPRI == 0 {
             Ok(self.0)
         } else {
@@ -62,3 +64,51 @@ impl std::ops::BitOr for RwFlags {
         Self(self.0 | other.0)
     }
 }
+
+/// Where in a file a transfer begins, and how it is made.
+#[derive(Debug)]
+pub(super) struct Position {
+    pub(super) offset: u64,
+    pub(super) flags: RwFlags,
+}
+
+impl Position {
+    pub(super) fn at(offset: u64) -> Self {
+        Self {
+            offset,
+            flags: RwFlags::default(),
+        }
+    }
+
+    /// Offset and flags of a flight, when earlier ones have moved `done` bytes.
+    #[inline]
+    pub(super) fn after(&self, done: usize) -> Result<(u64, i32), Refusal> {
+        let offset = check_offset(self.offset.saturating_add(done as u64))?;
+        Ok((offset, self.flags.checked()?))
+    }
+}
+
+/// The positioned operations know where they are.
+macro_rules! positioned {
+    ($($op:ident<$buffer:ident $(: $bound:ident)?>),*) => {$(
+        impl<F, $buffer $(: $bound)?> $op<F, $buffer> {
+            /// Where in the file it starts.
+            pub fn offset(&self) -> u64 {
+                self.position.offset
+            }
+
+            /// Starts elsewhere at the next push, with all bytes.
+            pub fn set_offset(&mut self, offset: u64) {
+                self.transfer.progress.start_over();
+                self.position.offset = offset;
+            }
+
+            /// Sets the flags of its transfers.
+            pub fn flags(mut self, flags: $crate::op::RwFlags) -> Self {
+                self.position.flags = flags;
+                self
+            }
+        }
+    )*};
+}
+pub(super) use positioned;

@@ -1,7 +1,8 @@
 //! Positioned reads and writes of several buffers in one call.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, FileCall, LEN_MAX, check_offset};
+use super::call::{Call, FileCall, LEN_MAX};
+use super::rw_flags::{Position, positioned};
 use super::transfer::Progress;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{Filling, IoBufs, IoBufsMut, IoVec, Table};
@@ -116,10 +117,10 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
 /// The places of the buffers are kept in the operation for arrays and tuples, and in a box, made by
 /// [`new`](Self::new), for vectors and slices.
 ///
-/// Errors: as [preadv(2)](https://man7.org/linux/man-pages/man2/preadv.2.html), unchanged; an offset
+/// Errors: as [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html), unchanged; an offset
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
-/// io_uring: `IORING_OP_READV`, Linux 5.1; on pipes the kernel ignores the offset. readiness: `preadv`
+/// io_uring: `IORING_OP_READV`, Linux 5.1; on pipes the kernel ignores the offset. readiness: `preadv2`
 /// on a worker thread, where files without a position give `ESPIPE`.
 ///
 /// ```
@@ -147,7 +148,7 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
 #[repr(C)]
 pub struct ReadVectoredAt<F, V: IoBufsMut> {
     head: OpHead,
-    offset: u64,
+    position: Position,
     pub(super) transfer: Transfers<F, V, V::Table>,
 }
 
@@ -159,10 +160,10 @@ pub struct ReadVectoredAt<F, V: IoBufsMut> {
 ///
 /// The places of the buffers are kept as [`ReadVectoredAt`] keeps them.
 ///
-/// Errors: as [pwritev(2)](https://man7.org/linux/man-pages/man2/pwritev.2.html), unchanged; an offset
+/// Errors: as [pwritev2(2)](https://man7.org/linux/man-pages/man2/pwritev2.2.html), unchanged; an offset
 /// above `i64::MAX` is refused ([`Refusal::Offset`]); `SIGPIPE` as for [`WriteAt`](super::WriteAt).
 ///
-/// io_uring: `IORING_OP_WRITEV`, Linux 5.1. readiness: `pwritev` on a worker thread.
+/// io_uring: `IORING_OP_WRITEV`, Linux 5.1. readiness: `pwritev2` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -187,7 +188,7 @@ pub struct ReadVectoredAt<F, V: IoBufsMut> {
 #[repr(C)]
 pub struct WriteVectoredAt<F, V: IoBufs> {
     head: OpHead,
-    offset: u64,
+    position: Position,
     pub(super) transfer: Transfers<F, V, V::Table>,
 }
 
@@ -197,7 +198,7 @@ impl<F: Descriptor, V: IoBufsMut> ReadVectoredAt<F, V> {
         let table = bufs.table();
         Self {
             head: OpHead::new::<Self>(),
-            offset,
+            position: Position::at(offset),
             transfer: Transfers::new(fd, bufs, table),
         }
     }
@@ -209,7 +210,7 @@ impl<F: Descriptor, V: IoBufs> WriteVectoredAt<F, V> {
         let table = bufs.table();
         Self {
             head: OpHead::new::<Self>(),
-            offset,
+            position: Position::at(offset),
             transfer: Transfers::new(fd, bufs, table),
         }
     }
@@ -258,6 +259,7 @@ macro_rules! vectored_accessors {
 }
 pub(crate) use vectored_accessors;
 vectored_accessors!(ReadVectoredAt: IoBufsMut, WriteVectoredAt: IoBufs);
+positioned!(ReadVectoredAt<V: IoBufsMut>, WriteVectoredAt<V: IoBufs>);
 
 impl<F, V: IoBufsMut> ReadVectoredAt<F, V> {
     /// Makes the rest pushable again after a flight that moved only `n` bytes: see
@@ -269,17 +271,6 @@ impl<F, V: IoBufsMut> ReadVectoredAt<F, V> {
     pub unsafe fn advance(&mut self, n: usize) {
         self.transfer.progress.advance(n);
     }
-
-    /// Where in the file it starts.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Starts elsewhere at the next push, with all of the buffers.
-    pub fn set_offset(&mut self, offset: u64) {
-        self.transfer.progress.start_over();
-        self.offset = offset;
-    }
 }
 
 impl<F, V: IoBufs> WriteVectoredAt<F, V> {
@@ -287,17 +278,6 @@ impl<F, V: IoBufs> WriteVectoredAt<F, V> {
     /// [`WriteAt::advance`](super::WriteAt::advance).
     pub fn advance(&mut self, n: usize) {
         self.transfer.progress.advance(n);
-    }
-
-    /// Where in the file it starts.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Starts elsewhere at the next push, with all of the buffers.
-    pub fn set_offset(&mut self, offset: u64) {
-        self.transfer.progress.start_over();
-        self.offset = offset;
     }
 }
 
@@ -308,7 +288,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for ReadVectoredAt<F, V> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
+        let (offset, flags) = op.position.after(op.transfer.progress.done())?;
         let Parts {
             target,
             places,
@@ -319,6 +299,7 @@ impl<F: Descriptor, V: IoBufsMut> Describe for ReadVectoredAt<F, V> {
             places,
             count,
             offset,
+            flags,
         };
         Ok(Call::File { target, call })
     }
@@ -341,7 +322,7 @@ impl<F: Descriptor, V: IoBufs> Describe for WriteVectoredAt<F, V> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let offset = check_offset(op.offset.saturating_add(op.transfer.progress.done() as u64))?;
+        let (offset, flags) = op.position.after(op.transfer.progress.done())?;
         let Parts {
             target,
             places,
@@ -352,6 +333,7 @@ impl<F: Descriptor, V: IoBufs> Describe for WriteVectoredAt<F, V> {
             places,
             count,
             offset,
+            flags,
         };
         Ok(Call::File { target, call })
     }

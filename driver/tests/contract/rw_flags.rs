@@ -1,9 +1,11 @@
-//! Flags of one read or write.
+//! Flags of one read or write, of one buffer or of several.
 
 use crate::kit;
 use crate::ledger::Cx;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Refusal};
-use completeio_driver::op::{Advice, Advise, ReadAt, RwFlags, Sync, WriteAt};
+use completeio_driver::op::{
+    Advice, Advise, ReadAt, ReadVectoredAt, RwFlags, Sync, WriteAt, WriteVectoredAt,
+};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,6 +16,7 @@ contract![
     a_polling_flag_is_refused,
     appending,
     a_read_that_does_not_wait,
+    several_buffers_that_do_not_wait,
 ];
 
 /// The error number of an outcome; 0 for none.
@@ -34,6 +37,10 @@ fn flags_reach_the_kernel(cx: &mut Cx) {
     assert_eq!(l.errno(read), libc::EOPNOTSUPP);
     let write = WriteAt::new(fd, 0, "x").flags(unknown);
     assert_eq!(l.errno(write), libc::EOPNOTSUPP);
+    let read = ReadVectoredAt::new(fd, 0, [[0; 4]; 2]).flags(unknown);
+    assert_eq!(l.errno(read), libc::EOPNOTSUPP);
+    let write = WriteVectoredAt::new(fd, 0, ["x", "y"]).flags(unknown);
+    assert_eq!(l.errno(write), libc::EOPNOTSUPP);
     for flags in [
         RwFlags::DSYNC,
         RwFlags::SYNC,
@@ -41,14 +48,20 @@ fn flags_reach_the_kernel(cx: &mut Cx) {
     ] {
         let write = WriteAt::new(fd, 0, "more").flags(flags);
         assert_eq!(l.run(write).unwrap(), 4);
+        let write = WriteVectoredAt::new(fd, 0, ["mo", "re"]).flags(flags);
+        assert_eq!(l.run(write).unwrap(), 4);
     }
     // A flag holds for its operation only.
     assert_eq!(l.run(WriteAt::new(fd, 0, "less")).unwrap(), 4);
     let op = l.lend(ReadAt::new(fd, 2, Vec::with_capacity(16)).flags(RwFlags::DSYNC));
     l.push(op, 1);
     let entry = l.one();
-    assert_eq!(l.finish(op, entry).unwrap(), 6);
-    assert_eq!(l.op(op).buf(), b"ssmore");
+    assert_eq!(l.finish(op, entry).unwrap(), 10);
+    assert_eq!(l.op(op).buf(), b"ssmoremore");
+    let parts = ReadVectoredAt::new(fd, 2, [[0; 4]; 2]).flags(RwFlags::DSYNC);
+    let (op, entry) = l.entry_of(parts);
+    assert_eq!(l.finish(op, entry).unwrap(), 8);
+    assert_eq!(l.op(op).bufs(), &[*b"ssmo", *b"remo"]);
     // No bytes are no bytes with flags too, and a huge length is clamped.
     let empty = WriteAt::new(fd, 0, "").flags(RwFlags::APPEND);
     assert_eq!(l.run(empty).unwrap(), 0);
@@ -57,10 +70,13 @@ fn flags_reach_the_kernel(cx: &mut Cx) {
     assert_eq!(l.run(write).unwrap(), 1);
     assert_eq!(
         fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap(),
-        b"lessmore!"
+        b"lessmoremore!"
     );
-    let wrong = l.errno(WriteAt::new(kit::number(900_000), 0, "").flags(RwFlags::SYNC));
-    assert_eq!(wrong, libc::EBADF);
+    let wrong = kit::number(900_000);
+    let write = WriteAt::new(wrong, 0, "").flags(RwFlags::SYNC);
+    assert_eq!(l.errno(write), libc::EBADF);
+    let write = WriteVectoredAt::new(wrong, 0, [""]).flags(RwFlags::SYNC);
+    assert_eq!(l.errno(write), libc::EBADF);
 }
 
 /// A write of one vector, and a read of it.
@@ -98,16 +114,21 @@ fn each_flag_as_the_plain_call(cx: &mut Cx) {
         let flags = RwFlags::from_bits(bits);
         let [written, read] = plain_calls(&twin, bits);
         let write = WriteAt::new(fd, 512, [7; 512]).flags(flags);
-        let found = errno(l.run(write));
+        let parts = WriteVectoredAt::new(fd, 512, [[7; 256]; 2]).flags(flags);
+        let found = [errno(l.run(write)), errno(l.run(parts))];
         if flags == RwFlags::NOWAIT {
             // The page cache of most file systems is not filled without a wait.
             let refused = [libc::EAGAIN, libc::EOPNOTSUPP];
-            assert!(found == written || cx.is_io_uring() && refused.contains(&found));
+            for found in found {
+                assert!(found == written || cx.is_io_uring() && refused.contains(&found));
+            }
             continue; // Whether it is cached, the next test asks.
         }
-        assert_eq!(found, written, "a write with {bits:#x}");
+        assert_eq!(found, [written; 2], "a write with {bits:#x}");
         let read_back = ReadAt::new(fd, 0, [0; 512]).flags(flags);
-        assert_eq!(errno(l.run(read_back)), read, "a read with {bits:#x}");
+        let parts = ReadVectoredAt::new(fd, 0, [[0; 256]; 2]).flags(flags);
+        let found = [errno(l.run(read_back)), errno(l.run(parts))];
+        assert_eq!(found, [read; 2], "a read with {bits:#x}");
     }
 }
 
@@ -120,7 +141,11 @@ fn a_polling_flag_is_refused(cx: &mut Cx) {
     let flags = RwFlags::from_bits(HIPRI) | RwFlags::DSYNC;
     let read = l.entry_of(ReadAt::new(fd, 0, [0; 8]).flags(flags)).1;
     let write = l.entry_of(WriteAt::new(fd, 0, "x").flags(flags)).1;
-    for entry in [read, write] {
+    let parts = ReadVectoredAt::new(fd, 0, [[0; 4]; 2]).flags(flags);
+    let reads = l.entry_of(parts).1;
+    let parts = WriteVectoredAt::new(fd, 0, ["x", "y"]).flags(flags);
+    let writes = l.entry_of(parts).1;
+    for entry in [read, write, reads, writes] {
         assert_eq!(entry.refusal(), Some(Refusal::Flags));
     }
 }
@@ -151,9 +176,12 @@ fn appending(cx: &mut Cx) {
     assert_eq!(step(writes, 0, "S", none), b"Start-a-b");
     assert_eq!(step(writes, 1 << 40, "-c", RwFlags::APPEND), b"Start-a-b-c");
     assert_eq!(step(appends, 0, "-d", RwFlags::APPEND), b"Start-a-b-c-d");
+    let op = WriteVectoredAt::new(writes, 1, ["-", "e"]).flags(RwFlags::APPEND);
+    assert_eq!(l.run(op).unwrap(), 2);
+    assert_eq!(fs::read(&*path).unwrap(), b"Start-a-b-c-d-e");
     let op = WriteAt::new(appends, 0, "T").flags(RwFlags::from_bits(NO_APPEND));
     match errno(l.run(op)) {
-        0 => assert_eq!(fs::read(&*path).unwrap(), b"Ttart-a-b-c-d"),
+        0 => assert_eq!(fs::read(&*path).unwrap(), b"Ttart-a-b-c-d-e"),
         error => assert_eq!(error, libc::EOPNOTSUPP, "before Linux 6.9"),
     }
 }
@@ -192,5 +220,26 @@ fn a_read_that_does_not_wait(cx: &mut Cx) {
     }
     if would_wait == 0 {
         kit::skip("RWF_NOWAIT: nothing was evicted from the page cache");
+    }
+}
+
+/// On readiness such a call is made in place: its result is there at once.
+fn several_buffers_that_do_not_wait(cx: &mut Cx) {
+    let file = kit::file(&[7; 512]);
+    let mut l = cx.ledger();
+    let fd = l.at(&file);
+    let op = ReadVectoredAt::new(fd, 0, [[0; 256]; 2]).flags(RwFlags::NOWAIT);
+    let op = l.start(op, 1);
+    let entry = if cx.is_io_uring() {
+        l.one()
+    } else {
+        l.turn().pop().expect("no worker was asked")
+    };
+    match l.finish(op, entry) {
+        Ok(n) => assert_eq!(&l.op(op).bufs().concat()[..n], &[7; 512][..n]),
+        Err(e) => assert!(
+            [Some(libc::EAGAIN), Some(libc::EOPNOTSUPP)].contains(&e.raw_os_error()),
+            "{e}"
+        ),
     }
 }

@@ -74,21 +74,24 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             places,
             count,
             offset,
+            flags,
         } => Sqe {
             addr: address(places),
             len: count,
             off: offset,
+            op_flags: bits(flags),
             ..directed(op::IORING_OP_READV, target)
         },
         FileCall::WriteVectored {
             places,
             count,
             offset,
+            flags,
         } => Sqe {
             addr: address(places),
             len: count,
             off: offset,
-            op_flags: no_signal(),
+            op_flags: bits(flags) | no_signal(),
             ..directed(op::IORING_OP_WRITEV, target)
         },
         FileCall::Sync { data_only } => Sqe {

@@ -109,17 +109,19 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             places,
             count,
             offset,
+            flags,
         } => positioned(offset, |offset| {
             // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were lent.
-            unsafe { libc::preadv(fd, places.cast(), parts(count), offset) }
+            unsafe { libc::preadv2(fd, places.cast(), parts(count), offset, flags) }
         }),
         FileCall::WriteVectored {
             places,
             count,
             offset,
+            flags,
         } => positioned(offset, |offset| {
             // SAFETY: (W1) the kernel reads `count` places, and the buffers that were lent.
-            unsafe { libc::pwritev(fd, places.cast(), parts(count), offset) }
+            unsafe { libc::pwritev2(fd, places.cast(), parts(count), offset, flags) }
         }),
         FileCall::Sync { data_only: false } => uninterrupted(|| {
             // SAFETY: (K1) takes a number.
