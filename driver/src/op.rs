@@ -110,7 +110,7 @@ pub use self::socket::{Bind, Listen, Shutdown, Socket};
 pub use self::sockopt::{GetSockOpt, Linger, OptionValue, SetSockOpt, SockOpt, SocketOptions};
 pub use self::space::{Advice, Advise, Allocate, Truncate};
 pub use self::splice::{Splice, Tee};
-pub use self::stat::{DirectIo, FileKind, Metadata, Stat};
+pub use self::stat::{DirectIo, FileKind, Metadata, Stat, StatAt};
 pub use self::stream::{Read, Write};
 pub use self::stream_vectored::{ReadVectored, WriteVectored};
 pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};

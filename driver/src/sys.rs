@@ -106,13 +106,16 @@ pub(crate) mod name_flags {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) use libc::{AT_EMPTY_PATH as EMPTY_PATH, AT_REMOVEDIR as REMOVE_DIR};
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) use libc::{AT_SYMLINK_FOLLOW as FOLLOW, XATTR_CREATE, XATTR_REPLACE};
+    pub(crate) use libc::{
+        AT_SYMLINK_FOLLOW as FOLLOW, AT_SYMLINK_NOFOLLOW as NO_FOLLOW, XATTR_CREATE, XATTR_REPLACE,
+    };
     /// No other platform has a backend that makes these calls: Linux's numbers stand in.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     mod linux {
         pub(crate) const EMPTY_PATH: i32 = 0x1000;
         pub(crate) const REMOVE_DIR: i32 = 0x200;
         pub(crate) const FOLLOW: i32 = 0x400;
+        pub(crate) const NO_FOLLOW: i32 = 0x100;
         pub(crate) const XATTR_CREATE: i32 = 1;
         pub(crate) const XATTR_REPLACE: i32 = 2;
     }

@@ -19,8 +19,8 @@ use completeio_driver::op::{
     OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv,
     RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg,
     SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt,
-    Socket, SocketOptions, Splice, Stat, Symlink, Sync, SyncRange, Tee, Timeout, TimeoutUpdate,
-    Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored, WriteVectoredAt,
+    Socket, SocketOptions, Splice, Stat, StatAt, Symlink, Sync, SyncRange, Tee, Timeout,
+    TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -436,6 +436,7 @@ struct Disk {
     advise: [Lent<Advise<Number>>; 2],
     stat: [Lent<Stat<Number>>; 2],
     fixed_stat: Lent<Stat<Fixed>>,
+    stat_at: [Lent<StatAt<Number, &'static CStr>>; 2],
 }
 
 impl Disk {
@@ -454,6 +455,7 @@ impl Disk {
             advise: both.map(|fd| Lent::new(Advise::new(fd, Advice::WillNeed))),
             stat: both.map(|fd| Lent::new(Stat::new(fd))),
             fixed_stat: Lent::new(Stat::new(Fixed(PLACE))),
+            stat_at: [c"/", c"none"].map(|path| Lent::new(StatAt::new(Number(CLOSED), path))),
         }
     }
 }
@@ -1128,6 +1130,7 @@ fn reach_the_disk(rig: &mut Rig<'_>, disk: &mut Disk, marks: &mut Marks) {
     both!("Allocate", disk.allocate);
     both!("Advise", disk.advise);
     both!("Stat", disk.stat);
+    both!("StatAt", disk.stat_at);
     rig.push(&disk.truncate[0], 1);
     let truncated = rig.wait(1);
     assert!(truncated.result().is_ok() || truncated.refusal() == Some(Refusal::Unsupported));

@@ -203,6 +203,12 @@ pub enum PathCall {
         to: *const c_char,
         flags: i32,
     },
+    Stat {
+        dir: Target,
+        path: *const c_char,
+        flags: i32,
+        to: *mut RawMetadata,
+    },
     GetXattr {
         path: *const c_char,
         name: *const c_char,
@@ -228,7 +234,8 @@ impl PathCall {
             Self::Open { dir, .. }
             | Self::Unlink { dir, .. }
             | Self::MakeDir { dir, .. }
-            | Self::Symlink { dir, .. } => [dir, CWD],
+            | Self::Symlink { dir, .. }
+            | Self::Stat { dir, .. } => [dir, CWD],
             Self::Rename { dirs, .. } | Self::HardLink { dirs, .. } => dirs,
             Self::GetXattr { .. } | Self::SetXattr { .. } => [CWD; 2],
         }
@@ -244,6 +251,7 @@ impl PathCall {
             | Self::MakeDir { .. }
             | Self::Symlink { .. }
             | Self::HardLink { .. }
+            | Self::Stat { .. }
             | Self::GetXattr { .. }
             | Self::SetXattr { .. } => false,
         }

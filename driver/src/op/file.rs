@@ -2,13 +2,14 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, FileCall, PathCall};
+use super::path::plain;
 use super::rw_flags::{Position, positioned};
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::{IntoInner, IoBuf, IoBufMut};
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::{Descriptor, Owns, Target};
+use crate::fd::{Descriptor, Owns};
 use crate::sys;
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -391,14 +392,9 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for OpenAt<F, P> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &*this };
-        let dir = op.dir.target();
-        if let Target::Fixed(_) = dir {
-            return Err(Refusal::FixedDescriptor);
-        }
-        let path = op.path.as_ref().as_ptr();
         Ok(Call::Path(PathCall::Open {
-            dir,
-            path,
+            dir: plain(&op.dir)?,
+            path: op.path.as_ref().as_ptr(),
             flags: op.options.flags(),
             mode: op.options.mode,
         }))

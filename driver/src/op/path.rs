@@ -13,7 +13,7 @@ use std::io;
 
 /// A directory that names are looked up in: a plain descriptor.
 #[inline]
-fn plain(dir: &impl Descriptor) -> Result<Target, Refusal> {
+pub(super) fn plain(dir: &impl Descriptor) -> Result<Target, Refusal> {
     match dir.target() {
         Target::Fixed(_) => Err(Refusal::FixedDescriptor),
         plain @ Target::Plain(_) => Ok(plain),

@@ -1,13 +1,16 @@
 //! What is known of a file beside its bytes.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, FileCall};
+use super::call::{Call, FileCall, PathCall};
+use super::path::plain;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::fd::{Descriptor, Target};
+use crate::fd::Descriptor;
 use crate::sys::file::RawMetadata;
+use crate::sys::name_flags as flag;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::time::SystemTime;
 
@@ -70,10 +73,7 @@ impl<F: Descriptor> Describe for Stat<F> {
         let to = unsafe { &raw mut (*this).raw };
         // SAFETY: (D2) `this` is valid and not in flight.
         let fd = unsafe { &(*this).fd };
-        let target = fd.target();
-        if let Target::Fixed(_) = target {
-            return Err(Refusal::FixedDescriptor);
-        }
+        let target = plain(fd)?;
         let call = FileCall::Stat { to };
         Ok(Call::File { target, call })
     }
@@ -94,6 +94,100 @@ impl<F> IntoInner for Stat<F> {
 
     fn into_inner(self) -> F {
         self.fd
+    }
+}
+
+/// Asks for the metadata of a file that a path leads to, relative to a directory.
+///
+/// Completes with [`Metadata`]. The file need not be readable, nor is it opened.
+///
+/// Errors: as [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html), unchanged. The directory
+/// must be a plain descriptor, or [`Cwd`](crate::driver::Cwd), and open until this completes; a fixed
+/// one is refused ([`Refusal::FixedDescriptor`]).
+///
+/// io_uring: `IORING_OP_STATX`, Linux 5.6. readiness: `statx` on a worker thread.
+///
+/// ```
+/// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
+/// use completeio_driver::op::{Op, StatAt};
+///
+/// let mut op = StatAt::new(Cwd, c"Cargo.toml");
+/// let mut entry = None;
+/// {
+///     let mut driver = Driver::new()?;
+///     driver.try_push(&mut op, 0).unwrap();
+///     // SAFETY: `op` outlives the driver and is not touched while it has it.
+///     unsafe { driver.submit(None, &mut entry)? };
+/// }
+/// // SAFETY: the entry is the operation's last one.
+/// let metadata = unsafe { op.finish(entry.unwrap())? };
+/// assert!(metadata.is_file() && metadata.size() > 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct StatAt<F, P = CString> {
+    head: OpHead,
+    dir: F,
+    path: P,
+    flags: i32,
+    raw: RawMetadata,
+}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> StatAt<F, P> {
+    /// Asks for the metadata of `path`, relative to `dir`.
+    pub fn new(dir: F, path: P) -> Self {
+        Self {
+            head: OpHead::new::<Self>(),
+            dir,
+            path,
+            flags: 0,
+            raw: RawMetadata::default(),
+        }
+    }
+}
+
+impl<F, P> StatAt<F, P> {
+    /// Of a symbolic link, asks for what it leads to, as without this; or, with `false`, for the
+    /// link itself (`AT_SYMLINK_NOFOLLOW`).
+    pub fn follow(mut self, yes: bool) -> Self {
+        self.flags = if yes { 0 } else { flag::NO_FOLLOW };
+        self
+    }
+}
+
+// SAFETY: (D2) `repr(C)` with its head first.
+unsafe impl<F: Descriptor, P: AsRef<CStr> + Unpin> OpCode for StatAt<F, P> {}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for StatAt<F, P> {
+    #[inline]
+    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+        // SAFETY: (D2) `this` is valid and not in flight.
+        let op = unsafe { &mut *this };
+        Ok(Call::Path(PathCall::Stat {
+            dir: plain(&op.dir)?,
+            path: op.path.as_ref().as_ptr(),
+            flags: op.flags,
+            to: &raw mut op.raw,
+        }))
+    }
+}
+
+impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for StatAt<F, P> {
+    type Fd = F;
+    type Output = Metadata;
+
+    unsafe fn finish(&mut self, entry: Entry) -> io::Result<Metadata> {
+        entry.into_result()?;
+        Ok(Metadata::from_raw(&self.raw))
+    }
+}
+
+impl<F, P> IntoInner for StatAt<F, P> {
+    type Inner = (F, P);
+
+    fn into_inner(self) -> (F, P) {
+        (self.dir, self.path)
     }
 }
 

@@ -3,20 +3,26 @@
 
 use crate::kit;
 use crate::ledger::Cx;
+use crate::path::{Tree, c};
 use crate::region::Region;
-use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, OwnedFd, Refusal};
+use crate::steps;
+use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Cwd, OwnedFd, Refusal};
 use completeio_driver::op::{
-    DirectIo, FileKind, Metadata, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, Sync, WriteAt,
+    DirectIo, FileKind, Metadata, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, StatAt, Sync, WriteAt,
 };
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::time::Duration;
 
 contract![
     metadata_is_that_of_stat,
     kinds_of_files,
     a_fixed_descriptor_has_no_metadata,
+    by_path,
+    paths_that_lead_nowhere,
+    by_path_lent_and_owned,
     direct_reads_and_writes_are_aligned,
 ];
 
@@ -139,6 +145,91 @@ fn a_fixed_descriptor_has_no_metadata(cx: &mut Cx) {
     assert_eq!(entry.refusal(), Some(Refusal::FixedDescriptor));
 }
 
+/// Relative to a directory, and absolute; of a link, and of what it leads to.
+fn by_path(cx: &mut Cx) {
+    let tree = Tree::full();
+    let directory = tree.open();
+    let mut l = cx.ledger();
+    let dir = l.at(&directory);
+    for name in ["file", "full", "full/x", "link", ".", "full/../other"] {
+        let (here, path) = (c(name), tree.at(name));
+        let followed = fs::metadata(&path).unwrap();
+        let absolute = tree.c_string(name);
+        let ours = [
+            l.run(StatAt::new(dir, here.clone())).unwrap(),
+            l.run(StatAt::new(dir, here.clone()).follow(false).follow(true))
+                .unwrap(),
+            l.run(StatAt::new(Cwd, absolute.clone())).unwrap(),
+            // An absolute path needs no directory.
+            l.run(StatAt::new(kit::number(900_000), absolute)).unwrap(),
+        ];
+        for ours in ours {
+            assert_same(&ours, &followed);
+        }
+        let itself = l.run(StatAt::new(dir, here).follow(false)).unwrap();
+        assert_same(&itself, &fs::symlink_metadata(&path).unwrap());
+        assert_eq!(itself.is_symlink(), name == "link");
+    }
+    let ours = l.run(StatAt::new(Cwd, c"Cargo.toml")).unwrap();
+    assert_same(&ours, &fs::metadata("Cargo.toml").unwrap());
+    // As by the descriptor, alignment included.
+    let file = File::open(tree.at("file")).unwrap();
+    let fd = l.at(&file);
+    let by_descriptor = l.run(Stat::new(fd)).unwrap();
+    assert_eq!(l.run(StatAt::new(dir, c"file")).unwrap(), by_descriptor);
+    // Again, when it has changed.
+    let (op, entry) = l.entry_of(StatAt::new(dir, c"other"));
+    assert_eq!(l.finish(op, entry).unwrap().size(), 5);
+    fs::write(tree.at("other"), "longer").unwrap();
+    l.push(op, 1);
+    let entry = l.one();
+    assert_eq!(l.finish(op, entry).unwrap().size(), 6);
+}
+
+/// I33.
+fn paths_that_lead_nowhere(cx: &mut Cx) {
+    let tree = Tree::full();
+    std::os::unix::fs::symlink("loop", tree.at("loop")).unwrap();
+    let (directory, file) = (tree.open(), File::open(tree.at("file")).unwrap());
+    let mut l = cx.ledger();
+    let long = "x".repeat(5000);
+    let names = ["", "none", "dangling", "loop", "file/x", "full/none", &long];
+    for name in names.map(c) {
+        for dir in [&directory, &file].map(kit::plain) {
+            for (follow, flags) in [(true, 0), (false, libc::AT_SYMLINK_NOFOLLOW)] {
+                // SAFETY: plain numbers.
+                let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+                let (fd, path) = (dir.as_raw_fd(), name.as_ptr());
+                // SAFETY: a path that lives as long as the call, and a place on the stack.
+                let result = unsafe { libc::fstatat(fd, path, &raw mut stat, flags) };
+                let error = io::Error::last_os_error().raw_os_error();
+                let expected = if result < 0 { error } else { None };
+                let ours = l.run(StatAt::new(dir, name.clone()).follow(follow));
+                let ours = ours.err().map(|e| e.raw_os_error().unwrap());
+                assert_eq!(ours, expected, "{name:?} {follow}");
+            }
+        }
+    }
+}
+
+fn by_path_lent_and_owned(cx: &mut Cx) {
+    let tree = Tree::full();
+    let directory = tree.open();
+    let mut stat = StatAt::new(directory.as_fd(), c"file");
+    let mut l = cx.ledger();
+    l.scope(|s| assert_eq!(steps::run(s, &mut stat).0.unwrap().size(), 4))
+        .unwrap();
+    let op = StatAt::new(kit::owned(directory), c"file");
+    let key = l.try_push_owned(op, 0).unwrap();
+    let (metadata, op) = steps::outcome(&mut l, key);
+    assert_eq!(metadata.unwrap().size(), 4);
+    // An orphan writes into nothing that is gone.
+    drop(l.try_push_owned(op, 1).unwrap());
+    while l.in_flight() > 0 {
+        l.submit(Some(Duration::ZERO), &mut None).unwrap();
+    }
+}
+
 /// What the plain call says of the alignment of direct reads: of memory, of offsets.
 fn plain_alignment(file: &OwnedFd) -> Option<(u32, u32)> {
     // SAFETY: plain numbers.
@@ -168,7 +259,9 @@ fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
         Err(error) => return kit::skip(&format!("no O_DIRECT here: {error}")),
     };
     let fd = l.at(&file);
+    let by_path = l.run(StatAt::new(Cwd, path.c_string())).unwrap();
     let ours = l.run(Stat::new(fd)).unwrap().direct_io();
+    assert_eq!(by_path.direct_io(), ours);
     let ours = ours.map(|DirectIo { memory, offset, .. }| (memory, offset));
     assert_eq!(ours, plain_alignment(&file));
     let Some((memory, offset)) = ours else {

@@ -6,7 +6,9 @@ use crate::steps;
 use completeio_driver::driver::{
     AsFd, AsRawFd, CompleteIo, Cwd, Descriptor, Entry, FixedFd, RawFd, Refusal,
 };
-use completeio_driver::op::{HardLink, MakeDir, OpenAt, OpenOptions, Rename, Symlink, Unlink};
+use completeio_driver::op::{
+    HardLink, MakeDir, OpenAt, OpenOptions, Rename, StatAt, Symlink, Unlink,
+};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
@@ -482,6 +484,7 @@ fn fixed_directories_are_refused(cx: &mut Cx) {
     for fixed in [fixed, FixedFd::from_id(u32::MAX)] {
         refused(l.entry_of(Unlink::file(fixed, c"file")).1);
         refused(l.entry_of(Unlink::directory(fixed, c"empty")).1);
+        refused(l.entry_of(StatAt::new(fixed, c"file")).1);
         refused(l.entry_of(MakeDir::new(fixed, c"new", 0o777)).1);
         refused(l.entry_of(Symlink::new(c"text", fixed, c"new")).1);
         refused(l.entry_of(Rename::new(fixed, c"file", dir, c"new")).1);
@@ -509,6 +512,7 @@ fn no_such_directory(cx: &mut Cx) {
         let dir = kit::plain(&directory);
         assert_eq!(l.errno(Unlink::file(wrong, c"file")), errno);
         assert_eq!(l.errno(Unlink::directory(wrong, c"empty")), errno);
+        assert_eq!(l.errno(StatAt::new(wrong, c"file")), errno);
         assert_eq!(l.errno(MakeDir::new(wrong, c"new", 0o777)), errno);
         assert_eq!(l.errno(Symlink::new(c"text", wrong, c"new")), errno);
         assert_eq!(l.errno(Rename::new(wrong, c"file", dir, c"new")), errno);
@@ -520,6 +524,8 @@ fn no_such_directory(cx: &mut Cx) {
     let closed = kit::number(900_000);
     l.run(MakeDir::new(closed, tree.c_string("new"), 0o777))
         .unwrap();
+    let made = l.run(StatAt::new(closed, tree.c_string("new"))).unwrap();
+    assert!(made.is_dir());
     let op = Rename::new(
         closed,
         tree.c_string("new"),
@@ -548,11 +554,13 @@ fn a_name_inside_the_operation(cx: &mut Cx) {
     let dir = l.at(&directory);
     let make = MakeDir::new(dir, Inline(*b"made\0..."), 0o777);
     let rename = Rename::new(dir, Inline(*b"made\0..."), dir, Inline(*b"moved\0.."));
+    let stat = StatAt::new(dir, Inline(*b"moved\0.."));
     let moved = [make];
     let [make] = moved;
     l.run(make).unwrap();
     let moved = Box::new(rename);
     l.run(*moved).unwrap();
+    assert!(l.run(stat).unwrap().is_dir());
     let names: Vec<_> = tree.listing().into_keys().collect();
     assert_eq!(names, [PathBuf::from("moved")]);
 }

@@ -5,7 +5,9 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::path::{Tree, c};
 use completeio_driver::driver::{AsRawFd, BorrowedFd, CompleteIo, Cwd, Entry};
-use completeio_driver::op::{HardLink, MakeDir, OpenAt, OpenOptions, Rename, Symlink, Unlink};
+use completeio_driver::op::{
+    HardLink, MakeDir, OpenAt, OpenOptions, Rename, StatAt, Symlink, Unlink,
+};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +30,7 @@ fn a_directory_closed_before_the_submit(cx: &mut Cx) {
     let before = tree.listing();
     let open = tree.open();
     let mut l = cx.ledger();
-    for n in 0..8 {
+    for n in 0..9 {
         let closed = kit::owned(tree.open());
         let (gone, kept) = (kit::plain(&closed), kit::plain(&open));
         match n {
@@ -39,7 +41,8 @@ fn a_directory_closed_before_the_submit(cx: &mut Cx) {
             4 => drop(l.start(Rename::new(gone, c"file", kept, c"new"), n)),
             5 => drop(l.start(Rename::new(kept, c"file", gone, c"new"), n)),
             6 => drop(l.start(HardLink::new(gone, c"file", kept, c"new"), n)),
-            _ => drop(l.start(HardLink::new(kept, c"file", gone, c"new"), n)),
+            7 => drop(l.start(HardLink::new(kept, c"file", gone, c"new"), n)),
+            _ => drop(l.start(StatAt::new(gone, c"file"), n)),
         }
         drop(closed);
         assert_eq!(l.one().raw_os_error(), Some(libc::EBADF), "{n}");
@@ -66,6 +69,7 @@ fn a_directory_number_reused_before_the_submit(cx: &mut Cx) {
     reused!(Rename::new(dir, c"new", dir, c"moved"));
     reused!(HardLink::new(dir, c"file", dir, c"linked"));
     reused!(Symlink::new(c"text", dir, c"symbolic"));
+    reused!(StatAt::new(dir, c"linked"));
     reused!(Unlink::file(dir, c"file"));
     assert_eq!(old.listing(), before);
     assert!(
@@ -76,8 +80,8 @@ fn a_directory_number_reused_before_the_submit(cx: &mut Cx) {
     assert!(!new.has("new") && !new.has("file"));
 }
 
-/// Opens that no worker finishes until it is dropped: what is submitted after them waits.
-struct Plug {
+/// Opens that no worker finishes until it is pulled: what is submitted after them waits.
+pub(crate) struct Plug {
     tree: Tree,
 }
 
@@ -88,11 +92,11 @@ impl Plug {
     /// The user data of all of them.
     const NAME: usize = 1_000_000;
 
-    fn ledger(cx: &Cx) -> Ledger {
+    pub(crate) fn ledger(cx: &Cx) -> Ledger {
         cx.with(|limits| limits.entries(8).cancels(1).in_flight(64).workers(1))
     }
 
-    fn new(l: &mut Ledger) -> Self {
+    pub(crate) fn new(l: &mut Ledger) -> Self {
         let tree = Tree::new();
         let path = tree.c_string("fifo");
         // SAFETY: a path that lives as long as the call.
@@ -107,7 +111,7 @@ impl Plug {
     }
 
     /// Lets them go; so many others complete with them.
-    fn pull(self, l: &mut Ledger, others: usize) -> Vec<Entry> {
+    pub(crate) fn pull(self, l: &mut Ledger, others: usize) -> Vec<Entry> {
         let _writer = File::options()
             .write(true)
             .open(self.tree.at("fifo"))
@@ -177,7 +181,8 @@ fn start_each(l: &mut Ledger, dir: BorrowedFd<'static>) -> usize {
     l.start(MakeDir::new(dir, c("made"), 0o777), 3);
     l.start(Symlink::new(c("text"), dir, c("symbolic")), 4);
     l.start(HardLink::new(dir, c("other"), dir, c("linked")), 5);
-    6
+    l.start(StatAt::new(dir, c("link")).follow(false), 6);
+    7
 }
 
 fn cancelled_before_the_submit(cx: &mut Cx) {
@@ -299,7 +304,7 @@ fn a_dropped_driver_leaves_no_halves(cx: &mut Cx) {
         let mut l = cx.ledger();
         start_each(&mut l, kit::plain(&directory));
         let exchange = Rename::new(Cwd, tree.c_string("link"), Cwd, tree.c_string("dangling"));
-        l.start(exchange.exchange(true), 6);
+        l.start(exchange.exchange(true), 7);
         let mut entries = Vec::with_capacity(8);
         if round % 2 == 0 {
             l.submit(Some(Duration::ZERO), &mut entries).unwrap();

@@ -5,8 +5,9 @@ use super::encode::{address, bits, directed};
 use super::ring::Sqe;
 use crate::fd::Target;
 use crate::op::call::FileCall;
-use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
+use crate::sys::file::{RawMetadata, STAT_MASK, advice as advice_number, allocate_mode};
 use linux_raw_sys::io_uring::{IORING_FSYNC_DATASYNC, io_uring_op as op};
+use std::ffi::c_char;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -133,13 +134,7 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
                 ..directed(op::IORING_OP_FADVISE, target)
             }
         }
-        FileCall::Stat { to } => Sqe {
-            addr: address(c"".as_ptr()),
-            off: address(to),
-            len: STAT_MASK,
-            op_flags: bits(libc::AT_EMPTY_PATH),
-            ..directed(op::IORING_OP_STATX, target)
-        },
+        FileCall::Stat { to } => stat(target, c"".as_ptr(), libc::AT_EMPTY_PATH, to),
         FileCall::GetXattr { name, ptr, len } => Sqe {
             addr: address(name),
             off: address(ptr),
@@ -158,6 +153,18 @@ pub(super) fn encode(target: Target, call: FileCall) -> Sqe {
             op_flags: bits(flags),
             ..directed(op::IORING_OP_FSETXATTR, target)
         },
+    }
+}
+
+/// The entry for what is known of `path`, relative to `dir`.
+#[inline(always)]
+pub(super) fn stat(dir: Target, path: *const c_char, flags: i32, to: *mut RawMetadata) -> Sqe {
+    Sqe {
+        addr: address(path),
+        off: address(to),
+        len: STAT_MASK,
+        op_flags: bits(flags),
+        ..directed(op::IORING_OP_STATX, dir)
     }
 }
 

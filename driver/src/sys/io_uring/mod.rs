@@ -254,6 +254,7 @@ impl Uring {
             ("Allocate", op::IORING_OP_FALLOCATE),
             ("Advise", op::IORING_OP_FADVISE),
             ("Stat", op::IORING_OP_STATX),
+            ("StatAt", op::IORING_OP_STATX),
             ("Recv", op::IORING_OP_RECV),
             ("Send", op::IORING_OP_SEND),
             ("Accept", op::IORING_OP_ACCEPT),

@@ -1,6 +1,7 @@
 //! Names in the file system.
 
 use super::encode::{address, bits, directed};
+use super::file;
 use super::ring::Sqe;
 use crate::error::Refusal;
 use crate::fd::Target;
@@ -62,6 +63,9 @@ pub(super) fn encode(call: PathCall) -> Result<Sqe, Refusal> {
             op_flags: bits(flags),
             ..directed(op::IORING_OP_LINKAT, dir)
         },
+        PathCall::Stat {
+            path, flags, to, ..
+        } => file::stat(dir, path, flags, to),
         PathCall::GetXattr {
             path,
             name,

@@ -7,8 +7,9 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
-use crate::sys::file::{STAT_MASK, advice as advice_number, allocate_mode};
+use crate::sys::file::{RawMetadata, STAT_MASK, advice as advice_number, allocate_mode};
 pub(super) use crate::sys::plain::{result, uninterrupted};
+use std::ffi::c_char;
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
@@ -161,11 +162,10 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             // SAFETY: (K1) takes numbers.
             -unsafe { libc::posix_fadvise(fd, offset, len, advice_number(advice)) }
         }),
-        FileCall::Stat { to } => uninterrupted(|| {
-            let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
-            // SAFETY: (W1) the kernel writes one `struct statx` into the operation, which was lent.
-            unsafe { libc::statx(fd, path, flags, STAT_MASK, to.cast()) as isize }
-        }),
+        FileCall::Stat { to } => {
+            // SAFETY: (W1) the caller's contract; an empty path is a constant.
+            unsafe { stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, to) }
+        }
         FileCall::GetXattr { name, ptr, len } => uninterrupted(|| {
             // SAFETY: (W1) the kernel reads the name, which ends with a zero, and writes at most
             // `len` bytes of the buffer; both were lent.
@@ -183,6 +183,23 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             result(set as isize)
         }
     }
+}
+
+/// Asks what is known of `path`, relative to `dir`.
+///
+/// # Safety
+/// (W1) As [`Work::perform`].
+pub(super) unsafe fn stat(
+    dir: RawFd,
+    path: *const c_char,
+    flags: i32,
+    to: *mut RawMetadata,
+) -> i32 {
+    uninterrupted(|| {
+        // SAFETY: (W1) the kernel reads the path, which ends with a zero, and writes one
+        // `struct statx` into the operation; both were lent.
+        unsafe { libc::statx(dir, path, flags, STAT_MASK, to.cast()) as isize }
+    })
 }
 
 /// One vector of memory that was lent.

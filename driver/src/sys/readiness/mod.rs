@@ -170,6 +170,7 @@ impl Readiness {
             ("Allocate", file),
             ("Advise", file),
             ("Stat", file),
+            ("StatAt", file),
             ("Recv", Support::Ready),
             ("Send", Support::Ready),
             ("Accept", Support::Ready),

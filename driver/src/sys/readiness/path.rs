@@ -49,6 +49,12 @@ pub(super) unsafe fn perform([dir, second]: [RawFd; 2], call: PathCall) -> i32 {
             // SAFETY: (W1) the kernel reads both paths, as above.
             result(unsafe { libc::linkat(dir, from, second, to, flags) as isize })
         }
+        PathCall::Stat {
+            path, flags, to, ..
+        } => {
+            // SAFETY: (W1) the caller's contract.
+            unsafe { super::file::stat(dir, path, flags, to) }
+        }
         PathCall::GetXattr {
             path,
             name,
