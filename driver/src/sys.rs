@@ -101,6 +101,16 @@ pub(crate) mod open_flags {
     };
 }
 
+/// Flags of pipe2(2).
+pub(crate) mod pipe_flags {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    pub(crate) use libc::O_DIRECT as DIRECT;
+    pub(crate) use libc::{O_CLOEXEC as CLOEXEC, O_NONBLOCK as NONBLOCK};
+    /// Pipes are streams there.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    pub(crate) const DIRECT: i32 = 0;
+}
+
 /// Flags of the calls on names that this crate names.
 pub(crate) mod name_flags {
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -16,7 +16,7 @@ use completeio_driver::driver::{
 use completeio_driver::op::{
     Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, GetPathXattr,
     GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt,
-    OpenOptions, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv,
+    OpenOptions, Pipe, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv,
     RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg,
     SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt,
     Socket, SocketOptions, Splice, Stat, StatAt, Symlink, Sync, SyncRange, Tee, Timeout,
@@ -464,6 +464,7 @@ impl Disk {
 struct Sockets {
     make: Lent<Socket>,
     no_such: Lent<Socket>,
+    pipe: Lent<Pipe>,
     bind: Lent<Bind<OwnedFd>>,
     listen: Lent<Listen<Number>>,
     set: Lent<SetSockOpt<Number, bool>>,
@@ -731,6 +732,7 @@ impl Sockets {
         Self {
             make: Lent::new(Socket::stream(&any.into())),
             no_such: Lent::new(Socket::new(9999, 0, 0)),
+            pipe: Lent::new(Pipe::new()),
             bind: Lent::new(Bind::new(socket, any)),
             listen: Lent::new(Listen::new(number, 1)),
             set: Lent::new(SetSockOpt::new(number, SockOpt::NO_DELAY, true)),
@@ -974,6 +976,12 @@ fn sockets(rig: &mut Rig<'_>, ops: &mut Sockets, marks: &mut Marks) {
     drop(rig.run(&mut ops.make, 1).unwrap());
     assert_eq!(rig.fail(&mut ops.no_such, 2), libc::EAFNOSUPPORT);
     marks.step("Socket");
+    drop(rig.run(&mut ops.pipe, 2).unwrap());
+    rig.push(&ops.pipe, 2);
+    let entry = rig.wait(2);
+    // SAFETY: the entry of this operation's only flight.
+    unsafe { ops.pipe.op().dispose(entry) };
+    marks.step("Pipe");
     rig.run(&mut ops.bind, 3).unwrap();
     assert_eq!(rig.fail(&mut ops.bind, 3), libc::EINVAL);
     assert_eq!(rig.fail(&mut ops.bind_file, 3), libc::ENOTSOCK);

@@ -15,6 +15,7 @@ use crate::sys::file::RawMetadata;
 use crate::sys::message::RawMessage;
 use crate::sys::process::RawExit;
 use std::ffi::c_char;
+use std::os::fd::RawFd;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
 pub(crate) const LEN_MAX: u32 = 0x7fff_f000;
@@ -357,6 +358,11 @@ pub enum PlainCall {
         kind: i32,
         protocol: i32,
     },
+    Pipe {
+        flags: i32,
+        /// The descriptors' numbers: to read, to write.
+        ends: *mut [RawFd; 2],
+    },
     Bind {
         target: Target,
         addr: *const RawAddress,
@@ -388,7 +394,7 @@ impl PlainCall {
     #[inline]
     pub(crate) fn target(&self) -> Option<Target> {
         match *self {
-            Self::Socket { .. } => None,
+            Self::Socket { .. } | Self::Pipe { .. } => None,
             Self::Shutdown { target, .. }
             | Self::Bind { target, .. }
             | Self::Listen { target, .. }

@@ -3,6 +3,8 @@
 
 use super::shutdown_how;
 use crate::op::call::PlainCall;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+use libc::pipe2;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -29,6 +31,10 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             // SAFETY: (K1) takes three numbers.
             unsafe { libc::socket(domain, kind, protocol) as isize }
         }),
+        PlainCall::Pipe { flags, ends } => {
+            // SAFETY: (K1) the kernel writes two numbers that were lent.
+            result(unsafe { pipe2(ends.cast(), flags) as isize })
+        }
         PlainCall::Bind { addr, addr_len, .. } => uninterrupted(|| {
             // SAFETY: (K1) the kernel reads an address that was lent.
             unsafe { libc::bind(fd, addr.cast(), addr_len) as isize }
@@ -60,6 +66,16 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             if got < 0 { -1 } else { len as isize }
         }),
     }
+}
+
+/// No backend makes pipes there yet: they are not close-on-exec.
+///
+/// # Safety
+/// As pipe(2).
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+unsafe fn pipe2(ends: *mut libc::c_int, _flags: libc::c_int) -> libc::c_int {
+    // SAFETY: (K1) the caller's contract.
+    unsafe { libc::pipe(ends) }
 }
 
 /// Makes a call until no signal interrupts it.

@@ -35,6 +35,7 @@ mod outputs;
 mod panics;
 mod path;
 mod path_ends;
+mod pipes;
 mod polls;
 mod queues;
 mod races;

@@ -286,6 +286,7 @@ impl Uring {
         let plain = [
             ("Shutdown", op::IORING_OP_SHUTDOWN),
             ("Socket", op::IORING_OP_SOCKET),
+            ("Pipe", op::IORING_OP_PIPE),
             ("Bind", op::IORING_OP_BIND),
             ("Listen", op::IORING_OP_LISTEN),
         ];

@@ -30,6 +30,11 @@ pub(super) fn encode(call: PlainCall, opcodes: &Opcodes) -> Option<Sqe> {
             len: bits(protocol),
             ..directed(op::IORING_OP_SOCKET, Target::Plain(domain))
         },
+        PlainCall::Pipe { flags, ends } => Sqe {
+            addr: address(ends),
+            op_flags: bits(flags),
+            ..directed(op::IORING_OP_PIPE, Target::Plain(0))
+        },
         PlainCall::Bind {
             target,
             addr,

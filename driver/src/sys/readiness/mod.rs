@@ -185,6 +185,7 @@ impl Readiness {
             ("RecvMsg", Support::Ready),
             ("Shutdown", Support::Inline),
             ("Socket", Support::Inline),
+            ("Pipe", Support::Inline),
             ("Bind", Support::Inline),
             ("Listen", Support::Inline),
             ("SetSockOpt", Support::Inline),

@@ -9,11 +9,13 @@ use crate::driver::{
 };
 use crate::fd::FixedFd;
 use crate::op::{
-    Accept, Bind, GetSockOpt, Listen, Nop, Op, OpObject, SetSockOpt, Shutdown, SockOpt, Socket,
+    Accept, Bind, GetSockOpt, Listen, Nop, Op, OpObject, Pipe, SetSockOpt, Shutdown, SockOpt,
+    Socket,
 };
 use crate::scope::{Event, Scope};
 use crate::sys::Backend as Sys;
 use linux_raw_sys::io_uring::io_uring_op as op;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,11 +25,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What Linux 6.1 lacks, and what it does not lack but might.
-const MASKED: [op; 5] = [
+const MASKED: [op; 6] = [
     op::IORING_OP_SOCKET,
     op::IORING_OP_BIND,
     op::IORING_OP_LISTEN,
     op::IORING_OP_SHUTDOWN,
+    op::IORING_OP_PIPE,
     op::IORING_OP_READ_MULTISHOT,
 ];
 
@@ -177,7 +180,7 @@ fn the_report_says_inline() {
         return;
     };
     let operations = uring(&mut driver).operations();
-    for name in ["Shutdown", "Socket", "Bind", "Listen"] {
+    for name in ["Shutdown", "Socket", "Pipe", "Bind", "Listen"] {
         assert!(operations.contains(&(name, Support::Inline)), "{name}");
     }
     assert!(operations.contains(&("Accept", Support::Native)));
@@ -344,6 +347,27 @@ fn a_drop_closes_what_was_made() {
         unsafe { ops[0].0.dispose(entry) };
     }
     drop(driver);
+}
+
+/// P1: the numbers are where the kernel would have put them.
+#[test]
+fn a_pipe_without_an_opcode() {
+    let mut ops = [(); 2].map(|()| Kept::new(Pipe::new().non_blocking(true)));
+    let Some(mut driver) = masked(|limits| limits) else {
+        return;
+    };
+    for (n, op) in ops.iter_mut().enumerate() {
+        assert!(op.push(&mut driver, n));
+    }
+    assert_eq!(counts(&mut driver), (2, 0, 0));
+    let entry = submit(&mut driver, None, 1).remove(0);
+    // SAFETY: (D3) its only entry.
+    let (reader, writer) = unsafe { ops[0].0.finish(entry) }.unwrap();
+    // SAFETY: (K1) takes two numbers.
+    let flags = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETFL) };
+    assert_ne!(flags & libc::O_NONBLOCK, 0);
+    io::Write::write_all(&mut File::from(writer), b"text").unwrap();
+    assert_eq!(io::read_to_string(File::from(reader)).unwrap(), "text");
 }
 
 /// I2: calls and entries share the places; a place is free again after the turn.
