@@ -173,7 +173,8 @@ impl<'arena> Driver<'arena> {
         if rung || goes_on || engine.core.woken || engine.backend.available(&engine.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
-        Ok(PreparedWait::Until(deadline))
+        let limit = engine.core.exacts.next_deadline();
+        Ok(PreparedWait::Until(deadline.into_iter().chain(limit).min()))
     }
 
     /// Winds the driver down: accepts no more operations, cancels what can be cancelled, takes

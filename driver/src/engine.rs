@@ -126,13 +126,34 @@ impl Engine {
             next = self.core.exacts.find_cancelled(Some(index), which);
             // By its descriptor, or with all others, the kernel finds it under any key.
             if let Which::UserData(_) | Which::Key(_) = which {
-                if let Some(key) = self.core.exacts.key_in_flight(index) {
-                    self.backend.cancel(&mut self.core, Which::Key(key))?;
-                }
+                self.cancel_flight(index)?;
             }
-            if let Some(last) = self.core.exacts.cancel(index) {
-                self.core.complete_locally(last);
+            self.core.cancel_exact(index);
+        }
+        Ok(())
+    }
+
+    /// Cancels the flight of one of these, if it has one.
+    fn cancel_flight(&mut self, index: u32) -> Result<(), Full<()>> {
+        match self.core.exacts.key_in_flight(index) {
+            Some(key) => self.backend.cancel(&mut self.core, Which::Key(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// Cancels those whose time is over. What was pushed has been handed over: it is tried once.
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit).
+    #[cold]
+    unsafe fn stop_late(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some(index) = self.core.exacts.next_late(now) {
+            while self.cancel_flight(index).is_err() {
+                // SAFETY: (D1) the caller's contract. A turn frees the reserved places.
+                unsafe { self.backend.turn(&mut self.core, Block::Never) }?;
             }
+            self.core.cancel_exact(index);
         }
         Ok(())
     }
@@ -178,6 +199,10 @@ impl Engine {
                 self.core.woken = true;
             }
             turned?;
+            if !self.core.exacts.is_empty() {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.stop_late() }?;
+            }
             put += self.backend.drain(&mut self.core, room - put, outlet);
             if mem::take(&mut self.core.woken) {
                 self.core.stats.wake_ups += 1;
@@ -258,7 +283,8 @@ impl Engine {
             self.core.woken = true;
             return Block::Never;
         }
-        match deadline {
+        let limit = self.core.exacts.next_deadline();
+        match deadline.into_iter().chain(limit).min() {
             Some(deadline) => Block::Until(want, deadline),
             None => Block::Forever(want),
         }

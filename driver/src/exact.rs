@@ -1,8 +1,9 @@
-//! Operations that go on until they are whole.
+//! Operations that the driver follows: until they are whole, or until their time is over.
 //!
 //! An exact operation travels under a key of its own, which names its place in this table, so that a
-//! short result is found before it is anybody's completion. The place knows under which key the
-//! operation was pushed; its last completion goes out under that.
+//! short result is found before it is anybody's completion. So does one whose deadline no backend
+//! keeps: that of several flights, and of what io_uring's linked timeout does not end. The place knows
+//! under which key the operation was pushed; its last completion goes out under that.
 //!
 //! | state of a place | who has the operation | what comes next |
 //! |---|---|---|
@@ -11,29 +12,54 @@
 //! | `InFlight` | the kernel, or a worker | `Waiting` after a short result; `Free` with its last |
 //! | `Waiting` | the driver, until there is a submission place | `InFlight`; `Free` when it is cancelled |
 //!
-//! A place that was cancelled does not go on. The operation's own memory is touched in a submit only:
+//! A place that was cancelled does not go on. At its deadline the driver cancels it, and again from time
+//! to time: what is between a worker and a queue of the kernel's no cancellation finds. The operation's own memory is touched in a submit only:
 //! what a cancellation must know of it, by its safe door, stands in the place.
 #![allow(
     unsafe_code,
     reason = "tells operations in flight what they have moved"
 )]
 
+use crate::clock::Instant;
 use crate::fd::Target;
 use crate::key::{Completion, Key};
 use crate::list::{Linked, Links, List};
 use crate::op::OpHead;
 use crate::sys::Which;
 use crate::sys::errno::ECANCELED;
+use crate::timers::Timers;
 use std::fmt;
 use std::ptr::NonNull;
+use std::time::Duration;
+
+/// After so long what was cancelled at its deadline, and goes on, is cancelled again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the table of an exact operation's functions has more than others'.
 #[derive(Clone, Copy)]
 pub(crate) struct GoesOn {
-    /// What it is directed at. For an operation that is not in flight.
-    pub(crate) target: unsafe fn(NonNull<OpHead>) -> Target,
+    /// Begins its first flight. For an operation that is not in flight.
+    pub(crate) begin: unsafe fn(NonNull<OpHead>) -> Start,
     /// Counts what its flight has moved, if that is not all. Whether it is not.
     pub(crate) moved: unsafe fn(NonNull<OpHead>, i32) -> bool,
+}
+
+/// What is asked of an operation before its first flight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// What it is directed at.
+    pub(crate) target: Target,
+    /// When all of its flights are to be over.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Start {
+    pub(crate) fn at(target: Target) -> Self {
+        Self {
+            target,
+            deadline: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +103,10 @@ pub(crate) struct Exacts {
     free: List<Listed>,
     used: List<Listed>,
     waiting: u32,
-    /// The place of a push that has not returned, or has unwound.
-    entering: Option<u32>,
+    /// The deadlines of places that have one.
+    limits: Timers,
+    /// The place of a push that has not returned, or has unwound, and its deadline.
+    entering: Option<(u32, Option<Instant>)>,
     /// Whether none goes on any more.
     over: bool,
 }
@@ -116,6 +144,7 @@ impl Exacts {
             free,
             used: List::new(),
             waiting: 0,
+            limits: Timers::with_capacity(capacity),
             entering: None,
             over: false,
         }
@@ -133,28 +162,31 @@ impl Exacts {
     }
 
     /// A place for an operation that is being pushed; the key for the kernel.
-    pub(crate) fn enter(&mut self, head: NonNull<OpHead>, outer: Key, target: Target) -> Key {
-        if let Some(index) = self.entering.take() {
+    pub(crate) fn enter(&mut self, head: NonNull<OpHead>, outer: Key, start: Start) -> Key {
+        if let Some((index, _)) = self.entering.take() {
             self.release(index); // Its push has unwound.
         }
         let index = self.free.pop_front(&mut self.places);
         let index = index.expect("I2: as many as there are credits");
         self.used.push_back(&mut self.places, index);
-        self.entering = Some(index);
+        self.entering = Some((index, start.deadline));
         let place = &mut self.places[index as usize];
         assert_eq!(place.state, State::Free, "place {index} is taken");
         place.state = State::Entering;
         place.cancelled = false;
         place.head = head.as_ptr();
         place.outer = outer;
-        place.target = target;
+        place.target = start.target;
         Key::exact(index, place.generation)
     }
 
     /// The operation of the last `enter` was accepted.
     pub(crate) fn entered(&mut self) {
-        let index = self.entering.take().expect("it has entered");
+        let (index, deadline) = self.entering.take().expect("it has entered");
         self.places[index as usize].state = State::InFlight;
+        if let Some(deadline) = deadline {
+            self.limits.insert(deadline.since_zero(), index);
+        }
     }
 
     /// Takes a completion that bears a key of ours.
@@ -209,6 +241,19 @@ impl Exacts {
         assert_eq!(place.state, State::Waiting, "place {index} does not wait");
         place.state = State::InFlight;
         self.waiting -= 1;
+    }
+
+    /// When the next place is to be cancelled.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.limits.next_deadline().map(Instant::from_since_zero)
+    }
+
+    /// A place whose time is over, and which is to be cancelled: again and again until it is free.
+    pub(crate) fn next_late(&mut self, now: Instant) -> Option<u32> {
+        let index = self.limits.pop_expired(now.since_zero())?;
+        let again = now.saturating_add(AGAIN);
+        self.limits.insert(again.since_zero(), index);
+        Some(index)
     }
 
     /// The first place from `at` on, or of all, that a cancellation means.
@@ -274,6 +319,7 @@ impl Exacts {
         place.state = State::Free;
         place.head = std::ptr::null_mut();
         place.generation = place.generation.wrapping_add(1);
+        self.limits.remove(index);
         self.used.remove(&mut self.places, index);
         self.free.push_front(&mut self.places, index);
     }
@@ -303,7 +349,7 @@ mod tests {
         let mut exacts = Exacts::with_capacity(2);
         let mut op = op();
         let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
-        let key = exacts.enter(head, Key::raw(7), Target::Plain(-1));
+        let key = exacts.enter(head, Key::raw(7), Start::at(Target::Plain(-1)));
         exacts.entered();
         let stale = Key::exact(0, 1);
         for unknown in [
@@ -331,12 +377,42 @@ mod tests {
         let mut op = op();
         let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
         for user_data in 0..3 {
-            let _unwound = exacts.enter(head, Key::raw(user_data), Target::Plain(-1));
+            let _unwound = exacts.enter(head, Key::raw(user_data), Start::at(Target::Plain(-1)));
             assert_eq!(
                 exacts.find_cancelled(None, Which::All),
                 None,
                 "it is nobody's"
             );
         }
+    }
+
+    /// I12: what is late is late again and again, until it is complete.
+    #[test]
+    fn deadlines_end_with_their_operations() {
+        let mut exacts = Exacts::with_capacity(2);
+        let mut op = op();
+        let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
+        let now = Instant::from_since_zero(Duration::from_secs(7));
+        let start = Start {
+            deadline: Some(now),
+            ..Start::at(Target::Plain(-1))
+        };
+        let _unwound = exacts.enter(head, Key::raw(1), start);
+        assert_eq!(exacts.next_late(now), None, "it is nobody's");
+        let key = exacts.enter(head, Key::raw(1), start);
+        exacts.entered();
+        assert_eq!(exacts.next_deadline(), Some(now));
+        for late in [now, now + AGAIN, now + 3 * AGAIN] {
+            assert_eq!(exacts.next_late(late), Some(0));
+            assert_eq!(exacts.cancel(0), None);
+            assert_eq!(exacts.next_late(late), None);
+        }
+        // SAFETY: the one operation is where it was.
+        let outcome = unsafe { exacts.complete(&Completion::last(key, -ECANCELED)) };
+        assert_eq!(
+            outcome,
+            Outcome::Last(Completion::last(Key::raw(1), -ECANCELED))
+        );
+        assert_eq!(exacts.next_deadline(), None);
     }
 }

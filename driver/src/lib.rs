@@ -54,6 +54,5 @@ pub mod sink;
 pub mod slots;
 mod stats;
 mod sys;
-#[cfg(readiness)]
 mod timers;
 mod wait;

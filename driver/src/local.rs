@@ -27,7 +27,7 @@ pub(crate) struct Core {
     pub(crate) loans: Loans,
     /// The operations that the driver owns.
     pub(crate) slots: Rc<Slab>,
-    /// The operations that go on after a short result.
+    /// The operations that go on after a short result, or are stopped at a deadline.
     pub(crate) exacts: Exacts,
     pub(crate) shared: Arc<Shared>,
     /// Whether a notifier was ever handed out.
@@ -126,8 +126,15 @@ impl Core {
     #[cold]
     pub(crate) unsafe fn enter(&mut self, goes_on: GoesOn, head: NonNull<OpHead>, key: Key) -> Key {
         // SAFETY: (D2) the caller's contract.
-        let target = unsafe { (goes_on.target)(head) };
-        self.exacts.enter(head, key, target)
+        let start = unsafe { (goes_on.begin)(head) };
+        self.exacts.enter(head, key, start)
+    }
+
+    /// Cancels an exact operation; one between two flights completes by that.
+    pub(crate) fn cancel_exact(&mut self, index: u32) {
+        if let Some(last) = self.exacts.cancel(index) {
+            self.complete_locally(last);
+        }
     }
 
     /// Counts an operation that was accepted.

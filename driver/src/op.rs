@@ -187,7 +187,7 @@ pub(crate) struct OpTable {
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
     pub(crate) encode: Encode,
-    /// Its deadline, if it has one: of an operation that was just described.
+    /// Its deadline, if the backend keeps one: of an operation that was just described.
     pub(crate) deadline: Option<unsafe fn(NonNull<OpHead>) -> *const Timespec>,
     /// Gives up what the last entry names.
     pub(crate) dispose: unsafe fn(NonNull<OpHead>, Entry),
@@ -308,9 +308,12 @@ pub(crate) mod sealed {
         /// How it goes on after a short result, if it does.
         #[allow(private_interfaces, reason = "sealed")]
         const GOES_ON: Option<GoesOn> = None;
-        /// Whether a deadline stops it, wherever it is.
-        const LIMITABLE: bool = true;
+        /// How the driver follows it until its deadline, if no backend's way stops it wherever it is.
+        #[allow(private_interfaces, reason = "sealed")]
+        const FOLLOWED: Option<GoesOn> = Self::GOES_ON;
         /// Whether it has a deadline.
+        const LIMITED: bool = false;
+        /// Whether that is kept by the backend.
         const DEADLINE: bool = false;
 
         /// What is asked of the kernel, with the addresses that hold for this flight.

@@ -61,6 +61,7 @@ impl Timers {
     }
 
     /// Whether no timer is set.
+    #[cfg(any(readiness, test))]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

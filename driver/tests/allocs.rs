@@ -395,6 +395,8 @@ struct Control {
     in_time: Lent<Deadline<Nop>>,
     late: Lent<Deadline<Recv<Number, Bytes>>>,
     fails: Lent<Deadline<Recv<Number, Bytes>>>,
+    late_exact: Lent<Deadline<RecvExact<Number, Bytes>>>,
+    splice_fails: Lent<Deadline<Splice<Number, Number>>>,
     child: Lent<WaitId<OwnedFd>>,
     no_child: Lent<WaitId<Number>>,
     fixed_child: Lent<WaitId<Fixed>>,
@@ -407,15 +409,20 @@ impl Control {
     fn new(right: Number) -> Self {
         // Reaped by the operation.
         let child = Command::new("true").spawn().unwrap();
-        let hour = Duration::from_secs(3600);
+        let (hour, moment) = (Duration::from_secs(3600), Duration::from_micros(10));
         let recv = |fd| Recv::new(fd, room());
         Self {
             ready: Lent::new(Poll::new(right, PollEvents::WRITABLE)),
             never: Lent::new(Poll::new(right, PollEvents::READABLE)),
             closed: Lent::new(Poll::new(Number(CLOSED), PollEvents::READABLE)),
             in_time: Lent::new(Deadline::after(Nop::new(), hour)),
-            late: Lent::new(Deadline::after(recv(right), Duration::from_micros(10))),
+            late: Lent::new(Deadline::after(recv(right), moment)),
             fails: Lent::new(Deadline::after(recv(Number(CLOSED)), hour)),
+            late_exact: Lent::new(Deadline::after(Exact::new(recv(right)), moment)),
+            splice_fails: {
+                let splice = Splice::new(Number(CLOSED), right, TEXT.len());
+                Lent::new(Deadline::after(splice, hour))
+            },
             child: Lent::new(WaitId::child(child.id()).unwrap()),
             no_child: Lent::new(WaitId::pidfd(Number(CLOSED))),
             fixed_child: Lent::new(WaitId::pidfd(Fixed(PLACE))),
@@ -530,6 +537,9 @@ fn control(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     rig.push_typed(&control.late, 1);
     rig.wait(1);
     assert_eq!(rig.fail(&mut control.fails, 1), libc::EBADF);
+    let late = rig.run(&mut control.late_exact, 1).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    assert_eq!(rig.fail(&mut control.splice_fails, 1), libc::EBADF);
     marks.step("Deadline");
     assert!(rig.run(&mut control.child, 1).unwrap().success());
     assert_eq!(rig.fail(&mut control.child, 1), libc::ECHILD);

@@ -8,8 +8,10 @@ use crate::buf::IntoInner;
 use crate::clock::Instant;
 use crate::driver::Entry;
 use crate::error::Refusal;
+use crate::exact::{GoesOn, Start};
 use crate::sys::errno;
 use std::io;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// Any operation, with a time by which it is to be complete.
@@ -29,13 +31,16 @@ use std::time::Duration;
 ///   flight may have the same, or either of them is cancelled at the deadline. In a scope, in a
 ///   slot and through a `Remote` each has a name of its own.
 ///
-/// [`Close`](super::Close) has none: it cannot be cancelled. [`Splice`](super::Splice) and
-/// [`Tee`](super::Tee) have none: io_uring's linked timeout does not end one that its workers have begun
-/// (seen on Linux 6.18). Nor has an [`Exact`](super::Exact), which takes several flights, nor a
-/// `Deadline` another.
+/// The deadline of an [`Exact`](super::Exact) is that of the whole of it, however many flights it takes:
+/// none begins after it, and [`advanced`](super::Exact::advanced) says how far it came.
 ///
-/// io_uring: `IORING_OP_LINK_TIMEOUT` behind the operation, Linux 5.5; its clock 5.15. readiness:
-/// the driver's own timers.
+/// [`Close`](super::Close) has none: it cannot be cancelled. Nor has a `Deadline` another.
+///
+/// io_uring: `IORING_OP_LINK_TIMEOUT` behind the operation, Linux 5.5; its clock 5.15. It ends nothing
+/// that a worker of the kernel's waits in, for it is armed when the call has returned (Linux 6.15): so
+/// [`Splice`](super::Splice) and [`Tee`](super::Tee), which are always there, are stopped by the driver's
+/// own timers, and so is an `Exact`, in [`submit`](crate::driver::CompleteIo::submit). readiness: the
+/// driver's own timers.
 /// [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html),
 /// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
 ///
@@ -68,10 +73,15 @@ use std::time::Duration;
 /// ```
 ///
 /// ```compile_fail,E0080
+/// use completeio_driver::{clock::Instant, op::{Deadline, Nop}};
+/// let op = Deadline::at(Deadline::at(Nop::new(), Instant::now()), Instant::now());
+/// ```
+///
+/// ```compile_fail,E0080
 /// use completeio_driver::{clock::Instant, op::{Deadline, Exact, Recv}};
 /// let (a, _b) = std::os::unix::net::UnixStream::pair()?;
 /// let op = Exact::new(Recv::new(std::os::fd::OwnedFd::from(a), [0; 16]));
-/// let op = Deadline::at(op, Instant::now());
+/// let op = Deadline::at(Deadline::at(op, Instant::now()), Instant::now());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -80,13 +90,6 @@ use std::time::Duration;
 /// let (a, _b) = std::os::unix::net::UnixStream::pair()?;
 /// let op = Recv::new(std::os::fd::OwnedFd::from(a), [0; 16]);
 /// let op = Exact::new(Deadline::at(op, Instant::now()));
-/// # Ok::<(), std::io::Error>(())
-/// ```
-///
-/// ```compile_fail,E0080
-/// use completeio_driver::{clock::Instant, driver::AsFd, op::{Deadline, Splice}};
-/// let (a, b) = std::os::unix::net::UnixStream::pair()?;
-/// let op = Deadline::at(Splice::new(a.as_fd(), b.as_fd(), 1), Instant::now());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -113,9 +116,7 @@ impl<O: Op> Deadline<O> {
     fn new(op: O, at: Instant, within: Option<Duration>) -> Self {
         const {
             assert!(O::CANCELLABLE, "what cannot be cancelled has no deadline");
-            assert!(O::LIMITABLE, "its deadline would not be kept");
-            assert!(!O::DEADLINE, "one deadline for each operation");
-            assert!(O::GOES_ON.is_none(), "a deadline is that of one flight");
+            assert!(!O::LIMITED, "one deadline for each operation");
         }
         Self {
             head: OpHead::new::<Self>(),
@@ -148,8 +149,72 @@ impl<O> Deadline<O> {
         self.within = Some(duration);
     }
 
-    fn has_passed(&self) -> bool {
-        Instant::now().since_zero() >= Duration::from(self.at)
+    fn deadline(&self) -> Instant {
+        Instant::from_since_zero(self.at.into())
+    }
+
+    /// The time begins: a relative one is counted from now.
+    ///
+    /// # Safety
+    /// (D2) `this` points to one that is not in flight.
+    unsafe fn begin(this: *mut Self) {
+        // SAFETY: (D2) the caller's contract.
+        if let Some(duration) = unsafe { (*this).within } {
+            let at = Instant::now().saturating_add(duration);
+            // SAFETY: (D2) as above.
+            unsafe { (*this).at = at.since_zero().into() };
+        }
+    }
+
+    /// The operation inside.
+    ///
+    /// # Safety
+    /// (D2) `this` points to one.
+    unsafe fn inside(this: *mut Self) -> *mut O {
+        // SAFETY: (D2) the caller's contract; only the field's address is taken.
+        unsafe { &raw mut (*this).op }
+    }
+}
+
+/// How one is followed whose deadline the driver keeps: as the operation inside.
+impl<O: Op> Deadline<O> {
+    const INSIDE: GoesOn = match O::FOLLOWED {
+        Some(followed) => followed,
+        None => panic!("the backend keeps its deadline"),
+    };
+
+    /// # Safety
+    /// (D2) `head` is that of one which is not in flight.
+    unsafe fn start(head: NonNull<OpHead>) -> Start {
+        let this = head.cast::<Self>();
+        // SAFETY: (D2) the caller's contract.
+        unsafe { Self::begin(this.as_ptr()) };
+        // SAFETY: (D2) the caller's contract.
+        let inside = unsafe { Self::head_inside(head) };
+        // SAFETY: (D2) not in flight, as a part of the whole.
+        let start = unsafe { (Self::INSIDE.begin)(inside) };
+        Start {
+            // SAFETY: (D2) the caller's contract.
+            deadline: Some(unsafe { this.as_ref() }.deadline()),
+            ..start
+        }
+    }
+
+    /// # Safety
+    /// (D2) `head` is that of one whose flight is over, and moved `result` bytes.
+    unsafe fn moved(head: NonNull<OpHead>, result: i32) -> bool {
+        // SAFETY: (D2) the caller's contract.
+        let inside = unsafe { Self::head_inside(head) };
+        // SAFETY: (D2) its flight was that of the whole.
+        unsafe { (Self::INSIDE.moved)(inside, result) }
+    }
+
+    /// # Safety
+    /// (D2) `head` is that of one.
+    unsafe fn head_inside(head: NonNull<OpHead>) -> NonNull<OpHead> {
+        // SAFETY: (D2) the caller's contract.
+        let op = unsafe { Self::inside(head.cast().as_ptr()) };
+        NonNull::new(op.cast()).expect("a field of what is there")
     }
 }
 
@@ -159,17 +224,25 @@ unsafe impl<O: Op> OpCode for Deadline<O> {}
 impl<O: Op> Describe for Deadline<O> {
     const MAKES_FD: bool = O::MAKES_FD;
     const CANCELLABLE: bool = O::CANCELLABLE;
-    const DEADLINE: bool = true;
+    const LIMITED: bool = true;
+    const DEADLINE: bool = O::FOLLOWED.is_none();
+    #[allow(private_interfaces, reason = "sealed")]
+    const GOES_ON: Option<GoesOn> = match O::FOLLOWED {
+        Some(_) => Some(GoesOn {
+            begin: Self::start,
+            moved: Self::moved,
+        }),
+        None => None,
+    };
 
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) `this` is valid and not in flight.
-        if let Some(duration) = unsafe { (*this).within } {
-            let at = Instant::now().saturating_add(duration);
-            // SAFETY: (D2) as above.
-            unsafe { (*this).at = at.since_zero().into() };
+        // Followed, it has begun before its first flight.
+        if Self::DEADLINE {
+            // SAFETY: (D2) `this` is valid and not in flight.
+            unsafe { Self::begin(this) };
         }
-        // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let op = unsafe { &raw mut (*this).op };
+        // SAFETY: (D2) as above.
+        let op = unsafe { Self::inside(this) };
         // SAFETY: (D2) not in flight, as a part of `this`, and with the provenance of all of it.
         unsafe { O::describe(op) }
     }
@@ -185,9 +258,12 @@ impl<O: Op> Op for Deadline<O> {
     type Output = O::Output;
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<O::Output> {
-        // What io_uring's threads were interrupted in by a cancellation may say EINTR.
-        let stopped = matches!(entry.raw_os_error(), Some(errno::ECANCELED | errno::EINTR));
-        let timed_out = stopped && self.has_passed();
+        // What io_uring's threads were interrupted in by a cancellation may say otherwise.
+        let stopped = matches!(
+            entry.raw_os_error(),
+            Some(errno::ECANCELED | errno::EINTR | errno::RESTART)
+        );
+        let timed_out = stopped && Instant::now() >= self.deadline();
         // SAFETY: (D3) the caller's contract: the flight was the operation's, too.
         match unsafe { self.op.finish(entry) } {
             Err(_) if timed_out => Err(io::ErrorKind::TimedOut.into()),

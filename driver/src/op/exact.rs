@@ -9,7 +9,7 @@ use super::{
 use crate::buf::{IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::exact::GoesOn;
+use crate::exact::{GoesOn, Start};
 use crate::fd::{Descriptor, Target};
 use std::fmt;
 use std::io;
@@ -176,7 +176,7 @@ unsafe impl<O: Transfer> OpCode for Exact<O> {}
 impl<O: Transfer> Describe for Exact<O> {
     #[allow(private_interfaces, reason = "sealed")]
     const GOES_ON: Option<GoesOn> = Some(GoesOn {
-        target: target::<O>,
+        begin: begin::<O>,
         moved: moved::<O>,
     });
 
@@ -188,9 +188,10 @@ impl<O: Transfer> Describe for Exact<O> {
 
 /// # Safety
 /// (D2) `head` is that of an `Exact<O>` that is not in flight.
-unsafe fn target<O: Transfer>(head: NonNull<OpHead>) -> Target {
+unsafe fn begin<O: Transfer>(head: NonNull<OpHead>) -> Start {
     // SAFETY: (D2) the caller's contract.
-    unsafe { head.cast::<Exact<O>>().as_ref() }.op.target()
+    let exact = unsafe { head.cast::<Exact<O>>().as_ref() };
+    Start::at(exact.op.target())
 }
 
 /// # Safety

@@ -6,9 +6,11 @@ use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
+use crate::exact::{GoesOn, Start};
 use crate::fd::Descriptor;
 use crate::sys::errno;
 use std::io;
+use std::ptr::NonNull;
 
 /// Moves bytes from one descriptor to another, without a buffer of the program's: one of them is a
 /// pipe, the other a pipe, a file or a socket.
@@ -27,7 +29,7 @@ use std::io;
 /// numbers up on a worker of its own, some time after the submission, and a cancellation by
 /// descriptor that comes before that misses it. The entry of one that was cancelled while that
 /// worker had it carries the kernel's 512 (`ERESTARTSYS`, Linux 6.18); `finish` makes it
-/// `ECANCELED`.
+/// `ECANCELED`. A [`Deadline`](super::Deadline) ends it likewise.
 ///
 /// io_uring: `IORING_OP_SPLICE`, Linux 5.7, on a worker of the kernel's. readiness: `splice`,
 /// tried first, then when both are ready; on a worker thread where a file is one of them. It sets
@@ -149,7 +151,11 @@ impl<F: Descriptor, G: Descriptor> Tee<F, G> {
 unsafe impl<F: Descriptor, G: Descriptor> OpCode for Splice<F, G> {}
 
 impl<F: Descriptor, G: Descriptor> Describe for Splice<F, G> {
-    const LIMITABLE: bool = false;
+    #[allow(private_interfaces, reason = "sealed")]
+    const FOLLOWED: Option<GoesOn> = Some(GoesOn {
+        begin: Self::begin,
+        moved: whole,
+    });
 
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
@@ -171,7 +177,11 @@ impl<F: Descriptor, G: Descriptor> Describe for Splice<F, G> {
 unsafe impl<F: Descriptor, G: Descriptor> OpCode for Tee<F, G> {}
 
 impl<F: Descriptor, G: Descriptor> Describe for Tee<F, G> {
-    const LIMITABLE: bool = false;
+    #[allow(private_interfaces, reason = "sealed")]
+    const FOLLOWED: Option<GoesOn> = Some(GoesOn {
+        begin: Self::begin,
+        moved: whole,
+    });
 
     #[inline]
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
@@ -189,8 +199,28 @@ impl<F: Descriptor, G: Descriptor> Describe for Tee<F, G> {
     }
 }
 
+/// What such a call has moved is all that it was to move.
+///
+/// # Safety
+/// None is asked for.
+unsafe fn whole(_head: NonNull<OpHead>, _moved: i32) -> bool {
+    false
+}
+
 macro_rules! between_two {
     ($($op:ident)*) => {$(
+        impl<F: Descriptor, G: Descriptor> $op<F, G> {
+            /// Directed at what io_uring's kernel takes for its descriptor.
+            ///
+            /// # Safety
+            /// (D2) `head` is that of one which is not in flight.
+            unsafe fn begin(head: NonNull<OpHead>) -> Start {
+                // SAFETY: (D2) the caller's contract.
+                let op = unsafe { head.cast::<Self>().as_ref() };
+                Start::at(op.to.target())
+            }
+        }
+
         impl<F: Descriptor, G: Descriptor> Op for $op<F, G> {
             type Fd = (F, G);
             type Output = usize;

@@ -53,7 +53,7 @@ fn receiving(l: &mut Ledger, len: usize) -> (RecvExact<OwnedFd, Vec<u8>>, UnixSt
 }
 
 /// Turns until the driver has read what had arrived.
-fn swallow(l: &mut Ledger, fd: &impl AsRawFd) {
+pub(crate) fn swallow(l: &mut Ledger, fd: &impl AsRawFd) {
     while kit::unread(fd) > 0 {
         l.hand_over();
     }

@@ -59,4 +59,5 @@ mod timers;
 mod vectored;
 mod wait;
 mod wake;
+mod whole_deadlines;
 mod xattr;
