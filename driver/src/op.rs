@@ -26,6 +26,7 @@ mod deadline;
 mod durable;
 mod exact;
 mod file;
+mod futex;
 mod message;
 mod message_vectored;
 mod net;
@@ -100,6 +101,7 @@ pub use self::exact::{
     WriteVectoredAllAt,
 };
 pub use self::file::{Close, OpenAt, OpenOptions, ReadAt, WriteAt};
+pub use self::futex::{FutexWait, FutexWake, FutexWord};
 pub use self::message::{Received, RecvFrom, SendTo};
 pub use self::message_vectored::{RecvFromVectored, RecvVectored, SendToVectored, SendVectored};
 pub use self::net::{Accept, Accepted, Connect, MsgFlags, Recv, Send};

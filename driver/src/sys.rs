@@ -38,6 +38,7 @@ pub(crate) mod ancillary;
 pub(crate) mod clock;
 pub(crate) mod file;
 mod fork;
+mod futex;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
 pub(crate) mod message;

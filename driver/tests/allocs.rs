@@ -14,13 +14,14 @@ use completeio_driver::driver::{
     RawFd, Refusal, Target, Wait,
 };
 use completeio_driver::op::{
-    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, GetPathXattr,
-    GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode, OpObject, OpenAt,
-    OpenOptions, Pipe, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored, ReadVectoredAt, Recv,
-    RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename, RwFlags, Send, SendMsg,
-    SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt, SetXattr, Shutdown, SockOpt,
-    Socket, SocketOptions, Splice, Stat, StatAt, Symlink, Sync, SyncRange, Tee, Timeout,
-    TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored, WriteVectoredAt,
+    Accept, Advice, Advise, Allocate, Bind, Close, Connect, Deadline, Exact, FutexWait, FutexWake,
+    GetPathXattr, GetSockOpt, GetXattr, HardLink, Listen, MakeDir, MsgFlags, Nop, Op, OpCode,
+    OpObject, OpenAt, OpenOptions, Pipe, Poll, PollEvents, Raw, Read, ReadAt, ReadVectored,
+    ReadVectoredAt, Recv, RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename,
+    RwFlags, Send, SendMsg, SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt,
+    SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat, StatAt, Symlink, Sync,
+    SyncRange, Tee, Timeout, TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored,
+    WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll as Progress, Wake, Waker};
 use std::time::Duration;
@@ -402,6 +403,9 @@ struct Control {
     fixed_child: Lent<WaitId<Fixed>>,
     update: Lent<TimeoutUpdate>,
     no_update: Lent<TimeoutUpdate>,
+    futex_wait: Lent<FutexWait<Arc<AtomicU32>>>,
+    futex_wake: Lent<FutexWake<Arc<AtomicU32>>>,
+    no_bits: Lent<FutexWake<Arc<AtomicU32>>>,
 }
 
 impl Control {
@@ -411,6 +415,7 @@ impl Control {
         let child = Command::new("true").spawn().unwrap();
         let (hour, moment) = (Duration::from_secs(3600), Duration::from_micros(10));
         let recv = |fd| Recv::new(fd, room());
+        let word = Arc::new(AtomicU32::new(0));
         Self {
             ready: Lent::new(Poll::new(right, PollEvents::WRITABLE)),
             never: Lent::new(Poll::new(right, PollEvents::READABLE)),
@@ -428,6 +433,9 @@ impl Control {
             fixed_child: Lent::new(WaitId::pidfd(Fixed(PLACE))),
             update: Lent::new(TimeoutUpdate::after(1, Duration::from_micros(10))),
             no_update: Lent::new(TimeoutUpdate::after(usize::MAX, hour)),
+            futex_wait: Lent::new(FutexWait::new(word.clone(), 0)),
+            futex_wake: Lent::new(FutexWake::new(word.clone(), 1)),
+            no_bits: Lent::new(FutexWake::new(word, 1).bits(0)),
         }
     }
 }
@@ -553,6 +561,18 @@ fn control(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     assert_eq!(rig.fail(&mut control.update, 2), libc::ENOENT);
     assert_eq!(rig.refuse(&mut control.no_update, 2), Refusal::UserData);
     marks.step("TimeoutUpdate");
+    rig.push(&control.futex_wait, 1);
+    rig.submit(Some(Duration::ZERO));
+    let woken = rig.run(&mut control.futex_wake, 2).unwrap();
+    let refusal = rig.wait(1).refusal();
+    let refused = (0, Some(Refusal::Unsupported));
+    assert!((woken, refusal) == (1, None) || (woken, refusal) == refused);
+    rig.push(&control.futex_wait, 1);
+    rig.submit(Some(Duration::ZERO));
+    rig.driver.try_cancel(1).unwrap();
+    assert!(rig.wait(1).result().is_err());
+    assert_eq!(rig.fail(&mut control.no_bits, 2), libc::EINVAL);
+    marks.step("FutexWait, FutexWake");
 }
 
 /// A plain number, for operations that are made before the driver is.

@@ -51,6 +51,11 @@ pub enum Call {
         call: SocketCall,
     },
     Plain(PlainCall),
+    /// Waits for a wake, as long as the word is as expected.
+    FutexWait {
+        call: FutexCall,
+        expected: u32,
+    },
     Close {
         target: Target,
     },
@@ -346,6 +351,15 @@ pub enum SocketCall {
     },
 }
 
+/// On a word of memory that threads wait for.
+#[derive(Debug, Clone, Copy)]
+pub struct FutexCall {
+    pub(crate) word: *const u32,
+    pub(crate) bits: u32,
+    /// With other processes.
+    pub(crate) shared: bool,
+}
+
 /// Never waits.
 #[derive(Debug, Clone, Copy)]
 pub enum PlainCall {
@@ -386,6 +400,10 @@ pub enum PlainCall {
         value: *mut u8,
         len: u32,
     },
+    FutexWake {
+        call: FutexCall,
+        count: i32,
+    },
 }
 
 impl PlainCall {
@@ -394,7 +412,7 @@ impl PlainCall {
     #[inline]
     pub(crate) fn target(&self) -> Option<Target> {
         match *self {
-            Self::Socket { .. } | Self::Pipe { .. } => None,
+            Self::Socket { .. } | Self::Pipe { .. } | Self::FutexWake { .. } => None,
             Self::Shutdown { target, .. }
             | Self::Bind { target, .. }
             | Self::Listen { target, .. }

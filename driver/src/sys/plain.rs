@@ -1,7 +1,7 @@
 //! The plain system calls of what never waits, for every backend.
 #![allow(unsafe_code, reason = "makes the calls")]
 
-use super::shutdown_how;
+use super::{futex, shutdown_how};
 use crate::op::call::PlainCall;
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use libc::pipe2;
@@ -65,6 +65,7 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             let got = unsafe { libc::getsockopt(fd, level, name, value.cast(), &raw mut len) };
             if got < 0 { -1 } else { len as isize }
         }),
+        PlainCall::FutexWake { call, count } => futex::wake(call, count),
     }
 }
 

@@ -27,6 +27,7 @@ mod errors;
 mod exact;
 mod forgotten;
 mod full;
+mod futex;
 mod lengths;
 mod memory;
 mod message;

@@ -3,7 +3,7 @@
 
 use super::inline::Pushes;
 use super::ring::Sqe;
-use super::{control, file, net, path, plain, splice, stream};
+use super::{control, file, futex, net, path, plain, splice, stream};
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
@@ -37,6 +37,7 @@ pub(crate) unsafe fn encode(
             Some(sqe) => sqe,
             None => return pushes.keep(call, key).map(|()| None),
         },
+        Call::FutexWait { call, expected } => futex::wait(call, expected),
         Call::Close { target } => file::close(target),
         // SAFETY: (D2) the caller's contract.
         Call::Raw { entry } => unsafe { control::raw(entry) },

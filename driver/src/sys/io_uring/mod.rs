@@ -8,6 +8,7 @@
 mod control;
 mod encode;
 mod file;
+mod futex;
 mod inline;
 mod key;
 mod net;
@@ -281,6 +282,7 @@ impl Uring {
             ("GetPathXattr", op::IORING_OP_GETXATTR),
             ("SetPathXattr", op::IORING_OP_SETXATTR),
             ("Close", op::IORING_OP_CLOSE),
+            ("FutexWait", op::IORING_OP_FUTEX_WAIT),
         ];
         // What never waits is done by a call in place where there is no entry for it.
         let plain = [
@@ -289,6 +291,7 @@ impl Uring {
             ("Pipe", op::IORING_OP_PIPE),
             ("Bind", op::IORING_OP_BIND),
             ("Listen", op::IORING_OP_LISTEN),
+            ("FutexWake", op::IORING_OP_FUTEX_WAKE),
         ];
         let support = |opcode, otherwise| {
             if self.has(encode::opcode(opcode)) {

@@ -1,6 +1,7 @@
 //! What never waits.
 
 use super::encode::{address, bits, directed};
+use super::futex;
 use super::inline::Opcodes;
 use super::ring::Sqe;
 use crate::fd::Target;
@@ -72,6 +73,7 @@ pub(super) fn encode(call: PlainCall, opcodes: &Opcodes) -> Option<Sqe> {
             file_index: len,
             ..socket_command(command::SOCKET_URING_OP_GETSOCKOPT, target)
         },
+        PlainCall::FutexWake { call, count } => futex::wake(call, count),
         PlainCall::SetOption { .. } | PlainCall::GetOption { .. } => return None,
     };
     opcodes.has(sqe.opcode).then_some(sqe)

@@ -97,6 +97,7 @@ impl Flight {
             | Call::Timeout { .. }
             | Call::TimeoutUpdate { .. }
             | Call::Path(_)
+            | Call::FutexWait { .. }
             | Call::Raw { .. } => None,
         }
     }

@@ -190,6 +190,8 @@ impl Readiness {
             ("Listen", Support::Inline),
             ("SetSockOpt", Support::Inline),
             ("GetSockOpt", Support::Inline),
+            ("FutexWake", Support::Inline),
+            ("FutexWait", Support::Missing),
             ("WaitId", Support::Ready),
             ("Deadline", Support::Inline),
             ("TimeoutUpdate", Support::Inline),
@@ -260,7 +262,9 @@ impl Readiness {
     fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
-            Ok(Call::Raw { .. }) => core.refuse(key, Refusal::Unsupported),
+            Ok(Call::Raw { .. } | Call::FutexWait { .. }) => {
+                core.refuse(key, Refusal::Unsupported);
+            }
             Ok(call) => return Some(self.flights.insert(call, key)),
             Err(refusal) => core.refuse(key, refusal),
         }
@@ -484,7 +488,9 @@ impl Readiness {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.start_close(core, index, target) };
             }
-            Call::Raw { .. } => unreachable!("it was refused when it was pushed"),
+            Call::Raw { .. } | Call::FutexWait { .. } => {
+                unreachable!("it was refused when it was pushed")
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use crate::driver::{
 };
 use crate::fd::FixedFd;
 use crate::op::{
-    Accept, Bind, GetSockOpt, Listen, Nop, Op, OpObject, Pipe, SetSockOpt, Shutdown, SockOpt,
-    Socket,
+    Accept, Bind, FutexWait, FutexWake, GetSockOpt, Listen, Nop, Op, OpObject, Pipe, SetSockOpt,
+    Shutdown, SockOpt, Socket,
 };
 use crate::scope::{Event, Scope};
 use crate::sys::Backend as Sys;
@@ -25,13 +25,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What Linux 6.1 lacks, and what it does not lack but might.
-const MASKED: [op; 6] = [
+const MASKED: [op; 8] = [
     op::IORING_OP_SOCKET,
     op::IORING_OP_BIND,
     op::IORING_OP_LISTEN,
     op::IORING_OP_SHUTDOWN,
     op::IORING_OP_PIPE,
     op::IORING_OP_READ_MULTISHOT,
+    op::IORING_OP_FUTEX_WAIT,
+    op::IORING_OP_FUTEX_WAKE,
 ];
 
 /// A driver whose kernel lacks these, or none where io_uring is forbidden.
@@ -180,11 +182,32 @@ fn the_report_says_inline() {
         return;
     };
     let operations = uring(&mut driver).operations();
-    for name in ["Shutdown", "Socket", "Pipe", "Bind", "Listen"] {
+    for name in ["Shutdown", "Socket", "Pipe", "Bind", "Listen", "FutexWake"] {
         assert!(operations.contains(&(name, Support::Inline)), "{name}");
     }
     assert!(operations.contains(&("Accept", Support::Native)));
-    assert!(!uring(&mut driver).lacks_opcodes, "nothing is missing");
+    assert!(operations.contains(&("FutexWait", Support::Missing)));
+}
+
+/// A wake in place; nothing stands in for a wait.
+#[test]
+fn words_without_opcodes() {
+    let word = AtomicU32::new(0);
+    let mut wait = FutexWait::new(&word, 0);
+    let mut wake = FutexWake::new(&word, 1);
+    let mut no_bits = FutexWake::new(&word, 1).bits(0);
+    let Some(mut driver) = masked(|limits| limits) else {
+        return;
+    };
+    driver
+        .scope(|s| {
+            let error = run(s, &mut wait).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert_eq!(run(s, &mut wake).unwrap(), 0);
+            let error = run(s, &mut no_bits).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "I10");
+        })
+        .unwrap();
 }
 
 /// Through a scope: a socket is made, bound, told to listen, connected to and shut down.
