@@ -15,6 +15,7 @@ pure=(
   builder::tests::names          # the names of the backends
   clock::                        # arithmetic of instants; reading the clocks
   engine::                       # the raw layer, on the model
+  exact::                        # what goes on: its table, and operations told by it
   key::                          # the words that the kernel carries
   list:: loans::                 # lists by indexes, and through operations' heads
   notify::                       # the flag between threads; what polls is ignored under Miri

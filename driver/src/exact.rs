@@ -337,7 +337,7 @@ impl fmt::Debug for Exacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::{Exact, WriteAt};
+    use crate::op::{Deadline, Exact, WriteAt};
 
     fn op() -> Exact<WriteAt<crate::driver::Cwd, &'static str>> {
         Exact::new(WriteAt::new(crate::driver::Cwd, 0, "text"))
@@ -413,6 +413,38 @@ mod tests {
             outcome,
             Outcome::Last(Completion::last(Key::raw(1), -ECANCELED))
         );
+        assert_eq!(exacts.next_deadline(), None);
+    }
+
+    /// By way of its own table: the operation inside is told what its flights have moved.
+    #[test]
+    fn under_a_deadline_the_operation_inside_goes_on() {
+        let mut exacts = Exacts::with_capacity(1);
+        let mut op = Deadline::after(self::op(), Duration::MAX);
+        let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
+        // SAFETY: it lives, and is reached through this pointer alone.
+        let table = unsafe { OpHead::table(head) };
+        let goes_on = table.goes_on.expect("the driver keeps its deadline");
+        // SAFETY: not in flight.
+        let start = unsafe { (goes_on.begin)(head) };
+        let deadline = start.deadline;
+        assert!(deadline > Some(Instant::now()));
+        let key = exacts.enter(head, Key::raw(1), start);
+        exacts.entered();
+        for (result, outcome) in [
+            (1, Outcome::GoesOn),
+            (3, Outcome::Last(Completion::last(Key::raw(1), 3))),
+        ] {
+            // SAFETY: not in flight.
+            unsafe { (table.describe)(head) }.expect("nothing is wrong with it");
+            // SAFETY: the one operation is where it was.
+            let came = unsafe { exacts.complete(&Completion::last(key, result)) };
+            assert_eq!(came, outcome);
+            if came == Outcome::GoesOn {
+                assert_eq!(exacts.next_deadline(), deadline, "that of all its flights");
+                exacts.pushed(0);
+            }
+        }
         assert_eq!(exacts.next_deadline(), None);
     }
 }

@@ -22,7 +22,8 @@ use std::time::Duration;
 /// their count. The deadline is a point of the suspend-aware clock ([`Instant`]); it is never early.
 ///
 /// What it does not promise:
-/// * An operation is tried once, even when its deadline has passed.
+/// * An operation is tried once, even when its deadline has passed; unless a worker is to try it, which may
+///   come too late.
 /// * What a worker or a disk is busy with is not stopped: it completes late, with its own result.
 /// * `finish` tells the two kinds of end apart by the clock: an operation that was cancelled before
 ///   its deadline by [`try_cancel`](crate::driver::CompleteIo::try_cancel), and is finished after
