@@ -78,9 +78,7 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
 /// `info` can be written.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) unsafe fn ask(fd: RawFd, info: *mut RawExit, keep: bool) -> i32 {
-    let Ok(id) = libc::id_t::try_from(fd) else {
-        return -libc::EBADF;
-    };
+    let id = libc::id_t::from_ne_bytes(fd.to_ne_bytes());
     let options = options(keep) | libc::WNOHANG;
     loop {
         // SAFETY: (K1) the kernel writes one `siginfo_t`, as the caller's contract allows.

@@ -177,8 +177,10 @@ fn who_is_no_child(cx: &mut Cx) {
         reaped.as_raw_fd(),
         file.as_raw_fd(),
         RawFd::MAX,
+        RawFd::MIN,
+        -2,
     ] {
-        let id = fd.unsigned_abs();
+        let id = libc::id_t::from_ne_bytes(fd.to_ne_bytes());
         let said = waitid(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG).unwrap_err();
         assert_eq!(l.errno(WaitId::pidfd(kit::number(fd))), said);
     }

@@ -4,9 +4,9 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
 use completeio_driver::address::Address;
 use completeio_driver::driver::{AsRawFd, Fd, OwnedFd};
-use completeio_driver::op::{Accept, Bind, Connect, Listen, SetSockOpt, SockOpt};
+use completeio_driver::op::{Accept, Bind, Connect, Listen, SetSockOpt, Shutdown, SockOpt};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown as How, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
@@ -18,6 +18,7 @@ contract![
     an_address_that_is_taken,
     an_address_that_lingers,
     a_connect_that_failed_before,
+    a_listener_that_is_shut_down,
 ];
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -207,4 +208,19 @@ fn a_connect_that_failed_before(cx: &mut Cx) {
     let entry = l.one();
     l.finish(op, entry).unwrap();
     drop(listener.accept().unwrap());
+}
+
+/// As accept(2) has it, of who waits and of who comes later.
+fn a_listener_that_is_shut_down(cx: &mut Cx) {
+    let listeners = [kit::listener().0.into(), kit::unix_listener().0.into()];
+    for listener in listeners as [OwnedFd; 2] {
+        let mut l = cx.ledger();
+        let fd = l.at(&listener);
+        l.start(Accept::new(fd), 1);
+        l.hand_over();
+        l.start(Shutdown::new(fd, How::Both), 2);
+        let entries = l.take_sorted(2);
+        assert_eq!(kit::errnos(&entries), [libc::EINVAL, 0]);
+        assert_eq!(l.errno(Accept::new(fd)), libc::EINVAL);
+    }
 }

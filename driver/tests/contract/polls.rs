@@ -125,13 +125,15 @@ fn no_such_descriptor(cx: &mut Cx) {
         .open("/")
         .unwrap();
     let mut l = cx.ledger();
-    for number in [i32::MAX, path.as_raw_fd()] {
+    for number in [i32::MAX, path.as_raw_fd(), -2, i32::MIN] {
         for events in [IN, PollEvents::NONE] {
             assert_eq!(l.errno(Poll::new(kit::number(number), events)), libc::EBADF);
         }
     }
     let empty = completeio_driver::driver::FixedFd::from_id(3);
     assert_eq!(l.errno(Poll::new(empty, IN)), libc::EBADF);
+    let cwd = completeio_driver::driver::Cwd;
+    assert_eq!(l.errno(Poll::new(cwd, IN)), libc::EBADF);
 }
 
 fn when_it_becomes_ready(cx: &mut Cx) {

@@ -290,10 +290,14 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
                 let fd = unsafe { libc::accept4(fd, addr.cast(), addr_len, libc::SOCK_CLOEXEC) };
                 fd as isize
             });
-            if would_block(result) {
-                WouldBlock
-            } else {
-                Done(result)
+            if !would_block(result) {
+                return Done(result);
+            }
+            // Of a Unix listener that was shut down the call says so for ever, where one that may
+            // block is `EINVAL` (seen on Linux 6.18).
+            match poll(fd, 0) {
+                WouldBlock => WouldBlock,
+                Done(_) => Done(-libc::EINVAL),
             }
         }
         SocketCall::Connect { addr, addr_len } => match pending_error(fd) {
@@ -327,8 +331,11 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
 }
 
 /// Asks what a descriptor is ready for, in the words of io_uring: it looks for the peer's end
-/// always, and what is not open is an error.
+/// always, and what is not open is an error, negative numbers too.
 fn poll(fd: RawFd, events: u16) -> Attempt {
+    if fd < 0 {
+        return Done(-libc::EBADF);
+    }
     let result = uninterrupted(|| {
         let events = (events | poll_events::RDHUP).to_ne_bytes();
         let mut asked = libc::pollfd {
