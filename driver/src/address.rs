@@ -42,7 +42,7 @@ impl Address {
     /// The address of a Unix socket in the file system.
     ///
     /// # Errors
-    /// `InvalidInput` when the path is longer than the platform takes (107 bytes on Linux), or
+    /// `InvalidInput` when the path is empty, longer than the platform takes (107 bytes on Linux), or
     /// contains a zero byte.
     pub fn unix(path: impl AsRef<Path>) -> io::Result<Self> {
         let (raw, len) = sys::from_path(path.as_ref())?;
@@ -74,11 +74,17 @@ impl Address {
         self.len = sys::ROOM;
     }
 
-    /// Notes how much of an address the kernel wrote; nothing is no address.
+    /// Whether it is that of a Unix socket.
+    #[inline]
+    pub(crate) fn is_unix(&self) -> bool {
+        sys::is_unix(&self.raw)
+    }
+
+    /// Notes how long an address is, as the kernel says that wrote it; nothing is no address.
     pub(crate) fn set_len(&mut self, len: RawAddressLen) {
         match len {
             0 => *self = Self::unspecified(),
-            len => self.len = len,
+            len => self.len = len.min(sys::longest(&self.raw)),
         }
     }
 
@@ -150,6 +156,8 @@ mod tests {
         assert!(Address::unix("x".repeat(107)).is_ok());
         assert!(Address::unix("x".repeat(108)).is_err());
         assert!(Address::unix("a\0b").is_err());
+        let empty = Address::unix("").unwrap_err();
+        assert!(empty.to_string().contains("1 to 107 bytes"), "{empty}");
     }
 
     #[test]

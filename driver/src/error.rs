@@ -73,8 +73,8 @@ pub enum Refusal {
     /// The kernel, or this backend, has no such operation.
     Unsupported,
     /// A flag that this operation does not take: one that would make the result claim more bytes
-    /// than were written, or name descriptors that nobody finds, or that asks for a ring of another
-    /// kind. The operation says which.
+    /// than were written, or name descriptors that nobody finds, or that leaves the bytes with the
+    /// kernel after the completion, or asks for a ring of another kind. The operation says which.
     Flags,
     /// A `Close` that was pushed before: its descriptor is gone.
     Closed,

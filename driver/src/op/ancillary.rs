@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, SocketCall};
-use super::message::{Header, Received, pieces, receive_flags, send_flags};
+use super::message::{Header, Received, pieces, receive_flags, send_to_flags};
 use super::message_vectored::whole;
 use super::net::MsgFlags;
 use super::vectored::Transfers;
@@ -171,26 +171,21 @@ impl<F: Descriptor, V: IoBufs, C: ToSend> Describe for SendMsg<F, V, C> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let flags = send_flags(op.flags)?;
+        let flags = send_to_flags(op.flags, &op.addr)?;
         let (control, control_len) = op.control.prepare()?;
         let parts = op.transfer.bytes();
         let len = op.transfer.progress.lent();
-        let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
-        // SAFETY: (D2) a field of what is valid.
-        let (addr, _len) = unsafe { Address::parts(addr) };
         // SAFETY: (D2) as above.
         let header = unsafe { &raw mut (*this).header };
         let pieces = Pieces {
-            addr,
-            addr_len,
             control,
             control_len,
             ..whole(&parts)
         };
-        // SAFETY: (D2) a field of what is valid, with others of it.
-        let msg = unsafe { Header::fill(header, pieces) };
+        // SAFETY: (D2) fields of what is valid, with others of it.
+        let msg = unsafe { Header::fill_to(header, addr, pieces) };
         Ok(Call::Socket {
             target: parts.target,
             call: SocketCall::SendMsg { msg, len, flags },

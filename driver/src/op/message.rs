@@ -53,10 +53,23 @@ impl Header {
     ) -> *mut RawMessage {
         // SAFETY: (D2) the caller's contract; the reference ends with the statement.
         unsafe { (*sender).make_room() };
-        // SAFETY: (D2) as above.
-        let addr_len = unsafe { (*sender).len() };
         // SAFETY: (D2) the caller's contract.
-        let (addr, _len) = unsafe { Address::parts(sender) };
+        unsafe { Self::fill_to(this, sender, pieces) }
+    }
+
+    /// As [`fill`](Self::fill), for a message that goes to `addr`, if that is an address.
+    ///
+    /// # Safety
+    /// (D2) As there; `addr` too is valid, and lent for the flight.
+    pub(crate) unsafe fn fill_to(
+        this: *mut Self,
+        addr: *mut Address,
+        pieces: Pieces,
+    ) -> *mut RawMessage {
+        // SAFETY: (D2) the caller's contract.
+        let addr_len = unsafe { (*addr).len() };
+        // SAFETY: (D2) the caller's contract.
+        let (addr, _len) = unsafe { Address::parts(addr) };
         let pieces = Pieces {
             addr,
             addr_len,
@@ -106,12 +119,22 @@ pub(crate) fn pieces(places: *const IoVec, count: u32) -> Pieces {
     }
 }
 
-/// The flags of a send: never `SIGPIPE`, and control data in this process's own layout.
+/// The flags of a send: never `SIGPIPE`, bytes that are the caller's again when it completes, and
+/// control data in this process's own layout.
+#[inline]
 pub(crate) fn send_flags(flags: i32) -> Result<i32, Refusal> {
-    if flags & sys::msg_flags::COMPAT != 0 {
+    if flags & (message::ZEROCOPY | sys::msg_flags::COMPAT) != 0 {
         return Err(Refusal::Flags);
     }
     Ok(flags | sys::msg_flags::NOSIGNAL)
+}
+
+/// The same of a send to an address. To a Unix socket it does not wait: the kernel tells nobody when
+/// a receiver has room, and io_uring's forgets the bytes of a send that waits for some.
+#[inline]
+pub(crate) fn send_to_flags(flags: i32, addr: &Address) -> Result<i32, Refusal> {
+    let at_once = if addr.is_unix() { message::DONTWAIT } else { 0 };
+    Ok(send_flags(flags)? | at_once)
 }
 
 /// The flags of a receive that may have these: its count is one of bytes that were written, and
@@ -147,7 +170,9 @@ pub struct Received {
 /// Errors: as [sendto(2)](https://man7.org/linux/man-pages/man2/sendto.2.html), unchanged: `EMSGSIZE`
 /// for more than fits into a datagram, `EAFNOSUPPORT` or `EINVAL` for an address of another family,
 /// `EDESTADDRREQ` for none on a socket that is not connected, `ECONNREFUSED` for an earlier datagram that nobody
-/// took, on a connected socket. An address is ignored on TCP, and `EISCONN` on other streams.
+/// took, on a connected socket. An address is ignored on TCP, and `EISCONN` on other streams. To the
+/// address of a Unix socket it does not wait: without room there it is `EAGAIN`, for the kernel tells
+/// nobody when there is some.
 ///
 /// io_uring: `IORING_OP_SEND` with an address, Linux 6.0. readiness: `sendto`, tried first, then when
 /// writable.
@@ -216,7 +241,7 @@ impl<F: Descriptor, B: IoBuf> Describe for SendTo<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let flags = send_flags(op.flags)?;
+        let flags = send_to_flags(op.flags, &op.addr)?;
         let (target, bytes, len) = op.transfer.bytes();
         let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.

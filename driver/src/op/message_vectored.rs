@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, SocketCall};
-use super::message::{Header, Received, pieces, receive_flags, send_flags};
+use super::message::{Header, Received, pieces, receive_flags, send_flags, send_to_flags};
 use super::net::MsgFlags;
 use super::vectored::{Parts, Transfers, vectored_accessors};
 use super::{Op, OpCode, OpHead, sealed::Describe};
@@ -35,7 +35,7 @@ pub(crate) fn whole(parts: &Parts) -> Pieces {
 ///
 /// Errors: as [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html), unchanged: `EMSGSIZE`
 /// for more than 1,024 buffers that have bytes, or than `new` was given: a message is never sent in
-/// part.
+/// part. Connected Unix sockets of datagrams: see [`Send`](super::Send).
 ///
 /// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
 /// tried first, then when writable.
@@ -385,23 +385,15 @@ impl<F: Descriptor, V: IoBufs> Describe for SendToVectored<F, V> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
-        let flags = send_flags(op.flags)?;
+        let flags = send_to_flags(op.flags, &op.addr)?;
         let parts = op.transfer.bytes();
         let len = op.transfer.progress.lent();
-        let addr_len = op.addr.len();
         // SAFETY: (D2) `this` is valid; only the field's address is taken.
         let addr = unsafe { &raw mut (*this).addr };
-        // SAFETY: (D2) a field of what is valid.
-        let (addr, _len) = unsafe { Address::parts(addr) };
         // SAFETY: (D2) as above.
         let header = unsafe { &raw mut (*this).header };
-        let pieces = Pieces {
-            addr,
-            addr_len,
-            ..whole(&parts)
-        };
-        // SAFETY: (D2) a field of what is valid, with others of it.
-        let msg = unsafe { Header::fill(header, pieces) };
+        // SAFETY: (D2) fields of what is valid, with others of it.
+        let msg = unsafe { Header::fill_to(header, addr, whole(&parts)) };
         Ok(Call::Socket {
             target: parts.target,
             call: SocketCall::SendMsg { msg, len, flags },

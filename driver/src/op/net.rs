@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, SocketCall};
+use super::message::send_flags;
 use super::transfer::Transfer;
 use super::{Op, OpCode, OpHead, SocketOptions, sealed::Describe};
 use crate::address::Address;
@@ -74,6 +75,10 @@ impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
 ///
 /// Completes with the number of bytes sent, at most 0x7fff_f000, which may be fewer than given.
 /// Never raises `SIGPIPE`: a peer that is gone is `EPIPE`.
+///
+/// On a Unix socket of datagrams that is connected to a receiver without room it waits. io_uring's
+/// kernel then sends an empty datagram in its place, and the count is 0 (seen on Linux 6.18): with
+/// `MSG_DONTWAIT` it is `EAGAIN`, and nothing is sent.
 ///
 /// Errors: as [send(2)](https://man7.org/linux/man-pages/man2/send.2.html), unchanged.
 ///
@@ -155,7 +160,8 @@ impl MsgFlags {
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
 
     /// Any flags of the platform: `MSG_…`. A receive with `MSG_TRUNC` is refused
-    /// ([`Refusal::Flags`]): its result counts bytes that were not written.
+    /// ([`Refusal::Flags`]): its result counts bytes that were not written. So is a send with
+    /// `MSG_ZEROCOPY`: the kernel goes on with its bytes after its completion.
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
@@ -222,8 +228,8 @@ impl<F: Descriptor, B: IoBuf> Describe for Send<F, B> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
         let op = unsafe { &mut *this };
+        let flags = send_flags(op.flags)?;
         let (target, ptr, len) = op.transfer.bytes();
-        let flags = op.flags | sys::msg_flags::NOSIGNAL;
         let call = SocketCall::Send { ptr, len, flags };
         Ok(Call::Socket { target, call })
     }
@@ -336,6 +342,7 @@ impl<F: Descriptor> Op for Accept<F> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<Accepted> {
         let fd = entry.into_fd().map_err(Entry::into_error)?;
+        self.addr.set_len(self.addr.len());
         self.options.apply(fd.target())?;
         Ok(Accepted {
             fd,

@@ -39,6 +39,20 @@ pub(crate) fn family(raw: &RawAddress) -> i32 {
     i32::from(raw.ss_family)
 }
 
+pub(crate) fn is_unix(raw: &RawAddress) -> bool {
+    family(raw) == libc::AF_UNIX
+}
+
+/// The longest address of this family that the kernel takes. It gives longer ones: a Unix path that
+/// fills its room counts a zero behind it.
+pub(crate) fn longest(raw: &RawAddress) -> RawAddressLen {
+    if is_unix(raw) {
+        len_of::<libc::sockaddr_un>()
+    } else {
+        ROOM
+    }
+}
+
 pub(crate) fn from_socket_addr(addr: SocketAddr) -> (RawAddress, RawAddressLen) {
     match addr {
         SocketAddr::V4(addr) => {
@@ -80,19 +94,28 @@ const PATH_ROOM: usize = size_of::<libc::sockaddr_un>() - PATH_AT;
 
 pub(crate) fn from_path(path: &Path) -> io::Result<(RawAddress, RawAddressLen)> {
     let bytes = path.as_os_str().as_bytes();
-    if bytes.len() >= PATH_ROOM || bytes.contains(&0) {
-        return Err(io::ErrorKind::InvalidInput.into());
+    // No path is no name, and a zero at its beginning makes it one outside of the file system.
+    if bytes.is_empty() || bytes.len() >= PATH_ROOM || bytes.contains(&0) {
+        let longest = PATH_ROOM - 1;
+        let why = format!("the path of a Unix socket has 1 to {longest} bytes, none of them zero");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let mut unix: libc::sockaddr_un = view(&zeroed());
     unix.sun_family = sa_family(libc::AF_UNIX);
     for (to, from) in unix.sun_path.iter_mut().zip(bytes) {
         *to = libc::c_char::from_ne_bytes([*from]);
     }
-    Ok(store(unix))
+    let (raw, all) = store(unix);
+    // With the zero behind it, as the kernel gives it.
+    let spare = PATH_ROOM - bytes.len() - 1;
+    Ok((
+        raw,
+        all - RawAddressLen::try_from(spare).expect("108 bytes at most"),
+    ))
 }
 
 pub(crate) fn to_path(raw: &RawAddress, len: RawAddressLen) -> Option<PathBuf> {
-    if family(raw) != libc::AF_UNIX {
+    if !is_unix(raw) {
         return None;
     }
     let unix: libc::sockaddr_un = view(raw);

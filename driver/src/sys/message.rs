@@ -14,6 +14,14 @@ use std::ptr;
 /// The description that the kernel reads, and writes its answer into.
 pub(crate) type RawMessage = libc::msghdr;
 
+/// A flag of one call: it fails where it would wait.
+pub(crate) const DONTWAIT: i32 = libc::MSG_DONTWAIT;
+/// A flag of a send: the kernel goes on with the bytes when the call has returned.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) const ZEROCOPY: i32 = libc::MSG_ZEROCOPY;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const ZEROCOPY: i32 = 0;
+
 /// Where the pieces of a message lie. What is not there has no length.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pieces {

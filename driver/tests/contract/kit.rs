@@ -365,9 +365,14 @@ impl Drop for NoFreeDescriptor {
     }
 }
 
-/// A Unix socket that has a name, so that its peer is told one.
+/// A Unix stream that has a name, so that its peer is told one.
 pub(crate) fn unix_socket_at(path: &Path) -> OwnedFd {
-    let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM);
+    unix_socket_of(libc::SOCK_STREAM, path)
+}
+
+/// A Unix socket of a kind that has a name, of up to 108 bytes.
+pub(crate) fn unix_socket_of(kind: i32, path: &Path) -> OwnedFd {
+    let socket = socket(libc::AF_UNIX, kind);
     let mut name = libc::sockaddr_un {
         sun_family: u16::try_from(libc::AF_UNIX).unwrap(),
         sun_path: [0; 108],

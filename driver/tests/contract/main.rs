@@ -59,6 +59,7 @@ mod stream_vectored;
 mod teardown;
 mod timeout_updates;
 mod timers;
+mod unix;
 mod vectored;
 mod wait;
 mod wake;

@@ -4,9 +4,11 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps;
 use completeio_driver::address::Address;
+use completeio_driver::ancillary::Outgoing;
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, OwnedFd, Refusal};
 use completeio_driver::op::{
-    MsgFlags, Recv, RecvFrom, RecvFromVectored, RecvVectored, SendTo, SendToVectored, SendVectored,
+    MsgFlags, Recv, RecvFrom, RecvFromVectored, RecvVectored, Send, SendMsg, SendTo,
+    SendToVectored, SendVectored,
 };
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -460,13 +462,21 @@ fn flags_that_are_refused(cx: &mut Cx) {
         let (_, entry) = l.entry_of(RecvFromVectored::new(fd, [[0; 8]]).flags(flags));
         assert_eq!(entry.refusal(), Some(Refusal::Flags));
     }
-    let flags = MsgFlags::from_bits(i32::MIN);
-    let (_, entry) = l.entry_of(SendTo::new(fd, "x", at).flags(flags));
-    assert_eq!(entry.refusal(), Some(Refusal::Flags));
-    let (_, entry) = l.entry_of(SendVectored::new(fd, ["x"]).flags(flags));
-    assert_eq!(entry.refusal(), Some(Refusal::Flags));
-    let (_, entry) = l.entry_of(SendToVectored::new(fd, ["x"], at).flags(flags));
-    assert_eq!(entry.refusal(), Some(Refusal::Flags));
+    // Nor may a send go on with the bytes after its completion.
+    for bits in [libc::MSG_ZEROCOPY, i32::MIN] {
+        let flags = MsgFlags::from_bits(bits);
+        let (_, entry) = l.entry_of(Send::new(fd, "x").flags(flags));
+        assert_eq!(entry.refusal(), Some(Refusal::Flags));
+        let (_, entry) = l.entry_of(SendTo::new(fd, "x", at).flags(flags));
+        assert_eq!(entry.refusal(), Some(Refusal::Flags));
+        let (_, entry) = l.entry_of(SendVectored::new(fd, ["x"]).flags(flags));
+        assert_eq!(entry.refusal(), Some(Refusal::Flags));
+        let (_, entry) = l.entry_of(SendToVectored::new(fd, ["x"], at).flags(flags));
+        assert_eq!(entry.refusal(), Some(Refusal::Flags));
+        let op = SendMsg::new(fd, ["x"], Outgoing::<0>::new()).flags(flags);
+        let (_, entry) = l.entry_of(op);
+        assert_eq!(entry.refusal(), Some(Refusal::Flags));
+    }
     // Those that are not.
     socket.send_to(b"twice", at).unwrap();
     for flags in [MsgFlags::PEEK, MsgFlags::default()] {
