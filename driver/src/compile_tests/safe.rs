@@ -508,6 +508,42 @@
 //! }
 //! ```
 //!
+//! Nor are descriptors sent along that nobody keeps open:
+//!
+//! ```
+//! use completeio_driver::ancillary::Outgoing;
+//! use completeio_driver::driver::{Driver, OwnedFd};
+//! use completeio_driver::op::SendMsg;
+//!
+//! fn owned(driver: &mut Driver<'_>, socket: OwnedFd, fd: OwnedFd) {
+//!     let control = Outgoing::<24, _>::with_rights([fd]).unwrap();
+//!     let _ = driver.try_push_owned(SendMsg::new(socket, ["x"], control), 0);
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use completeio_driver::ancillary::Outgoing;
+//! use completeio_driver::driver::{Driver, Fd, OwnedFd};
+//! use completeio_driver::op::SendMsg;
+//!
+//! fn owned(driver: &mut Driver<'_>, socket: OwnedFd, fd: Fd) {
+//!     let control = Outgoing::<24, _>::with_rights([fd]).unwrap();
+//!     let _ = driver.try_push_owned(SendMsg::new(socket, ["x"], control), 0);
+//! }
+//! ```
+//!
+//! What has an address that the kernel follows is none of a user's own: values of options, and
+//! room for control data.
+//!
+//! ```compile_fail,E0277
+//! #[derive(Clone, Copy)]
+//! struct Value(*const u8);
+//! impl completeio_driver::op::OptionValue for Value {}
+//! ```
+//! ```compile_fail,E0277
+//! struct Room([u8; 64]);
+//! impl completeio_driver::ancillary::ToFill for Room {}
+//! ```
+//!
 //! One that is larger than a slot is refused while compiling, by a sentence that names both sizes:
 //!
 //! ```

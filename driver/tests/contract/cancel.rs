@@ -2,8 +2,12 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use completeio_driver::driver::{AsRawFd, CompleteIo, Entry};
-use completeio_driver::op::{Accept, Connect, Nop, Recv, Send, Timeout};
+use completeio_driver::ancillary::Incoming;
+use completeio_driver::driver::{AsRawFd, CompleteIo, Descriptor, Entry, FixedFd};
+use completeio_driver::op::{
+    Accept, Connect, Nop, Op, Poll, PollEvents, Read, Recv, RecvFrom, RecvMsg, RecvVectored, Send,
+    Timeout,
+};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -21,6 +25,7 @@ contract![
     user_data_beyond_61_bits_names_nobody,
     by_descriptor,
     by_fixed_descriptor,
+    whatever_waits_by_its_descriptor,
     all,
     all_leaves_the_notifier,
     connect_is_cancelled,
@@ -200,6 +205,33 @@ fn by_fixed_descriptor(cx: &mut Cx) {
     assert_cancelled(&l.take_sorted(2), &[1, 2]);
     (&b_peer).write_all(b"x").unwrap();
     assert_eq!(kit::names(&l.take(1)), [3]);
+}
+
+/// Each family that waits, on a plain descriptor and on a fixed one.
+fn whatever_waits_by_its_descriptor(cx: &mut Cx) {
+    fn cancels<F: Descriptor, O: Op + 'static>(l: &mut Ledger, fd: &F, op: O) {
+        l.start(op, 1);
+        l.hand_over();
+        l.try_cancel_fd(fd).unwrap();
+        assert_cancelled(&l.take(1), &[1]);
+    }
+    fn all<F: Descriptor + Copy + 'static>(l: &mut Ledger, [socket, listener, pipe]: [F; 3]) {
+        cancels(l, &socket, RecvFrom::new(socket, [0; 8]));
+        cancels(l, &socket, RecvVectored::new(socket, [[0; 8]]));
+        let control = Incoming::<64>::new();
+        cancels(l, &socket, RecvMsg::new(socket, [[0; 8]], control));
+        cancels(l, &socket, Poll::new(socket, PollEvents::READABLE));
+        cancels(l, &listener, Accept::new(listener));
+        cancels(l, &pipe, Read::new(pipe, [0; 8]));
+    }
+    let (socket, _peer) = kit::pair();
+    let (listener, _) = kit::listener();
+    let (reader, _writer) = kit::pipe();
+    let numbers = [socket.as_raw_fd(), listener.as_raw_fd(), reader.as_raw_fd()];
+    let mut l = cx.ledger();
+    all(&mut l, numbers.map(kit::number));
+    l.register_fds(&numbers, 5).unwrap();
+    all(&mut l, [5, 6, 7].map(FixedFd::from_id));
 }
 
 fn all(cx: &mut Cx) {

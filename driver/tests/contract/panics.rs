@@ -2,12 +2,20 @@
 //! hands.
 
 use crate::kit;
-use crate::ledger::Cx;
+use crate::ledger::{Cx, Ledger};
+use completeio_driver::address::Address;
+use completeio_driver::ancillary::{Incoming, Outgoing};
 use completeio_driver::buf::{IoBuf, IoBufMut};
-use completeio_driver::driver::{CompleteIo, Entry};
-use completeio_driver::op::{Nop, ReadAt, Recv, Timeout, WriteAt};
+use completeio_driver::driver::{CompleteIo, Cwd, Descriptor, Entry, Target};
+use completeio_driver::op::{
+    Accept, Bind, Connect, GetXattr, HardLink, Nop, Op, OpenAt, Poll, PollEvents, Read, ReadAt,
+    Recv, RecvFrom, RecvMsg, RecvVectored, Rename, SendMsg, SendTo, SetPathXattr, SetSockOpt,
+    SockOpt, Stat, Symlink, Sync, Timeout, Unlink, WaitId, WriteAt,
+};
 use completeio_driver::sink;
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -18,6 +26,7 @@ contract![
     in_a_sink_with_refused_operations,
     in_a_buffer_at_a_push,
     in_a_buffer_in_a_queue,
+    in_whatever_is_asked,
     in_flight_while_unwinding,
     in_a_sink_beside_a_wake_up,
 ];
@@ -74,7 +83,7 @@ fn in_a_sink_with_refused_operations(cx: &mut Cx) {
     panic_on_each(cx, |n| if n % 2 == 0 { n } else { usize::MAX - n });
 }
 
-/// A buffer that cannot be lent.
+/// A buffer, a name or a descriptor that cannot be lent.
 struct Broken;
 
 // SAFETY: lends nothing.
@@ -88,6 +97,19 @@ unsafe impl IoBufMut for Broken {
 // SAFETY: lends nothing.
 unsafe impl IoBuf for Broken {
     fn parts(&self) -> (*const u8, usize) {
+        silent_panic()
+    }
+}
+
+// SAFETY: names nothing.
+unsafe impl Descriptor for Broken {
+    fn target(&self) -> Target {
+        silent_panic()
+    }
+}
+
+impl AsRef<CStr> for Broken {
+    fn as_ref(&self) -> &CStr {
         silent_panic()
     }
 }
@@ -135,6 +157,63 @@ fn in_a_buffer_in_a_queue(cx: &mut Cx) {
     }
     l.push_queue(&mut queue);
     assert_eq!(kit::names(&l.take(2)), [2, 3]);
+}
+
+/// A descriptor of nothing, but for the second time that it is asked.
+struct Unsteady(Cell<bool>);
+
+// SAFETY: names nothing that anybody has.
+unsafe impl Descriptor for Unsteady {
+    fn target(&self) -> Target {
+        if self.0.replace(true) {
+            silent_panic();
+        }
+        Target::Plain(-2)
+    }
+}
+
+/// Each family asks at the push, and nothing of it is accepted.
+fn in_whatever_is_asked(cx: &mut Cx) {
+    fn refuse<O: Op + 'static>(l: &mut Ledger, op: O) {
+        let op = l.lend(op);
+        for n in 0..3 {
+            quietly(|| drop(l.try_push(op, n)));
+            quietly(|| drop(l.try_push_typed(op, n)));
+        }
+        assert_eq!((l.in_flight(), l.capacity_left()), (0, 2));
+    }
+    let (socket, _peer) = kit::pair();
+    let mut l = cx.with(|limits| limits.entries(2).in_flight(2));
+    let l = &mut l;
+    let fd = l.at(&socket);
+    let at = Address::unix("/nonexistent").unwrap();
+    refuse(l, Sync::new(Broken));
+    refuse(l, Stat::new(Broken));
+    refuse(l, Read::new(Broken, [0; 8]));
+    refuse(l, Poll::new(Broken, PollEvents::READABLE));
+    refuse(l, WaitId::pidfd(Broken));
+    refuse(l, Accept::new(Broken));
+    refuse(l, Connect::new(Broken, at));
+    refuse(l, Bind::new(Broken, at));
+    refuse(l, SetSockOpt::new(Broken, SockOpt::KEEP_ALIVE, true));
+    refuse(l, OpenAt::read(Broken, c"x"));
+    refuse(l, OpenAt::read(Cwd, Broken));
+    refuse(l, Unlink::file(Cwd, Broken));
+    refuse(l, Rename::new(Cwd, c"x", Broken, c"y"));
+    refuse(l, HardLink::new(Cwd, c"x", Cwd, Broken));
+    refuse(l, Symlink::new(Broken, Cwd, c"x"));
+    refuse(l, GetXattr::new(fd, c"user.x", Broken));
+    refuse(l, GetXattr::new(fd, Broken, [0; 8]));
+    refuse(l, SetPathXattr::new(c"x", Broken, "value"));
+    refuse(l, SendTo::new(fd, Broken, at));
+    refuse(l, RecvFrom::new(fd, Broken));
+    refuse(l, RecvVectored::new(fd, ([0; 8], Broken)));
+    refuse(l, RecvMsg::new(fd, ([0; 8], Broken), Incoming::<64>::new()));
+    // Asked for their number before, for it is part of the message.
+    let fds = [Unsteady(Cell::new(false))];
+    let control = Outgoing::<64, _>::with_rights(fds).ok().unwrap();
+    refuse(l, SendMsg::new(fd, ["x"], control));
+    l.run(Nop::new()).unwrap();
 }
 
 /// The ledger's driver is dropped by the unwinding, with operations in flight.
