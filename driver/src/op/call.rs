@@ -155,9 +155,10 @@ impl FileCall {
         }
     }
 
-    /// Whether it ends at once where there are no positions: all but a `Stat` are refused there.
-    pub(crate) fn is_positioned(&self) -> bool {
+    /// Whether it is about extended attributes: a FIFO has its own on a disk.
+    pub(crate) fn is_on_attributes(&self) -> bool {
         match self {
+            Self::GetXattr { .. } | Self::SetXattr { .. } => true,
             Self::Read { .. }
             | Self::Write { .. }
             | Self::ReadVectored { .. }
@@ -167,8 +168,7 @@ impl FileCall {
             | Self::Truncate { .. }
             | Self::Allocate { .. }
             | Self::Advise { .. }
-            | Self::Stat { .. } => true,
-            Self::GetXattr { .. } | Self::SetXattr { .. } => false,
+            | Self::Stat { .. } => false,
         }
     }
 }

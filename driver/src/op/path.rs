@@ -20,11 +20,6 @@ pub(super) fn plain(dir: &impl Descriptor) -> Result<Target, Refusal> {
     }
 }
 
-/// `bits` if it is so, else nothing.
-fn when<T: Default>(yes: bool, bits: T) -> T {
-    if yes { bits } else { T::default() }
-}
-
 /// What the operations on names have in common: they were carried out, or an error says why not.
 macro_rules! carried_out {
     ($($op:ident<$($dir:ident),+; $($path:ident),+> { $fd:ty })*) => {$(
@@ -50,6 +45,73 @@ carried_out! {
     MakeDir<F; P> { F }
     Symlink<F; T, P> { F }
     HardLink<F, G; P, Q> { (F, G) }
+}
+
+/// What the operations on two names have in common, each in a directory of its own.
+macro_rules! two_names {
+    ($($op:ident { $flags:ty, $new:literal })*) => {$(
+        impl<F, G, P, Q> $op<F, G, P, Q>
+        where
+            F: Descriptor,
+            G: Descriptor,
+            P: AsRef<CStr> + Unpin,
+            Q: AsRef<CStr> + Unpin,
+        {
+            #[doc = $new]
+            pub fn new(from_dir: F, from: P, to_dir: G, to: Q) -> Self {
+                Self {
+                    head: OpHead::new::<Self>(),
+                    from_dir,
+                    from,
+                    to_dir,
+                    to,
+                    flags: 0,
+                }
+            }
+        }
+
+        impl<F, G, P, Q> $op<F, G, P, Q> {
+            fn set(mut self, yes: bool, bits: $flags) -> Self {
+                self.flags = self.flags & !bits | if yes { bits } else { 0 };
+                self
+            }
+        }
+
+        impl<F, G, P, Q> IntoInner for $op<F, G, P, Q> {
+            type Inner = (F, P, G, Q);
+
+            fn into_inner(self) -> (F, P, G, Q) {
+                (self.from_dir, self.from, self.to_dir, self.to)
+            }
+        }
+
+        impl<F, G, P, Q> Describe for $op<F, G, P, Q>
+        where
+            F: Descriptor,
+            G: Descriptor,
+            P: AsRef<CStr> + Unpin,
+            Q: AsRef<CStr> + Unpin,
+        {
+            #[inline]
+            unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+                // SAFETY: (D2) `this` is valid and not in flight.
+                let op = unsafe { &*this };
+                Ok(Call::Path(PathCall::$op {
+                    dirs: [plain(&op.from_dir)?, plain(&op.to_dir)?],
+                    from: op.from.as_ref().as_ptr(),
+                    to: op.to.as_ref().as_ptr(),
+                    flags: op.flags,
+                }))
+            }
+        }
+    )*};
+}
+two_names! {
+    Rename { u32, "Renames `from`, relative to `from_dir`, to `to`, relative to `to_dir`." }
+    HardLink {
+        i32,
+        "Gives the file `from`, relative to `from_dir`, the name `to`, relative to `to_dir`."
+    }
 }
 
 /// Removes a name, relative to a directory: a file's, or an empty directory.
@@ -181,26 +243,6 @@ pub struct Rename<F, G = F, P = CString, Q = P> {
     flags: u32,
 }
 
-impl<F, G, P, Q> Rename<F, G, P, Q>
-where
-    F: Descriptor,
-    G: Descriptor,
-    P: AsRef<CStr> + Unpin,
-    Q: AsRef<CStr> + Unpin,
-{
-    /// Renames `from`, relative to `from_dir`, to `to`, relative to `to_dir`.
-    pub fn new(from_dir: F, from: P, to_dir: G, to: Q) -> Self {
-        Self {
-            head: OpHead::new::<Self>(),
-            from_dir,
-            from,
-            to_dir,
-            to,
-            flags: 0,
-        }
-    }
-}
-
 impl<F, G, P, Q> Rename<F, G, P, Q> {
     /// Fails with `EEXIST` if the new name is taken (`RENAME_NOREPLACE`).
     pub fn no_replace(self, yes: bool) -> Self {
@@ -216,39 +258,6 @@ impl<F, G, P, Q> Rename<F, G, P, Q> {
     /// (`RENAME_WHITEOUT`); takes `CAP_MKNOD`.
     pub fn whiteout(self, yes: bool) -> Self {
         self.set(yes, flag::WHITEOUT)
-    }
-
-    fn set(mut self, yes: bool, bits: u32) -> Self {
-        self.flags = self.flags & !bits | when(yes, bits);
-        self
-    }
-}
-
-impl<F, G, P, Q> IntoInner for Rename<F, G, P, Q> {
-    type Inner = (F, P, G, Q);
-
-    fn into_inner(self) -> (F, P, G, Q) {
-        (self.from_dir, self.from, self.to_dir, self.to)
-    }
-}
-
-impl<F, G, P, Q> Describe for Rename<F, G, P, Q>
-where
-    F: Descriptor,
-    G: Descriptor,
-    P: AsRef<CStr> + Unpin,
-    Q: AsRef<CStr> + Unpin,
-{
-    #[inline]
-    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) `this` is valid and not in flight.
-        let op = unsafe { &*this };
-        Ok(Call::Path(PathCall::Rename {
-            dirs: [plain(&op.from_dir)?, plain(&op.to_dir)?],
-            from: op.from.as_ref().as_ptr(),
-            to: op.to.as_ref().as_ptr(),
-            flags: op.flags,
-        }))
     }
 }
 
@@ -442,26 +451,6 @@ pub struct HardLink<F, G = F, P = CString, Q = P> {
     flags: i32,
 }
 
-impl<F, G, P, Q> HardLink<F, G, P, Q>
-where
-    F: Descriptor,
-    G: Descriptor,
-    P: AsRef<CStr> + Unpin,
-    Q: AsRef<CStr> + Unpin,
-{
-    /// Gives the file `from`, relative to `from_dir`, the name `to`, relative to `to_dir`.
-    pub fn new(from_dir: F, from: P, to_dir: G, to: Q) -> Self {
-        Self {
-            head: OpHead::new::<Self>(),
-            from_dir,
-            from,
-            to_dir,
-            to,
-            flags: 0,
-        }
-    }
-}
-
 impl<F, G, P, Q> HardLink<F, G, P, Q> {
     /// Links what the symbolic link `from` leads to, not the link (`AT_SYMLINK_FOLLOW`).
     pub fn follow(self, yes: bool) -> Self {
@@ -473,38 +462,5 @@ impl<F, G, P, Q> HardLink<F, G, P, Q> {
     /// credentials that it was opened with. A file that has lost its last name gets none.
     pub fn empty_path(self, yes: bool) -> Self {
         self.set(yes, flag::EMPTY_PATH)
-    }
-
-    fn set(mut self, yes: bool, bits: i32) -> Self {
-        self.flags = self.flags & !bits | when(yes, bits);
-        self
-    }
-}
-
-impl<F, G, P, Q> IntoInner for HardLink<F, G, P, Q> {
-    type Inner = (F, P, G, Q);
-
-    fn into_inner(self) -> (F, P, G, Q) {
-        (self.from_dir, self.from, self.to_dir, self.to)
-    }
-}
-
-impl<F, G, P, Q> Describe for HardLink<F, G, P, Q>
-where
-    F: Descriptor,
-    G: Descriptor,
-    P: AsRef<CStr> + Unpin,
-    Q: AsRef<CStr> + Unpin,
-{
-    #[inline]
-    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) `this` is valid and not in flight.
-        let op = unsafe { &*this };
-        Ok(Call::Path(PathCall::HardLink {
-            dirs: [plain(&op.from_dir)?, plain(&op.to_dir)?],
-            from: op.from.as_ref().as_ptr(),
-            to: op.to.as_ref().as_ptr(),
-            flags: op.flags,
-        }))
     }
 }

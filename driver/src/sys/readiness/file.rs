@@ -236,7 +236,7 @@ pub(super) struct Place {
     pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
     pub(super) file: Option<u32>,
-    /// Whether a positioned call does not block: it fails (ESPIPE).
+    /// Whether calls on what lies on a disk do not block: they fail (ESPIPE), for nothing of it does.
     in_place: bool,
 }
 
@@ -255,7 +255,7 @@ impl Readiness {
         let Some(Place { fd, file, in_place }) = self.place(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let in_place = (in_place && call.is_positioned()) || call.never_waits();
+        let in_place = (in_place && !call.is_on_attributes()) || call.never_waits();
         let work = Work::File { fd, call };
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
         unsafe { self.perform(core, index, work, [file, None], in_place) };
