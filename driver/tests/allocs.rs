@@ -20,8 +20,8 @@ use completeio_driver::op::{
     ReadVectoredAt, Recv, RecvExact, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Rename,
     RwFlags, Send, SendMsg, SendTo, SendToVectored, SendVectored, SetPathXattr, SetSockOpt,
     SetXattr, Shutdown, SockOpt, Socket, SocketOptions, Splice, Stat, StatAt, Symlink, Sync,
-    SyncRange, Tee, Timeout, TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt, WriteVectored,
-    WriteVectoredAt,
+    SyncRange, Tee, Timeout, TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt,
+    WriteVectored, WriteVectoredAt,
 };
 use completeio_driver::scope::{Done, Event, Scope};
 use completeio_driver::sink;
