@@ -8,7 +8,7 @@ use crate::sys::sim::errno::{Errno, Result};
 use std::time::Duration;
 
 impl Fs {
-    /// What a path leads to, which is not held: for a call that ends at once.
+    /// What a path leads to.
     pub(crate) fn find(&self, at: Inode, path: &[u8], follow: bool) -> Result<Inode> {
         let follow = Follow {
             plain: follow,
@@ -22,8 +22,8 @@ impl Fs {
         Ok(found)
     }
 
-    /// Opens a file or a directory, and makes a file if the flags of open(2) say so. It is held once
-    /// more: [`Fs::release`] is due. What the access mode allows is the caller's business later.
+    /// Finds a file or a directory to be opened, and makes a file if the flags of open(2) say so.
+    /// The caller holds it by [`Fs::retain`], and sees to what the access mode allows.
     pub(crate) fn open(
         &mut self,
         at: Inode,
@@ -49,26 +49,23 @@ impl Fs {
         if creates && place.slash {
             return Err(Errno(libc::EISDIR));
         }
-        let inode = match (self.entry(&place)?, place.last) {
-            (Some(_), _) if is_new => return Err(Errno(libc::EEXIST)),
+        match (self.entry(&place)?, place.last) {
+            (Some(_), _) if is_new => Err(Errno(libc::EEXIST)),
             (Some(inode), _) => {
                 self.check_open(inode, flags, place.slash)?;
                 if has(libc::O_TRUNC) {
                     self.truncate(inode, 0, now)?;
                 }
-                inode
+                Ok(inode)
             }
             (None, Last::Name(name)) if creates => {
                 let (dir, name) = (place.dir, name.into());
                 let inode = self.make(Kind::File(Data::default()), mode & 0o7777, now);
-                let to = Some(inode);
-                self.record(vec![Change { dir, name, to }], now);
-                inode
+                self.set(dir, name, Some(inode), now);
+                Ok(inode)
             }
-            (None, _) => return Err(Errno(libc::ENOENT)),
-        };
-        self.retain(inode);
-        Ok(inode)
+            (None, _) => Err(Errno(libc::ENOENT)),
+        }
     }
 
     /// Removes the name of a file, or with `AT_REMOVEDIR` an empty directory.
@@ -97,14 +94,7 @@ impl Fs {
         }
         self.check_removal(inode, directory)?;
         let (dir, name) = (place.dir, name.into());
-        self.record(
-            vec![Change {
-                dir,
-                name,
-                to: None,
-            }],
-            now,
-        );
+        self.set(dir, name, None, now);
         Ok(())
     }
 
@@ -161,8 +151,8 @@ impl Fs {
 
     pub(crate) fn mkdir(&mut self, at: Inode, path: &[u8], mode: u32, now: Duration) -> Result<()> {
         let (dir, name) = self.vacancy(at, path, true)?;
-        let to = Some(self.make(Kind::directory(dir), mode & 0o1777, now));
-        self.record(vec![Change { dir, name, to }], now);
+        let inode = self.make(Kind::directory(dir), mode & 0o1777, now);
+        self.set(dir, name, Some(inode), now);
         Ok(())
     }
 
@@ -176,8 +166,8 @@ impl Fs {
     ) -> Result<()> {
         check_path(text)?;
         let (dir, name) = self.vacancy(at, path, false)?;
-        let to = Some(self.make(Kind::Symlink(text.into()), 0o777, now));
-        self.record(vec![Change { dir, name, to }], now);
+        let inode = self.make(Kind::Symlink(text.into()), 0o777, now);
+        self.set(dir, name, Some(inode), now);
         Ok(())
     }
 
@@ -205,8 +195,7 @@ impl Fs {
         if node.links == 0 {
             return Err(Errno(libc::ENOENT));
         }
-        let to = Some(inode);
-        self.record(vec![Change { dir, name, to }], now);
+        self.set(dir, name, Some(inode), now);
         Ok(())
     }
 
@@ -222,6 +211,11 @@ impl Fs {
             Kind::Directory(directory) => Ok(directory),
             Kind::File(_) | Kind::Symlink(_) => Err(Errno(libc::ENOTDIR)),
         }
+    }
+
+    /// The change of one name.
+    fn set(&mut self, dir: Inode, name: Box<[u8]>, to: Option<Inode>, now: Duration) {
+        self.record(vec![Change { dir, name, to }], now);
     }
 
     /// A place for a new name.

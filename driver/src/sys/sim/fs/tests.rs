@@ -4,8 +4,15 @@
 mod crash;
 mod kernel;
 
+use super::attributes::XATTR_MAX;
+use super::data::FILE_MAX;
+use super::file::Written;
 use super::*;
-use crate::sys::name_flags::{EMPTY_PATH, EXCHANGE, FOLLOW, NO_REPLACE, REMOVE_DIR};
+use crate::op::space::Space;
+use crate::sys::name_flags::{
+    EMPTY_PATH, EXCHANGE, FOLLOW, NO_REPLACE, REMOVE_DIR, XATTR_CREATE, XATTR_REPLACE,
+};
+use crate::sys::sim::errno::{Errno, Result};
 use std::collections::BTreeSet;
 
 const DISK: u64 = 1 << 20;
@@ -22,7 +29,9 @@ impl Disk {
     }
 
     fn open(&mut self, path: &str, flags: i32) -> Result<Inode> {
-        self.0.open(ROOT, path.as_bytes(), flags, 0o644, NOW)
+        let inode = self.0.open(ROOT, path.as_bytes(), flags, 0o644, NOW)?;
+        self.0.retain(inode);
+        Ok(inode)
     }
 
     /// A file with these bytes, open.

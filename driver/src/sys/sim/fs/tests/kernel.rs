@@ -121,13 +121,11 @@ fn open(both: &mut Both, random: &mut Random) -> (Result<Vec<u8>>, Result<Vec<u8
         if writes {
             disk.write_at(inode, offset, &bytes, false, NOW)?;
         }
-        let bytes = if reads {
-            disk.read_at(inode, 1, 7000)?
+        if reads {
+            disk.read_at(inode, 1, 7000)
         } else {
-            Vec::new()
-        };
-        disk.release(inode);
-        Ok(bytes)
+            Ok(Vec::new())
+        }
     });
     (real, simulated)
 }
@@ -242,7 +240,7 @@ fn every_call_gives_what_the_kernel_gives() {
     let mut both = Both::new();
     let mut random = Random::new(1);
     let mut seen = BTreeSet::new();
-    for round in 0..20_000 {
+    for round in 0..10_000 {
         let (name, error) = match random.below(8) {
             0 | 1 => {
                 let (real, simulated) = open(&mut both, &mut random);
