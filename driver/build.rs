@@ -1,4 +1,4 @@
-//! Names the backends of this build: the cfgs `io_uring` and `readiness`.
+//! Names the backends of this build: the cfgs `io_uring`, `readiness` and `sim`.
 //!
 //! They are made here and nowhere else; the code asks for them, never for a target.
 
@@ -6,7 +6,7 @@ use std::env::{var, var_os};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(io_uring, readiness)");
+    println!("cargo::rustc-check-cfg=cfg(io_uring, readiness, sim)");
     let linux = var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
     let feature = |name: &str| var_os(format!("CARGO_FEATURE_{name}")).is_some();
     if linux && feature("IO_URING") {
@@ -14,5 +14,8 @@ fn main() {
     }
     if linux && feature("READINESS") {
         println!("cargo::rustc-cfg=readiness");
+    }
+    if linux && feature("SIM") {
+        println!("cargo::rustc-cfg=sim");
     }
 }

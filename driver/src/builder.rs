@@ -20,6 +20,10 @@ pub enum Backend {
     IoUring,
     /// Readiness events (epoll), worker threads for files, timers of our own.
     Readiness,
+    /// A simulated system: [`sim`](crate::sim) makes drivers on it, and nothing else does.
+    #[cfg(sim)]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+    Sim,
 }
 
 impl Backend {
@@ -27,6 +31,8 @@ impl Backend {
         match self {
             Self::IoUring => "io_uring",
             Self::Readiness => "readiness",
+            #[cfg(sim)]
+            Self::Sim => "sim",
         }
     }
 }
@@ -298,7 +304,7 @@ impl Builder {
         }
     }
 
-    fn limits(&self) -> Result<Limits, SetupError> {
+    pub(crate) fn limits(&self) -> Result<Limits, SetupError> {
         let entries = limit("entries", self.entries, 1, ENTRIES_MAX)?;
         let cancels = limit("cancels", self.cancels, 1, 4096)?;
         let completion_entries = match self.completion_entries {

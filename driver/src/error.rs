@@ -153,6 +153,10 @@ pub enum SetupError {
     UnknownBackend(String),
     /// This build has no backend for this platform, or not the one that was asked for.
     NotCompiled(Option<Backend>),
+    /// A simulated driver stands on a host of a simulated world, which alone makes it.
+    #[cfg(sim)]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+    Simulated,
     /// The kernel has no io_uring (ENOSYS), or one older than Linux 6.1.
     KernelTooOld(io::Error),
     /// `kernel.io_uring_disabled` forbids io_uring to this process.
@@ -221,6 +225,10 @@ impl fmt::Display for SetupError {
                 "this build has no backend: enable the cargo feature `io-uring` or `readiness`, \
                  on a platform that has one",
             ),
+            #[cfg(sim)]
+            Self::Simulated => {
+                f.write_str("a simulated driver is made by the method `driver` of a `sim::Host`")
+            }
             Self::KernelTooOld(e) => {
                 write!(
                     f,
@@ -263,6 +271,8 @@ impl Error for SetupError {
             | Self::LockedMemory(e)
             | Self::OpenFiles(e)
             | Self::Os { source: e, .. } => Some(e),
+            #[cfg(sim)]
+            Self::Simulated => None,
             Self::Limit { .. } | Self::UnknownBackend(_) | Self::NotCompiled(_) => None,
         }
     }
@@ -272,6 +282,8 @@ impl From<SetupError> for io::Error {
     fn from(error: SetupError) -> Self {
         let kind = match &error {
             SetupError::Limit { .. } | SetupError::UnknownBackend(_) => io::ErrorKind::InvalidInput,
+            #[cfg(sim)]
+            SetupError::Simulated => io::ErrorKind::InvalidInput,
             SetupError::NotCompiled(_) | SetupError::KernelTooOld(_) => io::ErrorKind::Unsupported,
             SetupError::DisabledBySysctl(_) | SetupError::DeniedBySeccomp(_) => {
                 io::ErrorKind::PermissionDenied

@@ -17,7 +17,7 @@
 //! **submit** hands it to the kernel and collects, **complete** brings it back to the caller.
 #![deny(unsafe_code)]
 #![cfg_attr(
-    not(any(io_uring, readiness)),
+    not(any(io_uring, readiness, sim)),
     allow(
         dead_code,
         unused_imports,
@@ -50,6 +50,9 @@ pub mod op;
 mod outlet;
 pub mod remote;
 pub mod scope;
+#[cfg(sim)]
+#[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+pub mod sim;
 pub mod sink;
 pub mod slots;
 mod stats;

@@ -49,8 +49,10 @@ pub(crate) mod plain;
 pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
-#[cfg(not(any(io_uring, readiness)))]
+#[cfg(not(any(io_uring, readiness, sim)))]
 mod shell;
+#[cfg(sim)]
+pub(crate) mod sim;
 mod waker;
 
 pub(crate) use self::fork::ForkGuard;
@@ -69,6 +71,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
+#[cfg(sim)]
+use std::rc::Rc;
 
 /// The backends of this build, the platform's first choice first.
 pub(crate) const BACKENDS: &[Kind] = &[
@@ -224,8 +228,10 @@ pub(crate) enum Backend {
     Uring(io_uring::Uring),
     #[cfg(readiness)]
     Readiness(readiness::Readiness),
-    #[cfg(not(any(io_uring, readiness)))]
+    #[cfg(not(any(io_uring, readiness, sim)))]
     Shell(shell::Shell),
+    #[cfg(sim)]
+    Sim(sim::Sim),
     #[cfg(test)]
     Model(model::Model),
 }
@@ -238,8 +244,10 @@ macro_rules! each {
             Backend::Uring($backend) => $call,
             #[cfg(readiness)]
             Backend::Readiness($backend) => $call,
-            #[cfg(not(any(io_uring, readiness)))]
+            #[cfg(not(any(io_uring, readiness, sim)))]
             Backend::Shell($backend) => $call,
+            #[cfg(sim)]
+            Backend::Sim($backend) => $call,
             #[cfg(test)]
             Backend::Model($backend) => $call,
         }
@@ -277,14 +285,27 @@ impl Backend {
             Kind::IoUring => io_uring::Uring::new(limits, core).map(Self::Uring),
             #[cfg(readiness)]
             Kind::Readiness => readiness::Readiness::new(limits, core).map(Self::Readiness),
-            #[cfg(not(any(io_uring, readiness)))]
+            #[cfg(not(any(io_uring, readiness, sim)))]
             _ => shell::Shell::new(limits, core).map(Self::Shell),
-            #[cfg(any(all(io_uring, not(readiness)), all(readiness, not(io_uring))))]
+            #[cfg(sim)]
+            Kind::Sim => Err(SetupError::Simulated),
+            #[cfg(all(any(io_uring, readiness, sim), not(all(io_uring, readiness))))]
             _ => Err(SetupError::NotCompiled(Some(kind))),
         }
     }
 
-    fn capabilities(&self, backend: Kind, choice: Choice) -> Capabilities {
+    /// One that is made by its host alone.
+    #[cfg(sim)]
+    pub(crate) fn simulated(
+        world: Rc<sim::world::World>,
+        host: sim::world::HostId,
+        limits: &Limits,
+        core: &Core,
+    ) -> Self {
+        Self::Sim(sim::Sim::new(world, host, limits, core))
+    }
+
+    pub(crate) fn capabilities(&self, backend: Kind, choice: Choice) -> Capabilities {
         let (granted, operations) = each!(self, b => (b.granted(), b.operations()));
         Capabilities {
             backend,
@@ -537,7 +558,7 @@ impl<'a> Source<'a> {
         match backend {
             #[cfg(io_uring)]
             Backend::Uring(uring) => Self::Ring(uring),
-            #[cfg(any(readiness, test, not(io_uring)))]
+            #[cfg(any(readiness, sim, test, not(io_uring)))]
             other => Self::Mixed(other),
         }
     }

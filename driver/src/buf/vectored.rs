@@ -99,6 +99,12 @@ impl IoVec {
             iov_len: len,
         })
     }
+
+    /// Where the bytes lie, and how many there are.
+    #[cfg(sim)]
+    pub(crate) fn parts(&self) -> (*mut u8, usize) {
+        (self.0.iov_base.cast(), self.0.iov_len)
+    }
 }
 
 impl fmt::Debug for IoVec {

@@ -408,7 +408,7 @@ pub enum PlainCall {
 
 impl PlainCall {
     /// What it is directed at, if that is a descriptor.
-    #[cfg(any(io_uring, readiness))]
+    #[cfg(any(io_uring, readiness, sim))]
     #[inline]
     pub(crate) fn target(&self) -> Option<Target> {
         match *self {

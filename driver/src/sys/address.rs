@@ -130,6 +130,27 @@ pub(crate) fn to_path(raw: &RawAddress, len: RawAddressLen) -> Option<PathBuf> {
     (!bytes.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
+/// What names a Unix socket: a path, or a name that begins with a zero.
+#[cfg(sim)]
+pub(crate) fn to_unix_name(raw: &RawAddress, len: RawAddressLen) -> &[u8] {
+    bytes(raw, len).get(PATH_AT..).unwrap_or(&[])
+}
+
+/// The same as an address; what does not fit is cut off.
+#[cfg(sim)]
+pub(crate) fn from_unix_name(name: &[u8]) -> (RawAddress, RawAddressLen) {
+    let mut unix: libc::sockaddr_un = view(&zeroed());
+    unix.sun_family = sa_family(libc::AF_UNIX);
+    for (to, from) in unix.sun_path.iter_mut().zip(name) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    let len = PATH_AT + name.len().min(PATH_ROOM);
+    (
+        store(unix).0,
+        RawAddressLen::try_from(len).expect("108 bytes at most"),
+    )
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// [NetBSD]: https://man.netbsd.org/clock_gettime.2
 /// [OpenBSD]: https://man.openbsd.org/clock_gettime.2
 pub(crate) fn now(clock: Clock) -> Duration {
+    #[cfg(sim)]
+    if let Some(now) = super::sim::clock::now() {
+        return now;
+    }
     platform::now(clock)
 }
 

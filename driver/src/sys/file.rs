@@ -120,6 +120,30 @@ mod linux {
     pub(crate) const STAT_MASK: u32 = 0x7ff | CREATED | DIRECT_IO;
 
     impl RawMetadata {
+        /// Of a simulated file, whose times count from 1970.
+        #[cfg(sim)]
+        pub(crate) fn simulated(stat: &crate::sys::sim::Stat) -> Self {
+            let time = |since: Duration| Timestamp {
+                seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+                nanoseconds: since.subsec_nanos(),
+                _reserved: 0,
+            };
+            Self {
+                mask: 0x7ff | CREATED,
+                block_size: 4096,
+                links: stat.links,
+                mode: u16::try_from(stat.mode).unwrap_or(u16::MAX),
+                ino: stat.inode,
+                size: stat.size,
+                blocks: stat.blocks,
+                accessed: time(stat.times.accessed),
+                created: time(stat.times.created),
+                changed: time(stat.times.changed),
+                modified: time(stat.times.modified),
+                ..Self::default()
+            }
+        }
+
         pub(crate) fn fields(&self) -> Fields {
             let has = |bit: u32| self.mask & bit != 0;
             let dev = |[major, minor]: [u32; 2]| libc::makedev(major, minor);

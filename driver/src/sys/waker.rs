@@ -212,11 +212,29 @@ fn misused(error: &io::Error) -> ! {
     panic!("a driver's wake-up descriptor was closed by someone else: {error}")
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(any(sim, all(test, not(loom))))]
 impl Waker {
-    /// Waits until the descriptor is readable; `false` after so many milliseconds.
+    /// Waits until the descriptor is readable; `false` after so many milliseconds, of which -1 are
+    /// without end.
     pub(crate) fn is_readable_within(&self, milliseconds: i32) -> bool {
-        tests::is_readable(self, milliseconds)
+        is_readable(self, milliseconds)
+    }
+}
+
+#[cfg(any(sim, test))]
+fn is_readable(fd: &impl std::os::fd::AsRawFd, milliseconds: i32) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: `poll` is one local pollfd, as the second argument says.
+        match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+            0 => return false,
+            1 => return poll.revents == libc::POLLIN,
+            _ => assert_eq!(io::Error::last_os_error().kind(), ErrorKind::Interrupted),
+        }
     }
 }
 
@@ -225,22 +243,6 @@ impl Waker {
 mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
-
-    pub(super) fn is_readable(fd: &impl AsRawFd, milliseconds: i32) -> bool {
-        let mut poll = libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        loop {
-            // SAFETY: `poll` is one local pollfd, as the second argument says.
-            match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
-                0 => return false,
-                1 => return poll.revents == libc::POLLIN,
-                _ => assert_eq!(io::Error::last_os_error().kind(), ErrorKind::Interrupted),
-            }
-        }
-    }
 
     fn flags(fd: &impl AsRawFd, command: libc::c_int) -> libc::c_int {
         // SAFETY: `fd` is open, and the two commands used here take no argument.

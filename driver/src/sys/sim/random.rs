@@ -1,5 +1,8 @@
 //! The generator that everything in a simulated world is drawn from.
 
+use std::ops::Range;
+use std::time::Duration;
+
 /// Marsaglia's xorshift64: one seed gives one sequence, on every machine and in every version.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
@@ -29,5 +32,21 @@ impl Random {
         #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
         let drawn = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         drawn < probability
+    }
+
+    /// From the start of `range` up to its end.
+    pub(crate) fn between(&mut self, range: Range<Duration>) -> Duration {
+        let span = range.end.saturating_sub(range.start).as_nanos();
+        let span = u64::try_from(span).unwrap_or(u64::MAX);
+        let drawn = if span == 0 { 0 } else { self.below(span) };
+        range.start + Duration::from_nanos(drawn)
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let bound = last as u64 + 1;
+            let other = usize::try_from(self.below(bound)).expect("no more than the length");
+            items.swap(last, other);
+        }
     }
 }

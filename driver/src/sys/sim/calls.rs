@@ -1,0 +1,236 @@
+//! Carries operations out: reads what they have lent, asks the disk or the network, and writes what
+//! came of it.
+#![allow(unsafe_code, reason = "follows the addresses of operations in flight")]
+
+mod files;
+mod sockets;
+
+use super::Tried;
+use super::descriptors::{DescriptorId, Object};
+use super::errno::{Errno, Result};
+use super::flight::Flight;
+use super::fs::{Inode, ROOT};
+use super::net::SocketId;
+use super::world::{HostId, State};
+use crate::fd::Target;
+use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall};
+use std::os::fd::RawFd;
+
+/// The operations that are simulated.
+pub(super) const KNOWN: [&str; 46] = [
+    "Nop",
+    "Timeout",
+    "TimeoutUpdate",
+    "Deadline",
+    "ReadAt",
+    "WriteAt",
+    "ReadVectoredAt",
+    "WriteVectoredAt",
+    "Read",
+    "Write",
+    "Sync",
+    "SyncRange",
+    "Truncate",
+    "Allocate",
+    "Advise",
+    "Stat",
+    "OpenAt",
+    "Unlink",
+    "Rename",
+    "MakeDir",
+    "Symlink",
+    "HardLink",
+    "GetXattr",
+    "SetXattr",
+    "GetPathXattr",
+    "SetPathXattr",
+    "Close",
+    "Socket",
+    "Bind",
+    "Listen",
+    "Shutdown",
+    "SetSockOpt",
+    "GetSockOpt",
+    "Accept",
+    "Connect",
+    "Recv",
+    "Send",
+    "RecvFrom",
+    "SendTo",
+    "RecvVectored",
+    "SendVectored",
+    "RecvFromVectored",
+    "SendToVectored",
+    "RecvMsg",
+    "SendMsg",
+    "Poll",
+];
+
+/// Those that are not.
+pub(super) const MISSING: [&str; 4] = ["Splice", "Tee", "WaitId", "Raw"];
+
+/// Whether there is such an operation here.
+pub(super) fn is_known(call: &Call) -> bool {
+    !matches!(
+        call,
+        Call::Raw { .. }
+            | Call::Splice(_)
+            | Call::Socket {
+                call: SocketCall::WaitId { .. },
+                ..
+            }
+    )
+}
+
+/// The descriptor that a target names now.
+pub(super) fn resolve(
+    state: &State,
+    host: HostId,
+    fixed: &[Option<DescriptorId>],
+    target: Target,
+) -> Result<DescriptorId> {
+    match target {
+        Target::Plain(fd) => state.descriptors.find(host, fd),
+        Target::Fixed(id) => {
+            let place = fixed.get(id as usize).copied().flatten();
+            place.ok_or(Errno(libc::EBADF))
+        }
+    }
+}
+
+/// Tries an operation, whose descriptors are there.
+///
+/// # Safety
+/// (D1) The operation is in flight, and where it was.
+pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -> Tried {
+    if let Some(errno) = fault(state, &flight.call) {
+        return Tried::Done(-errno);
+    }
+    let object = |at: usize| flight.files[at].map(|id| state.descriptors.object(id));
+    let (first, second) = (object(0), object(1));
+    let on = || first.expect("it is directed at a descriptor, which was found");
+    // SAFETY: (D1) the caller's contract, for each.
+    let result = unsafe {
+        match flight.call {
+            Call::Nop => Ok(0),
+            Call::File { call, .. } => files::perform(state, host, on(), call),
+            Call::Path(call) => directory(first)
+                .and_then(|first| Ok([first, directory(second)?]))
+                .and_then(|dirs| files::perform_path(state, host, dirs, call)),
+            Call::Stream { call, .. } => {
+                let id = flight.files[0].expect("as above");
+                files::perform_stream(state, host, id, call)
+            }
+            Call::Socket { call, .. } => sockets::perform(state, host, on(), call),
+            Call::Plain(call) => sockets::perform_plain(state, host, first, call),
+            // Only its time, or its cancellation, ends it.
+            Call::Timeout { .. } => Err(Errno(libc::EAGAIN)),
+            Call::TimeoutUpdate { .. }
+            | Call::Close { .. }
+            | Call::Splice(_)
+            | Call::Raw { .. } => unreachable!("the driver sees to it, or it was refused"),
+        }
+    };
+    match result {
+        Ok(result) => Tried::Done(result),
+        Err(Errno(libc::EAGAIN | libc::EINPROGRESS | libc::EALREADY))
+            if !gives_up(&flight.call) =>
+        {
+            Tried::Blocks
+        }
+        Err(Errno(errno)) => Tried::Done(-errno),
+    }
+}
+
+/// A plain call of this thread's on one of its world's descriptors; `None` if it is none.
+///
+/// # Safety
+/// What the call points to is lent until this returns.
+pub(crate) unsafe fn plain(fd: RawFd, call: PlainCall) -> Option<i32> {
+    let world = super::world::current()?;
+    let state = &mut *world.state();
+    let (host, id) = state.descriptors.find_anywhere(fd)?;
+    let object = state.descriptors.object(id);
+    // SAFETY: the caller's contract.
+    let result = unsafe { sockets::perform_plain(state, host, Some(object), call) };
+    Some(result.unwrap_or_else(|Errno(errno)| -errno))
+}
+
+/// Whether it fails where others wait.
+fn gives_up(call: &Call) -> bool {
+    let flags = match *call {
+        Call::Socket { call, .. } => match call {
+            SocketCall::Recv { flags, .. }
+            | SocketCall::RecvMsg { flags, .. }
+            | SocketCall::Send { flags, .. }
+            | SocketCall::SendTo { flags, .. }
+            | SocketCall::SendMsg { flags, .. } => flags,
+            _ => 0,
+        },
+        _ => 0,
+    };
+    flags & libc::MSG_DONTWAIT != 0
+}
+
+/// The error that an operation fails with for no reason of its own.
+fn fault(state: &mut State, call: &Call) -> Option<i32> {
+    let faults = &state.faults;
+    let on_disk = matches!(call, Call::File { .. } | Call::Path(_));
+    let takes_space = matches!(
+        call,
+        Call::File {
+            call: FileCall::Write { .. }
+                | FileCall::WriteVectored { .. }
+                | FileCall::Allocate { .. },
+            ..
+        }
+    );
+    let makes_descriptor = matches!(
+        call,
+        Call::Path(PathCall::Open { .. })
+            | Call::Plain(PlainCall::Socket { .. })
+            | Call::Socket {
+                call: SocketCall::Accept { .. },
+                ..
+            }
+    );
+    let (error, full, none) = (faults.disk_error, faults.disk_full, faults.no_descriptor);
+    if on_disk && state.chance(error) {
+        return Some(libc::EIO);
+    }
+    if takes_space && state.chance(full) {
+        return Some(libc::ENOSPC);
+    }
+    (makes_descriptor && state.chance(none)).then_some(libc::EMFILE)
+}
+
+/// The directory that an operation's path starts from.
+fn directory(object: Option<Object>) -> Result<Inode> {
+    match object {
+        None => Ok(ROOT),
+        Some(Object::File { inode, .. }) => Ok(inode),
+        Some(Object::Socket(_)) => Err(Errno(libc::ENOTDIR)),
+    }
+}
+
+fn socket(object: Object) -> Result<SocketId> {
+    match object {
+        Object::Socket(socket) => Ok(socket),
+        Object::File { .. } => Err(Errno(libc::ENOTSOCK)),
+    }
+}
+
+/// How much of `len` bytes is moved: all, or by chance a part.
+fn some_of(state: &mut State, len: usize) -> usize {
+    let short = state.faults.short;
+    if len > 1 && state.chance(short) {
+        let part = 1 + state.random.below(len as u64);
+        return usize::try_from(part).expect("no more than the length");
+    }
+    len
+}
+
+/// A number of bytes as a result: no call moves more than an `i32` has.
+fn count(n: usize) -> i32 {
+    i32::try_from(n).expect("I28: lengths are clamped to 31 bits")
+}

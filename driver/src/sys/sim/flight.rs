@@ -1,0 +1,172 @@
+//! An operation in flight.
+
+use super::descriptors::DescriptorId;
+use crate::clock::Clock;
+use crate::fd::Target;
+use crate::key::Key;
+use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall, StreamCall};
+use crate::sys::Which;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) key: Key,
+    pub(super) call: Call,
+    /// Its number in the trace.
+    pub(super) number: u64,
+    /// The descriptors that it uses; the kernel's way: those that its targets named when it was
+    /// handed over.
+    pub(super) files: [Option<DescriptorId>; 2],
+    /// It is not tried before; nor does its completion come before, once it is done.
+    pub(super) from: Duration,
+    /// When a timeout is over.
+    pub(super) expires: Option<Duration>,
+    /// When it is cancelled, if it has not completed.
+    pub(super) deadline: Option<Duration>,
+    pub(super) cancelled: bool,
+    /// Its result, once it is done.
+    pub(super) result: Option<i32>,
+}
+
+/// What an operation that moves bytes of a stream waits behind: those that were handed over before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lane(DescriptorId, Direction);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+impl Flight {
+    pub(super) fn is_named(&self, which: Which) -> bool {
+        match which {
+            Which::UserData(user_data) => self.key.without_fd() == Key::raw(user_data),
+            Which::Key(key) => self.key == key,
+            Which::Target(target) => targets(&self.call).contains(&Some(target)),
+            Which::All => true,
+        }
+    }
+
+    /// A close is not cancelled: its descriptor was given up.
+    pub(super) fn is_cancellable(&self) -> bool {
+        !matches!(self.call, Call::Close { .. })
+    }
+
+    pub(super) fn lane(&self) -> Option<Lane> {
+        let direction = match self.call {
+            Call::Stream { call, .. } => match call {
+                StreamCall::Read { .. } => Direction::In,
+                StreamCall::Write { .. } => Direction::Out,
+            },
+            Call::Socket { call, .. } => match call {
+                SocketCall::Recv { .. } | SocketCall::RecvMsg { .. } => Direction::In,
+                SocketCall::Accept { .. } => Direction::In,
+                SocketCall::Send { .. }
+                | SocketCall::SendTo { .. }
+                | SocketCall::SendMsg { .. } => Direction::Out,
+                SocketCall::Connect { .. }
+                | SocketCall::Poll { .. }
+                | SocketCall::WaitId { .. } => return None,
+            },
+            _ => return None,
+        };
+        Some(Lane(self.files[0]?, direction))
+    }
+
+    /// When it does something by itself.
+    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
+        if self.result.is_some() || self.from > now {
+            return Some(self.from);
+        }
+        self.expires.into_iter().chain(self.deadline).min()
+    }
+}
+
+/// What a call is directed at.
+pub(super) fn targets(call: &Call) -> [Option<Target>; 2] {
+    match call {
+        Call::File { target, .. }
+        | Call::Stream { target, .. }
+        | Call::Socket { target, .. }
+        | Call::Close { target } => [Some(*target), None],
+        Call::Plain(call) => [call.target(), None],
+        Call::Path(call) => call.dirs().map(|dir| (!is_cwd(dir)).then_some(dir)),
+        Call::Splice(call) => [Some(call.from), Some(call.to)],
+        Call::Nop | Call::Timeout { .. } | Call::TimeoutUpdate { .. } | Call::Raw { .. } => {
+            [None; 2]
+        }
+    }
+}
+
+fn is_cwd(target: Target) -> bool {
+    target == Target::Plain(crate::sys::CWD)
+}
+
+/// The time of a timeout on the world's clock.
+pub(super) fn expiry(spec: Duration, clock: Clock, absolute: bool, now: Duration) -> Duration {
+    if absolute {
+        // All clocks of a world go alike.
+        now + spec.saturating_sub(crate::sys::clock::now(clock))
+    } else {
+        now.saturating_add(spec)
+    }
+}
+
+/// What the trace calls it.
+pub(super) fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Nop => "nop",
+        Call::Timeout { .. } => "timeout",
+        Call::TimeoutUpdate { .. } => "timeout update",
+        Call::File { call, .. } => match call {
+            FileCall::Read { .. } | FileCall::ReadVectored { .. } => "read at",
+            FileCall::Write { .. } | FileCall::WriteVectored { .. } => "write at",
+            FileCall::Sync { .. } => "sync",
+            FileCall::SyncRange { .. } => "sync range",
+            FileCall::Truncate { .. } => "truncate",
+            FileCall::Allocate { .. } => "allocate",
+            FileCall::Advise { .. } => "advise",
+            FileCall::Stat { .. } => "stat",
+            FileCall::GetXattr { .. } => "get xattr",
+            FileCall::SetXattr { .. } => "set xattr",
+        },
+        Call::Path(call) => match call {
+            PathCall::Open { .. } => "open",
+            PathCall::Unlink { .. } => "unlink",
+            PathCall::Rename { .. } => "rename",
+            PathCall::MakeDir { .. } => "make dir",
+            PathCall::Symlink { .. } => "symlink",
+            PathCall::HardLink { .. } => "hard link",
+            PathCall::GetXattr { .. } => "get path xattr",
+            PathCall::SetXattr { .. } => "set path xattr",
+        },
+        Call::Stream { call, .. } => match call {
+            StreamCall::Read { .. } => "read",
+            StreamCall::Write { .. } => "write",
+        },
+        Call::Splice(call) if call.tee => "tee",
+        Call::Splice(_) => "splice",
+        Call::Socket { call, .. } => match call {
+            SocketCall::Recv { .. } => "recv",
+            SocketCall::RecvMsg { .. } => "recv message",
+            SocketCall::Send { .. } => "send",
+            SocketCall::SendTo { .. } => "send to",
+            SocketCall::SendMsg { .. } => "send message",
+            SocketCall::Accept { .. } => "accept",
+            SocketCall::Connect { .. } => "connect",
+            SocketCall::Poll { .. } => "poll",
+            SocketCall::WaitId { .. } => "wait for a child",
+        },
+        Call::Plain(call) => match call {
+            PlainCall::Shutdown { .. } => "shutdown",
+            PlainCall::Socket { .. } => "socket",
+            PlainCall::Bind { .. } => "bind",
+            PlainCall::Listen { .. } => "listen",
+            PlainCall::SetOption { .. } => "set option",
+            PlainCall::GetOption { .. } => "get option",
+        },
+        Call::Close { .. } => "close",
+        Call::Raw { .. } => "raw",
+    }
+}

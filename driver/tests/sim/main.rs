@@ -1,0 +1,7 @@
+//! Programs on simulated hosts.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod files;
+mod kit;
+mod network;
+mod worlds;
