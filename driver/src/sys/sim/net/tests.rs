@@ -1,0 +1,6 @@
+//! The network by itself, and against the kernel.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod linux;
