@@ -109,26 +109,27 @@ pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -
     let object = |at: usize| flight.files[at].map(|id| state.descriptors.object(id));
     let (first, second) = (object(0), object(1));
     let on = || first.expect("it is directed at a descriptor, which was found");
-    // SAFETY: (D1) the caller's contract, for each.
-    let result = unsafe {
-        match flight.call {
-            Call::Nop => Ok(0),
-            Call::File { call, .. } => files::perform(state, host, on(), call),
-            Call::Path(call) => directory(first)
-                .and_then(|first| Ok([first, directory(second)?]))
-                .and_then(|dirs| files::perform_path(state, host, dirs, call)),
-            Call::Stream { call, .. } => {
-                let id = flight.files[0].expect("as above");
-                files::perform_stream(state, host, id, call)
-            }
-            Call::Socket { call, .. } => sockets::perform(state, host, on(), call),
-            Call::Plain(call) => sockets::perform_plain(state, host, first, call),
-            // Only its time, or its cancellation, ends it.
-            Call::Timeout { .. } => Err(Errno(libc::EAGAIN)),
-            Call::TimeoutUpdate { .. }
-            | Call::Close { .. }
-            | Call::Splice(_)
-            | Call::Raw { .. } => unreachable!("the driver sees to it, or it was refused"),
+    let result = match flight.call {
+        Call::Nop => Ok(0),
+        // SAFETY: (D1) the caller's contract.
+        Call::File { call, .. } => unsafe { files::perform(state, host, on(), call) },
+        Call::Path(call) => directories([first, second]).and_then(|dirs| {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { files::perform_path(state, host, dirs, call) }
+        }),
+        Call::Stream { call, .. } => {
+            let id = flight.files[0].expect("as above");
+            // SAFETY: (D1) the caller's contract.
+            unsafe { files::perform_stream(state, host, id, call) }
+        }
+        // SAFETY: (D1) the caller's contract.
+        Call::Socket { call, .. } => unsafe { sockets::perform(state, host, on(), call) },
+        // SAFETY: (D1) the caller's contract.
+        Call::Plain(call) => unsafe { sockets::perform_plain(state, host, first, call) },
+        // Only its time, or its cancellation, ends it.
+        Call::Timeout { .. } => Err(Errno(libc::EAGAIN)),
+        Call::TimeoutUpdate { .. } | Call::Close { .. } | Call::Splice(_) | Call::Raw { .. } => {
+            unreachable!("the driver sees to it, or it was refused")
         }
     };
     match result {
@@ -158,18 +159,20 @@ pub(crate) unsafe fn plain(fd: RawFd, call: PlainCall) -> Option<i32> {
 
 /// Whether it fails where others wait.
 fn gives_up(call: &Call) -> bool {
-    let flags = match *call {
-        Call::Socket { call, .. } => match call {
-            SocketCall::Recv { flags, .. }
-            | SocketCall::RecvMsg { flags, .. }
-            | SocketCall::Send { flags, .. }
-            | SocketCall::SendTo { flags, .. }
-            | SocketCall::SendMsg { flags, .. } => flags,
-            _ => 0,
-        },
-        _ => 0,
+    let Call::Socket { call, .. } = call else {
+        return false;
     };
-    flags & libc::MSG_DONTWAIT != 0
+    match call {
+        SocketCall::Recv { flags, .. }
+        | SocketCall::RecvMsg { flags, .. }
+        | SocketCall::Send { flags, .. }
+        | SocketCall::SendTo { flags, .. }
+        | SocketCall::SendMsg { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
+        SocketCall::Accept { .. }
+        | SocketCall::Connect { .. }
+        | SocketCall::Poll { .. }
+        | SocketCall::WaitId { .. } => false,
+    }
 }
 
 /// The error that an operation fails with for no reason of its own.
@@ -204,13 +207,17 @@ fn fault(state: &mut State, call: &Call) -> Option<i32> {
     (makes_descriptor && state.chance(none)).then_some(libc::EMFILE)
 }
 
-/// The directory that an operation's path starts from.
-fn directory(object: Option<Object>) -> Result<Inode> {
-    match object {
-        None => Ok(ROOT),
-        Some(Object::File { inode, .. }) => Ok(inode),
-        Some(Object::Socket(_)) => Err(Errno(libc::ENOTDIR)),
+/// The directories that an operation's paths start from.
+fn directories(objects: [Option<Object>; 2]) -> Result<[Inode; 2]> {
+    let mut dirs = [ROOT; 2];
+    for (object, dir) in objects.into_iter().zip(&mut dirs) {
+        match object {
+            None => {}
+            Some(Object::File { inode, .. }) => *dir = inode,
+            Some(Object::Socket(_)) => return Err(Errno(libc::ENOTDIR)),
+        }
     }
+    Ok(dirs)
 }
 
 fn socket(object: Object) -> Result<SocketId> {

@@ -47,7 +47,7 @@ pub(super) unsafe fn places(ptr: *const IoVec, count: usize) -> Vec<IoVec> {
     (0..count)
         .map(|i| {
             // SAFETY: (D1) the caller's contract.
-            unsafe { ptr.add(i).read() }
+            unsafe { ptr.wrapping_add(i).read() }
         })
         .collect()
 }

@@ -115,7 +115,9 @@ pub(super) unsafe fn perform(
             flags,
         } => {
             // SAFETY: (D1) the caller's contract.
-            let [name, value] = unsafe { [lent::name(name), lent::read(ptr, len as usize)] };
+            let name = unsafe { lent::name(name) };
+            // SAFETY: (D1) the caller's contract.
+            let value = unsafe { lent::read(ptr, len as usize) };
             let fs = state.fs(host);
             fs.set_xattr(inode, &name, &value, flags, now).map(|()| 0)
         }
