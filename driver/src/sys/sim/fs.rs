@@ -162,8 +162,8 @@ impl Fs {
     ///
     /// * The changes of names are there up to one that is drawn, and none of those behind it.
     /// * Each sector of a file, of 512 bytes, is as it was synced or as it was last; or empty, if
-    ///   the file was cut off before it. If sectors may be `torn`, one may begin as the one and end
-    ///   as the other.
+    ///   the file was cut off before it and grew again. If sectors may be `torn`, one may begin as
+    ///   the one and end as the other.
     /// * A file's size is the synced one, or any from the least to the last that it had since: in
     ///   whole sectors, unless they may be torn.
     /// * Each extended attribute is the old or the new one, and so are the times.

@@ -163,7 +163,10 @@ impl Data {
         random: &mut Random,
     ) -> &'a [u8] {
         let offset = page * PAGE as u64 + start as u64;
-        let page = if offset < self.size && random.below(4) < quarters {
+        let page = if offset >= self.size {
+            // That it was cut off is lost, if it is there.
+            old
+        } else if random.below(4) < quarters {
             self.pages.get(&page).and_then(Option::as_deref)
         } else if offset >= self.synced.least && random.below(2) == 0 {
             None

@@ -125,9 +125,31 @@ fn what_was_cut_off_and_written_again_may_be_empty() {
         disk.file("f", b"new");
     };
     let seen = outcomes(false, run, |disk| disk.read("f").unwrap());
-    for expected in [&b""[..], b"new", b"old text", b"old"] {
+    for expected in [&b""[..], b"new", b"\0\0\0", b"old text", b"old"] {
         assert!(seen.contains(expected), "{expected:?} never");
     }
+    // However long it is.
+    let run = |disk: &mut Disk| {
+        disk.file("f", &[1; 100_000]);
+        disk.0.sync(ROOT, false);
+    };
+    let seen = outcomes(false, run, |disk| disk.read("f").unwrap().is_empty());
+    assert_eq!(seen, set([true, false]));
+}
+
+#[test]
+fn what_was_cut_off_is_gone_or_as_it_was() {
+    let run = |disk: &mut Disk| {
+        let f = disk.file("f", &[1; 3000]);
+        disk.0.sync(f, false);
+        disk.0.sync(ROOT, false);
+        disk.0.truncate(f, 512, NOW).unwrap();
+    };
+    let expected = set([vec![1; 512], vec![1; 3000]]);
+    assert_eq!(
+        outcomes(true, run, |disk| disk.read("f").unwrap()),
+        expected
+    );
 }
 
 #[test]
