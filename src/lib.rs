@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "sim")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
+pub use completeio_driver::sim;
 pub use completeio_driver::{address, buf, clock, driver, guide, op, remote, scope, sink, slots};
 
 #[cfg(feature = "runtime")]

@@ -13,8 +13,9 @@
 //!   order, or in spite of their cancellation; errors of disks; packets that are slow or lost; and at
 //!   a [`crash`](Host::crash), what was not synced is lost in part.
 //!
-//! [`check`] runs a program on many seeds, and for one that fails prints the seed, the fewest faults
-//! that make it fail, and the trace of that run.
+//! [`check`] runs a program on many seeds, and for one that fails tells the seed, the fewest faults
+//! that make it fail, and the trace of that run. The example `crashes` has a key-value store that
+//! loses data at a crash, and finds when.
 //!
 //! ```
 //! use completeio_driver::driver::{CompleteIo, Driver, Entry};
@@ -311,7 +312,8 @@ impl Faults {
     }
 }
 
-/// Runs `program` once on each seed, in a world of its own each time.
+/// Runs `program` once on each seed, in a world of its own each time. What fails is reported as
+/// [`search`] does.
 ///
 /// ```
 /// use completeio_driver::sim::{self, Faults};
@@ -323,50 +325,61 @@ impl Faults {
 /// ```
 ///
 /// # Panics
-/// When the program does, on any seed. The panic's message has the seed; the faults, of which as many
-/// were left out as a failure does without, on this seed or one of the next; what the program said;
-/// and the end of the trace. So `check(seed..seed + 1, …)` with these faults repeats it.
+/// When the program does, on any seed, with the [`Failure`] as its message.
 pub fn check(seeds: Range<u64>, faults: &Faults, program: impl Fn(&World)) {
-    for seed in seeds {
-        let Err(mut failure) = run(seed, faults, &program) else {
-            continue;
-        };
-        let mut found = (seed, faults.clone());
-        // Fewer faults may need another seed.
-        let fails = |faults: Faults| {
-            (seed..seed.saturating_add(SEARCHED)).find_map(|seed| {
-                Some((run(seed, &faults, &program).err()?, (seed, faults.clone())))
-            })
-        };
-        while let Some(fewer) = found.1.without_one().into_iter().find_map(fails) {
-            (failure, found) = fewer;
-        }
-        let (seed, faults) = found;
-        panic!(
-            "{}",
-            Report {
-                seed,
-                faults,
-                failure
-            }
-        );
+    if let Some(failure) = search(seeds, faults, program) {
+        panic!("{failure}");
     }
+}
+
+/// Runs `program` on each seed until it panics, and then with fewer and fewer faults, on that seed and
+/// some of the next, for as long as it still does. `None` if it never does.
+///
+/// Each panic is printed by the process's panic hook, as any other.
+pub fn search(seeds: Range<u64>, faults: &Faults, program: impl Fn(&World)) -> Option<Failure> {
+    let fails = |seeds: Range<u64>, faults: &Faults| {
+        seeds
+            .into_iter()
+            .find_map(|seed| run(seed, faults, &program).err())
+    };
+    let mut found = fails(seeds, faults)?;
+    let fewer = |found: &Failure| {
+        let seeds = found.seed..found.seed.saturating_add(SEARCHED);
+        let fewer = found.faults.without_one();
+        fewer.iter().find_map(|faults| fails(seeds.clone(), faults))
+    };
+    while let Some(smaller) = fewer(&found) {
+        found = smaller;
+    }
+    Some(found)
 }
 
 /// So many seeds are tried for a failure with fewer faults.
 const SEARCHED: u64 = 64;
 
-/// What a program said when it failed, and the trace up to then.
-struct Failure {
-    said: String,
-    trace: String,
+/// A run of a program that has panicked. `check(seed..seed + 1, &faults, …)` repeats it.
+///
+/// Its display has all of it, of the trace the end.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// The faults, of which as many were left out as it fails without.
+    pub faults: Faults,
+    /// What the program said.
+    pub message: String,
+    /// The [trace](World::trace) up to then.
+    pub trace: String,
 }
 
 fn run(seed: u64, faults: &Faults, program: &impl Fn(&World)) -> Result<(), Failure> {
     let world = World::new(seed, faults.clone());
     let ran = panic::catch_unwind(AssertUnwindSafe(|| program(&world)));
     ran.map_err(|payload| Failure {
-        said: message(&*payload).to_owned(),
+        seed,
+        faults: faults.clone(),
+        message: message(&*payload).to_owned(),
         trace: world.trace(),
     })
 }
@@ -380,22 +393,17 @@ fn message(payload: &(dyn std::any::Any + Send)) -> &str {
 /// How many lines of the trace a report has.
 const REPORTED_LINES: usize = 60;
 
-struct Report {
-    seed: u64,
-    faults: Faults,
-    failure: Failure,
-}
-
-impl fmt::Display for Report {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             seed,
             faults,
-            failure,
+            message,
+            trace,
         } = self;
-        writeln!(f, "seed {seed} fails: {}", failure.said)?;
+        writeln!(f, "seed {seed} fails: {message}")?;
         writeln!(f, "the fewest faults that it fails with: {faults:#?}")?;
-        let lines: Vec<&str> = failure.trace.lines().collect();
+        let lines: Vec<&str> = trace.lines().collect();
         let first = lines.len().saturating_sub(REPORTED_LINES);
         writeln!(f, "the trace, from line {} of {}:", first + 1, lines.len())?;
         for line in &lines[first..] {
