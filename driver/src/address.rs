@@ -49,6 +49,12 @@ impl Address {
         Ok(Self { raw, len })
     }
 
+    /// Of a simulated kernel's representation.
+    #[cfg(sim)]
+    pub(crate) fn from_raw((raw, len): (RawAddress, RawAddressLen)) -> Self {
+        Self { raw, len }
+    }
+
     /// The IPv4 or IPv6 address, if it is one.
     pub fn as_socket_addr(&self) -> Option<SocketAddr> {
         sys::to_socket_addr(&self.raw, self.len)

@@ -40,6 +40,7 @@
 //! [capabilities](Driver::capabilities) report as missing. What differs from Linux is said at
 //! [`World::host`] and [`Faults`].
 
+use crate::address::Address;
 use crate::builder::{Backend, Builder, Choice};
 use crate::clock::Instant;
 use crate::driver::{Driver, SetupError};
@@ -49,8 +50,10 @@ use crate::sys;
 use crate::sys::sim::Links;
 use crate::sys::sim::world::{self, HostId};
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
@@ -125,6 +128,30 @@ impl World {
         self.inner.state().trace()
     }
 
+    /// The address that a socket is bound to, as getsockname(2) tells it of a real one.
+    ///
+    /// # Errors
+    /// `EBADF` for a descriptor that is not of this world, `ENOTSOCK` for one that is no socket.
+    pub fn local_address(&self, socket: impl AsFd) -> io::Result<Address> {
+        self.address_of(socket.as_fd(), false)
+    }
+
+    /// The address of a socket's peer, as getpeername(2) tells it of a real one.
+    ///
+    /// # Errors
+    /// As [`local_address`](Self::local_address), and `ENOTCONN`.
+    pub fn peer_address(&self, socket: impl AsFd) -> io::Result<Address> {
+        self.address_of(socket.as_fd(), true)
+    }
+
+    fn address_of(&self, socket: BorrowedFd<'_>, peer: bool) -> io::Result<Address> {
+        let state = &mut *self.inner.state();
+        match sys::sim::address_of(state, socket.as_raw_fd(), peer) {
+            Ok(raw) => Ok(Address::from_raw(raw)),
+            Err(errno) => Err(io::Error::from_raw_os_error(errno.0)),
+        }
+    }
+
     /// How many descriptors are open on all hosts, those included that only operations in flight use.
     pub fn open_descriptors(&self) -> usize {
         self.inner.state().open_descriptors()
@@ -145,6 +172,15 @@ impl Host {
     /// Its address, beside ::1.
     pub fn ip6(&self) -> Ipv6Addr {
         self.world.state().addresses(self.id).1
+    }
+
+    /// Two Unix stream sockets that are connected to each other, as socketpair(2) makes real ones.
+    ///
+    /// # Errors
+    /// `EMFILE` of the real system, in which each is a descriptor.
+    pub fn socket_pair(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let made = sys::sim::socket_pair(&mut self.world.state(), self.id);
+        made.map_err(|errno| io::Error::from_raw_os_error(errno.0))
     }
 
     /// A driver on this host, with the limits of `builder`. The backend that was chosen there is not
@@ -340,7 +376,7 @@ pub fn search(seeds: Range<u64>, faults: &Faults, program: impl Fn(&World)) -> O
     let fails = |seeds: Range<u64>, faults: &Faults| {
         seeds
             .into_iter()
-            .find_map(|seed| run(seed, faults, &program).err())
+            .find_map(|seed| run(seed, faults, &program))
     };
     let mut found = fails(seeds, faults)?;
     let fewer = |found: &Failure| {
@@ -373,10 +409,12 @@ pub struct Failure {
     pub trace: String,
 }
 
-fn run(seed: u64, faults: &Faults, program: &impl Fn(&World)) -> Result<(), Failure> {
+/// How it fails, if it does.
+fn run(seed: u64, faults: &Faults, program: &impl Fn(&World)) -> Option<Failure> {
     let world = World::new(seed, faults.clone());
     let ran = panic::catch_unwind(AssertUnwindSafe(|| program(&world)));
-    ran.map_err(|payload| Failure {
+    let payload = ran.err()?;
+    Some(Failure {
         seed,
         faults: faults.clone(),
         message: message(&*payload).to_owned(),

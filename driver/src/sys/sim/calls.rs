@@ -12,12 +12,13 @@ use super::flight::Flight;
 use super::fs::{Inode, ROOT};
 use super::net::SocketId;
 use super::world::{HostId, State};
+use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 /// The operations that are simulated.
-pub(super) const KNOWN: [&str; 46] = [
+pub(super) const KNOWN: &[&str] = &[
     "Nop",
     "Timeout",
     "TimeoutUpdate",
@@ -28,12 +29,16 @@ pub(super) const KNOWN: [&str; 46] = [
     "WriteVectoredAt",
     "Read",
     "Write",
+    "ReadVectored",
+    "WriteVectored",
+    "Pipe",
     "Sync",
     "SyncRange",
     "Truncate",
     "Allocate",
     "Advise",
     "Stat",
+    "StatAt",
     "OpenAt",
     "Unlink",
     "Rename",
@@ -67,7 +72,7 @@ pub(super) const KNOWN: [&str; 46] = [
 ];
 
 /// Those that are not.
-pub(super) const MISSING: [&str; 4] = ["Splice", "Tee", "WaitId", "Raw"];
+pub(super) const MISSING: &[&str] = &["Splice", "Tee", "WaitId", "FutexWait", "FutexWake", "Raw"];
 
 /// Whether there is such an operation here.
 pub(super) fn is_known(call: &Call) -> bool {
@@ -75,6 +80,8 @@ pub(super) fn is_known(call: &Call) -> bool {
         call,
         Call::Raw { .. }
             | Call::Splice(_)
+            | Call::FutexWait { .. }
+            | Call::Plain(PlainCall::FutexWake { .. })
             | Call::Socket {
                 call: SocketCall::WaitId { .. },
                 ..
@@ -128,9 +135,11 @@ pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -
         Call::Plain(call) => unsafe { sockets::perform_plain(state, host, first, call) },
         // Only its time, or its cancellation, ends it.
         Call::Timeout { .. } => Err(Errno(libc::EAGAIN)),
-        Call::TimeoutUpdate { .. } | Call::Close { .. } | Call::Splice(_) | Call::Raw { .. } => {
-            unreachable!("the driver sees to it, or it was refused")
-        }
+        Call::TimeoutUpdate { .. }
+        | Call::Close { .. }
+        | Call::Splice(_)
+        | Call::FutexWait { .. }
+        | Call::Raw { .. } => unreachable!("the driver sees to it, or it was refused"),
     };
     match result {
         Ok(result) => Tried::Done(result),
@@ -155,6 +164,32 @@ pub(crate) unsafe fn plain(fd: RawFd, call: PlainCall) -> Option<i32> {
     // SAFETY: the caller's contract.
     let result = unsafe { sockets::perform_plain(state, host, Some(object), call) };
     Some(result.unwrap_or_else(|Errno(errno)| -errno))
+}
+
+/// Two sockets that are connected to each other.
+pub(crate) fn socket_pair(state: &mut State, host: HostId) -> Result<(OwnedFd, OwnedFd)> {
+    let pair = state.net.socket_pair(host, libc::SOCK_STREAM, 0)?;
+    sockets::make_both(state, host, pair)
+}
+
+/// The address of a socket, or of its peer.
+pub(crate) fn address_of(
+    state: &mut State,
+    fd: RawFd,
+    peer: bool,
+) -> Result<(RawAddress, RawAddressLen)> {
+    state.sweep();
+    let (_, id) = state
+        .descriptors
+        .find_anywhere(fd)
+        .ok_or(Errno(libc::EBADF))?;
+    let id = socket(state.descriptors.object(id))?;
+    let address = if peer {
+        state.net.peer_name(id)?
+    } else {
+        state.net.local_name(id)?
+    };
+    Ok(sockets::raw_address(&address))
 }
 
 /// Whether it fails where others wait.
@@ -191,7 +226,7 @@ fn fault(state: &mut State, call: &Call) -> Option<i32> {
     let makes_descriptor = matches!(
         call,
         Call::Path(PathCall::Open { .. })
-            | Call::Plain(PlainCall::Socket { .. })
+            | Call::Plain(PlainCall::Socket { .. } | PlainCall::Pipe { .. })
             | Call::Socket {
                 call: SocketCall::Accept { .. },
                 ..

@@ -10,7 +10,7 @@ use super::net::SocketId;
 use super::world::HostId;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 /// What a descriptor stands for.
@@ -49,10 +49,10 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    /// A new number for an object; whoever it is given to owns it.
-    pub(super) fn make(&mut self, host: HostId, object: Object) -> Result<RawFd> {
+    /// A new descriptor for an object.
+    pub(super) fn make(&mut self, host: HostId, object: Object) -> Result<OwnedFd> {
         let (watch, held) = pair().map_err(|e| Errno(e.raw_os_error().unwrap_or(libc::EMFILE)))?;
-        let number = held.into_raw_fd();
+        let number = held.as_raw_fd();
         let descriptor = Descriptor {
             host,
             object,
@@ -69,7 +69,7 @@ impl Descriptors {
         self.places[at] = Some(descriptor);
         // What had the number before was closed, and is found closed by the next sweep.
         self.by_number.insert(number, DescriptorId(at));
-        Ok(number)
+        Ok(held.into())
     }
 
     /// The same on any host.

@@ -56,8 +56,8 @@ impl Flight {
     pub(super) fn lane(&self) -> Option<Lane> {
         let direction = match self.call {
             Call::Stream { call, .. } => match call {
-                StreamCall::Read { .. } => Direction::In,
-                StreamCall::Write { .. } => Direction::Out,
+                StreamCall::Read { .. } | StreamCall::ReadVectored { .. } => Direction::In,
+                StreamCall::Write { .. } | StreamCall::WriteVectored { .. } => Direction::Out,
             },
             Call::Socket { call, .. } => match call {
                 SocketCall::Recv { .. } | SocketCall::RecvMsg { .. } => Direction::In,
@@ -93,9 +93,11 @@ pub(super) fn targets(call: &Call) -> [Option<Target>; 2] {
         Call::Plain(call) => [call.target(), None],
         Call::Path(call) => call.dirs().map(|dir| (!is_cwd(dir)).then_some(dir)),
         Call::Splice(call) => [Some(call.from), Some(call.to)],
-        Call::Nop | Call::Timeout { .. } | Call::TimeoutUpdate { .. } | Call::Raw { .. } => {
-            [None; 2]
-        }
+        Call::Nop
+        | Call::Timeout { .. }
+        | Call::TimeoutUpdate { .. }
+        | Call::FutexWait { .. }
+        | Call::Raw { .. } => [None; 2],
     }
 }
 
@@ -138,12 +140,13 @@ pub(super) fn name(call: &Call) -> &'static str {
             PathCall::MakeDir { .. } => "make dir",
             PathCall::Symlink { .. } => "symlink",
             PathCall::HardLink { .. } => "hard link",
+            PathCall::Stat { .. } => "stat at",
             PathCall::GetXattr { .. } => "get path xattr",
             PathCall::SetXattr { .. } => "set path xattr",
         },
         Call::Stream { call, .. } => match call {
-            StreamCall::Read { .. } => "read",
-            StreamCall::Write { .. } => "write",
+            StreamCall::Read { .. } | StreamCall::ReadVectored { .. } => "read",
+            StreamCall::Write { .. } | StreamCall::WriteVectored { .. } => "write",
         },
         Call::Splice(call) if call.tee => "tee",
         Call::Splice(_) => "splice",
@@ -161,11 +164,14 @@ pub(super) fn name(call: &Call) -> &'static str {
         Call::Plain(call) => match call {
             PlainCall::Shutdown { .. } => "shutdown",
             PlainCall::Socket { .. } => "socket",
+            PlainCall::Pipe { .. } => "pipe",
+            PlainCall::FutexWake { .. } => "futex wake",
             PlainCall::Bind { .. } => "bind",
             PlainCall::Listen { .. } => "listen",
             PlainCall::SetOption { .. } => "set option",
             PlainCall::GetOption { .. } => "get option",
         },
+        Call::FutexWait { .. } => "futex wait",
         Call::Close { .. } => "close",
         Call::Raw { .. } => "raw",
     }

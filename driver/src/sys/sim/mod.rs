@@ -25,7 +25,7 @@ mod net;
 mod random;
 pub(crate) mod world;
 
-pub(crate) use self::calls::plain;
+pub(crate) use self::calls::{address_of, plain, socket_pair};
 pub(crate) use self::fs::Stat;
 pub(crate) use self::net::Links;
 
@@ -118,9 +118,9 @@ impl Sim {
     }
 
     pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
-        let known = calls::KNOWN.map(|name| (name, Support::Native));
-        let missing = calls::MISSING.map(|name| (name, Support::Missing));
-        known.into_iter().chain(missing).collect()
+        let known = calls::KNOWN.iter().map(|name| (*name, Support::Native));
+        let missing = calls::MISSING.iter().map(|name| (*name, Support::Missing));
+        known.chain(missing).collect()
     }
 
     pub(crate) fn capacity_left(&self) -> u32 {

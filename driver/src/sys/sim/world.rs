@@ -11,6 +11,7 @@ use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -236,7 +237,8 @@ impl State {
         self.random.chance(probability)
     }
 
-    pub(super) fn make(&mut self, host: HostId, object: Object) -> Result<i32> {
+    /// A new descriptor; the object is to be closed where there is none.
+    pub(super) fn make(&mut self, host: HostId, object: Object) -> Result<OwnedFd> {
         self.descriptors.make(host, object)
     }
 

@@ -9,7 +9,9 @@ use super::super::world::{HostId, State};
 use super::{count, some_of};
 use crate::op::call::{FileCall, PathCall, StreamCall};
 use crate::sys::file::{RawMetadata, rw_flags};
+use crate::sys::name_flags::EMPTY_PATH;
 use std::ffi::c_char;
+use std::os::fd::IntoRawFd;
 
 /// A file that was opened, with the flags that stay with it.
 #[derive(Clone, Copy)]
@@ -45,6 +47,7 @@ pub(super) unsafe fn perform(
             places,
             count: n,
             offset,
+            ..
         } => {
             // SAFETY: (D1) the caller's contract.
             let places = unsafe { lent::places(places, n as usize) };
@@ -67,12 +70,13 @@ pub(super) unsafe fn perform(
             places,
             count: n,
             offset,
+            flags,
         } => {
             // SAFETY: (D1) the caller's contract.
             let places = unsafe { lent::places(places, n as usize) };
             // SAFETY: (D1) the caller's contract.
             let bytes = unsafe { lent::gather(&places) };
-            file.write(state, offset, &bytes, 0).map(|(n, _)| n)
+            file.write(state, offset, &bytes, flags).map(|(n, _)| n)
         }
         FileCall::Sync { data_only } => {
             state.fs(host).sync(inode, data_only);
@@ -159,7 +163,12 @@ pub(super) unsafe fn perform_path(
             path, flags, mode, ..
         } => return open(state, host, first, &text(path), flags, mode),
         PathCall::Unlink { path, flags, .. } => {
-            state.fs(host).unlink(first, &text(path), flags, now)?;
+            let path = text(path);
+            match state.fs(host).unlink(first, &path, flags, now) {
+                // The name of a Unix socket is no file here.
+                Err(Errno(libc::ENOENT)) if flags == 0 && state.net.unlink(host, &path) => {}
+                result => result?,
+            }
         }
         PathCall::Rename {
             from, to, flags, ..
@@ -183,6 +192,19 @@ pub(super) unsafe fn perform_path(
             let [from, to] = [text(from), text(to)];
             let fs = state.fs(host);
             fs.hard_link((first, &from), (second, &to), flags, now)?;
+        }
+        PathCall::Stat {
+            path, flags, to, ..
+        } => {
+            let path = text(path);
+            let fs = state.fs(host);
+            let inode = if path.is_empty() && flags & EMPTY_PATH != 0 {
+                first
+            } else {
+                fs.find(first, &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?
+            };
+            // SAFETY: (D1) the caller's contract.
+            unsafe { lent::put(to, RawMetadata::simulated(&fs.stat(inode))) };
         }
         PathCall::GetXattr {
             path,
@@ -223,11 +245,13 @@ fn open(
     let now = state.now();
     let inode = state.fs(host).open(dir, path, flags, mode, now)?;
     state.fs(host).retain(inode);
-    let made = state.make(host, Object::File { inode, flags });
-    if made.is_err() {
-        state.fs(host).release(inode);
+    match state.make(host, Object::File { inode, flags }) {
+        Ok(fd) => Ok(fd.into_raw_fd()),
+        Err(errno) => {
+            state.fs(host).release(inode);
+            Err(errno)
+        }
     }
-    made
 }
 
 /// # Safety
@@ -265,6 +289,23 @@ pub(super) unsafe fn perform_stream(
             // SAFETY: (D1) the caller's contract.
             unsafe { lent::write(ptr, &bytes) };
             Ok(count(bytes.len()))
+        }
+        StreamCall::ReadVectored { places, count: n } => {
+            // SAFETY: (D1) the caller's contract.
+            let places = unsafe { lent::places(places, n as usize) };
+            let bytes = read(state, host, id, lent::room(&places))?;
+            // SAFETY: (D1) the caller's contract.
+            unsafe { lent::scatter(&places, &bytes) };
+            Ok(count(bytes.len()))
+        }
+        StreamCall::WriteVectored {
+            places, count: n, ..
+        } => {
+            // SAFETY: (D1) the caller's contract.
+            let places = unsafe { lent::places(places, n as usize) };
+            // SAFETY: (D1) the caller's contract.
+            let bytes = unsafe { lent::gather(&places) };
+            write(state, host, id, &bytes)
         }
         StreamCall::Write { ptr, len } => {
             // SAFETY: (D1) the caller's contract.

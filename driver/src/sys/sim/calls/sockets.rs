@@ -12,6 +12,7 @@ use crate::op::call::{PlainCall, SocketCall};
 use crate::sys::address as raw;
 use crate::sys::message::RawMessage;
 use crate::sys::shutdown_how;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 /// # Safety
 /// (D1) The operation is in flight, and where it was.
@@ -56,14 +57,10 @@ pub(super) unsafe fn perform(
         SocketCall::RecvMsg { msg, flags, .. } => unsafe { recv_message(state, id, msg, flags) },
         SocketCall::Accept { addr, addr_len } => {
             let (connection, peer) = state.net.accept(id)?;
-            let made = state.make(host, Object::Socket(connection));
-            let Ok(fd) = made else {
-                state.net.close(connection)?;
-                return made;
-            };
+            let fd = make(state, host, connection)?;
             // SAFETY: (D1) the caller's contract.
             unsafe { lent::write_address(addr, addr_len, raw_address(&peer)) };
-            Ok(fd)
+            Ok(fd.into_raw_fd())
         }
         SocketCall::Connect { addr, addr_len } => {
             // SAFETY: (D1) the caller's contract.
@@ -91,11 +88,13 @@ pub(super) unsafe fn perform_plain(
     } = call
     {
         let id = state.net.socket(host, domain, kind, protocol)?;
-        let made = state.make(host, Object::Socket(id));
-        if made.is_err() {
-            state.net.close(id)?;
-        }
-        return made;
+        return Ok(make(state, host, id)?.into_raw_fd());
+    }
+    if let PlainCall::Pipe { flags, ends } = call {
+        let made = pipe(state, host, flags)?;
+        // SAFETY: (D1) the caller's contract.
+        unsafe { lent::put(ends, made) };
+        return Ok(0);
     }
     let id = socket(object.ok_or(Errno(libc::EBADF))?)?;
     match call {
@@ -130,9 +129,45 @@ pub(super) unsafe fn perform_plain(
             unsafe { lent::write(value, &known) };
             return Ok(count(known.len()));
         }
-        PlainCall::Socket { .. } => unreachable!("seen to before"),
+        PlainCall::Socket { .. } | PlainCall::Pipe { .. } | PlainCall::FutexWake { .. } => {
+            unreachable!("seen to before, or refused")
+        }
     }
     Ok(0)
+}
+
+/// The ends of a new pipe: to read, to write.
+fn pipe(state: &mut State, host: HostId, flags: i32) -> Result<[RawFd; 2]> {
+    if flags & libc::O_DIRECT != 0 {
+        return Err(Errno(libc::EINVAL)); // No packets are simulated.
+    }
+    let ends = state.net.pipe(host);
+    let (reader, writer) = make_both(state, host, ends)?;
+    Ok([reader.into_raw_fd(), writer.into_raw_fd()])
+}
+
+/// Descriptors for two that were made together; none, where there is none for one.
+pub(super) fn make_both(
+    state: &mut State,
+    host: HostId,
+    (first, second): (SocketId, SocketId),
+) -> Result<(OwnedFd, OwnedFd)> {
+    match make(state, host, first) {
+        Ok(first) => Ok((first, make(state, host, second)?)),
+        Err(errno) => {
+            state.net.close(second)?;
+            Err(errno)
+        }
+    }
+}
+
+/// A descriptor for a new socket, which is closed where there is none.
+fn make(state: &mut State, host: HostId, id: SocketId) -> Result<OwnedFd> {
+    let made = state.make(host, Object::Socket(id));
+    if made.is_err() {
+        state.net.close(id)?;
+    }
+    made
 }
 
 fn poll(state: &mut State, object: Object, events: u16) -> Result<i32> {
@@ -275,7 +310,7 @@ unsafe fn address(ptr: *const RawAddress, len: RawAddressLen) -> Result<Address>
     }
 }
 
-fn raw_address(address: &Address) -> (RawAddress, RawAddressLen) {
+pub(super) fn raw_address(address: &Address) -> (RawAddress, RawAddressLen) {
     match address {
         Address::Unspecified => (raw::zeroed(), 0),
         Address::Inet(address) => raw::from_socket_addr(*address),
