@@ -180,7 +180,7 @@ pub(crate) struct Limits {
     pub(crate) completion_entries: u32,
     pub(crate) in_flight: u32,
     #[cfg_attr(
-        not(io_uring),
+        not(any(io_uring, sim)),
         expect(dead_code, reason = "a limit of the io_uring backend")
     )]
     pub(crate) cancels: u32,

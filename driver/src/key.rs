@@ -115,6 +115,7 @@ impl Key {
     }
 
     /// As the kernel carries it.
+    #[cfg(any(io_uring, readiness, test))]
     #[inline]
     pub(crate) const fn word(self) -> u64 {
         self.0

@@ -279,6 +279,10 @@ impl Backend {
         Err(refused)
     }
 
+    #[cfg_attr(
+        all(sim, not(any(io_uring, readiness))),
+        expect(unused_variables, reason = "a host makes simulated ones")
+    )]
     fn new(kind: Kind, limits: &Limits, core: &Core) -> Result<Self, SetupError> {
         match kind {
             #[cfg(io_uring)]

@@ -289,6 +289,10 @@ pub enum StreamCall {
 }
 
 /// Between two descriptors: may wait for either, or for a disk. Touches no memory.
+#[cfg_attr(
+    all(sim, not(any(io_uring, readiness))),
+    expect(dead_code, reason = "it is not simulated")
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct SpliceCall {
     pub(crate) from: Target,
