@@ -686,3 +686,19 @@ fn serves(tool: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
         );
     }
 }
+
+// Simulated hosts.
+
+#[cfg(feature = "sim")]
+#[test]
+fn crashes_are_survived_and_a_careless_store_is_found() {
+    let said = succeed(Command::new(example("crashes")).args(["--seeds", "200"]));
+    assert_eq!(said, "200 machines have crashed, and nothing was lost\n");
+    let found = run(Command::new(example("crashes")).arg("--careless"));
+    assert_eq!(found.status.code(), Some(1));
+    let said = text(&found.stderr);
+    assert!(
+        said.contains("seed 0 fails") && said.contains("store crashes"),
+        "{said}"
+    );
+}
