@@ -14,14 +14,17 @@ pub(crate) const COUNT_ECHO: &str = "count-echo";
 /// User-space instructions of the process for each operation.
 pub(crate) struct Count {
     pub(crate) instructions: Spread,
-    /// Operations of one enter, where it is not given by the batch.
+    /// Operations of one enter, where the peer knows.
     pub(crate) ops_per_enter: Option<f64>,
 }
 
+/// An error with the reason why a peer cannot run here, if there is one.
+pub(crate) fn supported(why_not: Option<String>) -> Result<(), String> {
+    why_not.map_or(Ok(()), Err)
+}
+
 pub(crate) fn nops(peer: nop::Peer, batch: u32) -> Result<Count, String> {
-    if let Some(reason) = peer.why_not() {
-        return Err(reason);
-    }
+    supported(peer.why_not())?;
     const TURNS: [u64; 2] = [160, 480];
     let mut totals = [0; 2];
     for (turns, total) in TURNS.iter().zip(&mut totals) {
@@ -42,18 +45,16 @@ pub(crate) fn nops(peer: nop::Peer, batch: u32) -> Result<Count, String> {
     };
     Ok(Count {
         instructions,
-        ops_per_enter: None,
+        ops_per_enter: Some(f64::from(batch)),
     })
 }
 
 pub(crate) fn echoes(peer: echo::Peer, connections: usize, runs: usize) -> Result<Count, String> {
-    if let Some(reason) = peer.why_not() {
-        return Err(reason);
-    }
+    supported(peer.why_not())?;
     // Rounds of all connections, so that the load is the same to the end.
     let requests = [20, 80].map(|rounds| rounds * connections as u64);
     let mut counts = Vec::new();
-    let mut enters = 0;
+    let mut enters = None;
     for _ in 0..runs {
         let mut totals = [0; 2];
         for (requests, total) in requests.iter().zip(&mut totals) {
@@ -71,12 +72,12 @@ pub(crate) fn echoes(peer: echo::Peer, connections: usize, runs: usize) -> Resul
     let instructions = Spread::of(counts).ok_or("no runs")?;
     Ok(Count {
         instructions,
-        ops_per_enter: Some(requests[1] as f64 / enters as f64),
+        ops_per_enter: enters.map(|enters| requests[1] as f64 / enters as f64),
     })
 }
 
 /// Runs this program under callgrind; returns the instructions, and the number that it printed.
-fn count(args: &[&str]) -> Result<(u64, u64), String> {
+fn count(args: &[&str]) -> Result<(u64, Option<u64>), String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -86,11 +87,7 @@ fn count(args: &[&str]) -> Result<(u64, u64), String> {
         .map_err(|e| format!("valgrind does not start: {e}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        let last = said
-            .lines()
-            .rev()
-            .find(|line| !line.starts_with("=="))
-            .unwrap_or("");
+        let last = last_line(&said);
         return Err(format!("under valgrind: {} {last}", output.status));
     }
     // "==1234== Collected : 5678"
@@ -98,11 +95,14 @@ fn count(args: &[&str]) -> Result<(u64, u64), String> {
         .lines()
         .find_map(|line| line.split("Collected :").nth(1));
     let collected = collected.and_then(|number| number.trim().parse().ok());
-    let printed = String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse()
-        .unwrap_or(0);
+    let printed = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
     Ok((collected.ok_or("callgrind printed no count")?, printed))
+}
+
+/// The last line that a program which was watched has said itself.
+pub(crate) fn last_line(said: &str) -> &str {
+    let own = |line: &&str| !line.starts_with("==");
+    said.lines().rev().find(own).unwrap_or("")
 }
 
 /// The part of the hidden subcommands that is counted.
@@ -119,7 +119,9 @@ pub(crate) fn child(command: &str, args: &[String]) -> Result<(), String> {
     } else {
         let peer = echo::Peer::from_name(peer).ok_or_else(unknown)?;
         let connections = size.parse().map_err(|e| format!("{size}: {e}"))?;
-        println!("{}", echo::serve_exactly(peer, connections, amount)?);
+        if let Some(enters) = echo::serve_exactly(peer, connections, amount)? {
+            println!("{enters}");
+        }
         Ok(())
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::load::Load;
 use crate::measure::{self, Clock, Run, elapsed_ns};
-use crate::{epoll, raw};
+use crate::{epoll, raw, runtime};
 use completeio_driver::driver::{Backend, CompleteIo, Driver, Entry, Fd};
 use completeio_driver::op::{Op, Recv, Send};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -26,15 +27,19 @@ pub(crate) enum Peer {
     Raw,
     Driver(Backend),
     Epoll,
+    Tokio,
 }
 
 impl Peer {
     /// All but the reference.
-    pub(crate) const OTHERS: [Self; 3] = [
+    pub(crate) const OTHERS: [Self; 4] = [
         Self::Driver(Backend::IoUring),
         Self::Driver(Backend::Readiness),
         Self::Epoll,
+        Self::Tokio,
     ];
+    /// Those that wait by epoll, without the one by hand.
+    pub(crate) const ON_EPOLL: [Self; 2] = [Self::Driver(Backend::Readiness), Self::Tokio];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -42,6 +47,7 @@ impl Peer {
             Self::Driver(Backend::IoUring) => "io_uring",
             Self::Driver(_) => "readiness",
             Self::Epoll => "epoll by hand",
+            Self::Tokio => "tokio",
         }
     }
 
@@ -54,7 +60,7 @@ impl Peer {
     /// Why it cannot run here.
     pub(crate) fn why_not(self) -> Option<String> {
         match self {
-            Self::Raw | Self::Epoll => None,
+            Self::Raw | Self::Epoll | Self::Tokio => None,
             Self::Driver(backend) => why_not(backend),
         }
     }
@@ -72,18 +78,24 @@ pub(crate) fn why_not(backend: Backend) -> Option<String> {
 /// What a server has done until its last connection closed.
 pub(crate) struct Served {
     pub(crate) requests: u64,
-    /// Calls of `io_uring_enter` or `epoll_wait`.
-    pub(crate) enters: u64,
+    /// Calls of `io_uring_enter` or `epoll_wait`, where the server knows.
+    pub(crate) enters: Option<u64>,
 }
 
 /// Where a server shows its count to the thread that measures it.
-#[derive(Default)]
-pub(crate) struct Gauge(AtomicU64);
+#[derive(Clone, Default)]
+pub(crate) struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
     #[inline]
     pub(crate) fn show(&self, requests: u64) {
         self.0.store(requests, Ordering::Relaxed);
+    }
+
+    /// For one thread.
+    #[inline]
+    pub(crate) fn show_one_more(&self) {
+        self.show(self.requests() + 1);
     }
 
     fn requests(&self) -> u64 {
@@ -120,13 +132,18 @@ pub(crate) fn run(
         if verified != served.requests {
             return Err(format!("{} served, {verified} verified", served.requests));
         }
-        run.enters_per_op = Some(served.enters as f64 / served.requests as f64);
+        let enters = served.enters.map(|enters| enters as f64);
+        run.enters_per_op = enters.map(|enters| enters / served.requests as f64);
         Ok(run)
     })
 }
 
 /// Serves exactly `requests`; for counting instructions. Returns the number of enters.
-pub(crate) fn serve_exactly(peer: Peer, connections: usize, requests: u64) -> Result<u64, String> {
+pub(crate) fn serve_exactly(
+    peer: Peer,
+    connections: usize,
+    requests: u64,
+) -> Result<Option<u64>, String> {
     let listener = listener()?;
     let load = Load::start(&listener, connections, Some(requests))?;
     let sockets = accept_all(&listener, connections)?;
@@ -205,6 +222,7 @@ fn serve(peer: Peer, sockets: &[OwnedFd], gauge: &Gauge) -> Result<Served, Strin
     let served = match peer {
         Peer::Raw => raw::echo(sockets, gauge),
         Peer::Epoll => epoll::echo(sockets, gauge),
+        Peer::Tokio => runtime::echo(sockets, gauge),
         Peer::Driver(backend) => driver_echo(backend, sockets, gauge),
     };
     served.map_err(|e| format!("{}: {e}", peer.name()))
@@ -274,7 +292,7 @@ fn driver_echo(backend: Backend, sockets: &[OwnedFd], gauge: &Gauge) -> io::Resu
     }
     Ok(Served {
         requests,
-        enters: driver.stats().enters,
+        enters: Some(driver.stats().enters),
     })
 }
 

@@ -31,17 +31,14 @@ pub(crate) fn echo(sockets: &[OwnedFd], gauge: &Gauge) -> io::Result<Served> {
     }
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
     let mut buffer = [0u8; BUFFER_BYTES];
-    let mut served = Served {
-        requests: 0,
-        enters: 0,
-    };
+    let (mut requests, mut enters) = (0, 0);
     let mut open = sockets.len();
     while open > 0 {
         let (fd, room) = (
             epoll.as_raw_fd(),
             libc::c_int::try_from(EVENTS).expect("a constant"),
         );
-        served.enters += 1;
+        enters += 1;
         // SAFETY: the kernel writes at most as many events as there is room for.
         let count = match check(unsafe { libc::epoll_wait(fd, events.as_mut_ptr(), room, -1) }) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -51,7 +48,7 @@ pub(crate) fn echo(sockets: &[OwnedFd], gauge: &Gauge) -> io::Result<Served> {
             let i = usize::try_from(event.u64).expect("the number of a socket");
             let socket = &sockets[i];
             match turn(socket, &mut buffer)? {
-                Turn::Served => served.requests += 1,
+                Turn::Served => requests += 1,
                 Turn::Empty => {}
                 Turn::Closed => {
                     // The end of a stream may be an edge more than once.
@@ -64,9 +61,12 @@ pub(crate) fn echo(sockets: &[OwnedFd], gauge: &Gauge) -> io::Result<Served> {
                 }
             }
         }
-        gauge.show(served.requests);
+        gauge.show(requests);
     }
-    Ok(served)
+    Ok(Served {
+        requests,
+        enters: Some(enters),
+    })
 }
 
 enum Turn {

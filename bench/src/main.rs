@@ -1,6 +1,6 @@
 //! Measures the drivers against hand-written loops on the same kernel interfaces.
 //!
-//! `cargo run --release -p bench -- [nop] [echo] [remote] [OPTIONS]`; see `USAGE`.
+//! `cargo run --release -p bench -- [nop] [echo] [epoll] [remote] [OPTIONS]`; see `USAGE`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 
 mod callgrind;
+mod calls;
 mod echo;
 mod epoll;
 mod load;
@@ -16,6 +17,7 @@ mod nop;
 mod raw;
 mod remote;
 mod report;
+mod runtime;
 
 use crate::measure::{Goal, alternate};
 use crate::report::{Group, Report};
@@ -25,12 +27,14 @@ use std::time::Duration;
 use std::{env, thread};
 
 const USAGE: &str = "\
-cargo run --release -p bench -- [nop] [echo] [remote] [OPTIONS]
+cargo run --release -p bench -- [nop] [echo] [epoll] [remote] [OPTIONS]
 
   nop, echo       the workloads; both unless one is named
+  epoll           the echo again, of those that wait by epoll, beside the loop by hand
   remote          what a `Remote` costs, by the driver alone; no instructions
   --quick         few and short runs: an impression in less than two minutes
   --instructions  counts user-space instructions with valgrind, instead of time
+  --calls         counts the echo's system calls with perf, instead of time
   --real-time     runs before everything else on the machine (SCHED_FIFO): less noise
   --json FILE     writes the numbers to FILE too";
 
@@ -38,9 +42,11 @@ cargo run --release -p bench -- [nop] [echo] [remote] [OPTIONS]
 struct Options {
     nop: bool,
     echo: bool,
+    epoll: bool,
     remote: bool,
     quick: bool,
     instructions: bool,
+    calls: bool,
     real_time: bool,
     json: Option<String>,
 }
@@ -50,9 +56,11 @@ impl Options {
         let mut options = Self {
             nop: false,
             echo: false,
+            epoll: false,
             remote: false,
             quick: false,
             instructions: false,
+            calls: false,
             real_time: false,
             json: None,
         };
@@ -61,15 +69,17 @@ impl Options {
             match arg.as_str() {
                 "nop" => options.nop = true,
                 "echo" => options.echo = true,
+                "epoll" => options.epoll = true,
                 "remote" => options.remote = true,
                 "--quick" => options.quick = true,
                 "--instructions" => options.instructions = true,
+                "--calls" => options.calls = true,
                 "--real-time" => options.real_time = true,
                 "--json" => options.json = Some(args.next()?.clone()),
                 _ => return None,
             }
         }
-        if !options.nop && !options.echo && !options.remote {
+        if !options.nop && !options.echo && !options.epoll && !options.remote {
             (options.nop, options.echo) = (true, true);
         }
         Some(options)
@@ -108,25 +118,31 @@ fn run(options: &Options) -> Result<(), String> {
         println!("There is one CPU only: the load of `echo` and its server share it.");
     }
     let mut report = Report::default();
-    match options.instructions {
-        true => {
-            if options.nop {
-                nop_instructions(&mut report);
-            }
-            if options.echo {
-                echo_instructions(&mut report, if options.quick { 1 } else { 3 });
-            }
+    if options.calls {
+        echo_calls(&mut report);
+    }
+    if options.instructions {
+        if options.nop {
+            nop_instructions(&mut report);
         }
-        false => {
-            if options.nop {
-                nop_times(&mut report, options.quick);
-            }
-            if options.echo {
-                echo_times(&mut report, options.quick);
-            }
-            if options.remote {
-                remote_times(&mut report, options.quick);
-            }
+        if options.echo {
+            echo_instructions(&mut report, if options.quick { 1 } else { 3 });
+        }
+    }
+    if !options.calls && !options.instructions {
+        if options.nop {
+            nop_times(&mut report, options.quick);
+        }
+        if options.echo {
+            let peers = &echo::Peer::OTHERS;
+            echo_times(&mut report, echo::Peer::Raw, peers, options.quick);
+        }
+        if options.epoll {
+            let peers = &echo::Peer::ON_EPOLL;
+            echo_times(&mut report, echo::Peer::Epoll, peers, options.quick);
+        }
+        if options.remote {
+            remote_times(&mut report, options.quick);
         }
     }
     match &options.json {
@@ -173,7 +189,7 @@ fn nop_times(report: &mut Report, quick: bool) {
     );
 }
 
-fn echo_times(report: &mut Report, quick: bool) {
+fn echo_times(report: &mut Report, reference: echo::Peer, peers: &[echo::Peer], quick: bool) {
     let (rounds, warm_up, window) = if quick { (3, 80, 350) } else { (7, 200, 1000) };
     let (warm_up, window) = (
         Duration::from_millis(warm_up),
@@ -186,8 +202,7 @@ fn echo_times(report: &mut Report, quick: bool) {
             Some(reason) => Err(reason),
             None => echo::run(peer, connections, warm_up, window),
         };
-        let peers = &echo::Peer::OTHERS;
-        let series = alternate(rounds, echo::Peer::Raw, peers, echo::Peer::name, run);
+        let series = alternate(rounds, reference, peers, echo::Peer::name, run);
         groups.push(Group {
             size: connections as u64,
             series,
@@ -239,6 +254,18 @@ fn nop_instructions(report: &mut Report) {
         }
     }
     report.counts("nop", "batch", &counts);
+}
+
+fn echo_calls(report: &mut Report) {
+    let mut counts = Vec::new();
+    for connections in echo::CONNECTIONS {
+        eprintln!("echo, {connections} connections: counting system calls …");
+        for peer in std::iter::once(echo::Peer::Raw).chain(echo::Peer::OTHERS) {
+            let calls = calls::echoes(peer, connections);
+            counts.push((connections as u64, peer.name(), calls));
+        }
+    }
+    report.calls(&counts);
 }
 
 fn echo_instructions(report: &mut Report, runs: usize) {

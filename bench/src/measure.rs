@@ -171,7 +171,7 @@ pub(crate) struct Series {
 }
 
 /// The name of the reference when it is measured against itself.
-pub(crate) const AGAIN: &str = "raw, again";
+pub(crate) const AGAIN: &str = "again";
 
 /// Runs the peers in turn, each between two runs of the reference: R A R B R C R …
 ///

@@ -157,6 +157,6 @@ pub(crate) fn echo(sockets: &[OwnedFd], gauge: &Gauge) -> io::Result<Served> {
     }
     Ok(Served {
         requests,
-        enters: ring.enters,
+        enters: Some(ring.enters),
     })
 }

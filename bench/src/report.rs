@@ -1,6 +1,7 @@
 //! Tables for people, and JSON for programs.
 
 use crate::callgrind::Count;
+use crate::calls::{self, Calls};
 use crate::echo::REQUEST_BYTES;
 use crate::measure::{AGAIN, Run, Series, Spread};
 use std::fs;
@@ -10,6 +11,16 @@ use std::io;
 pub(crate) struct Group {
     pub(crate) size: u64,
     pub(crate) series: Vec<Series>,
+}
+
+impl Group {
+    /// The name of one of its series.
+    fn name(&self, series: &Series) -> String {
+        match series.peer {
+            AGAIN => format!("{}, {AGAIN}", self.series[0].peer),
+            peer => peer.to_owned(),
+        }
+    }
 }
 
 /// Everything that was measured.
@@ -29,33 +40,27 @@ impl Report {
         not_shown: &str,
     ) {
         let echo = workload == "echo";
-        let mut table = Table::new(&[size, "peer", "CPU ns per op", "ops/s", "× raw", ""]);
+        let reference = groups.first().map_or("", |group| group.series[0].peer);
+        let ratio = format!("× {reference}");
+        let mut table = Table::new(&[size, "peer", "CPU ns per op", "ops/s", &ratio, ""]);
         if echo {
-            table.head.insert(5, "enters per op");
-            table.head.insert(6, "busy");
+            table.head.insert(5, "enters per op".to_owned());
+            table.head.insert(6, "busy".to_owned());
         }
         for group in groups {
             let again = group.series.get(1).map(|again| again.ratios.clone());
             let noise = again.and_then(Spread::trimmed);
-            let reference = group.series[0].runs.clone();
             for series in &group.series {
-                table.push(time_row(group.size, series, noise, echo));
-                self.time_objects(
-                    workload,
-                    &params(workload, size, group.size),
-                    series,
-                    &reference,
-                );
+                table.push(time_row(group, series, noise, echo));
+                self.time_objects(workload, &params(workload, size, group.size), series, group);
             }
         }
         println!("\n{workload}: CPU time of the measured thread, median [min–max].");
+        println!("{ratio}: by its runs just before and just after. A tie: the median lies in the");
         println!(
-            "× raw: by the raw loop's runs just before and just after. A tie: the median lies in"
+            "noise ({reference} against itself), or the range includes 1; from five rounds on,"
         );
-        println!(
-            "the noise (raw against itself), or the range includes 1; from five rounds on, both"
-        );
-        println!("ranges without their extremes.\n");
+        println!("both ranges without their extremes.\n");
         table.print();
         println!("\n{not_shown}\n");
     }
@@ -73,12 +78,11 @@ impl Report {
         for group in groups {
             let again = group.series.get(1).map(|again| again.ratios.clone());
             let noise = again.and_then(Spread::trimmed);
-            let reference = group.series[0].runs.clone();
             for series in &group.series {
-                table.push(remote_row(group.size, series, noise));
+                table.push(remote_row(group, series, noise));
                 let workload = format!("remote, {work}, {backend}");
                 let params = params("remote", "in_flight", group.size);
-                self.time_objects(&workload, &params, series, &reference);
+                self.time_objects(&workload, &params, series, group);
             }
         }
         println!("\nremote, {backend}, {work}: CPU time of all threads, median [min–max].");
@@ -115,8 +119,7 @@ impl Report {
                     let ratio = raw.map(|raw| instructions.median / raw);
                     row.push(spread(instructions, 1));
                     row.push(ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")));
-                    let per_enter = ops_per_enter.unwrap_or(*size_value as f64);
-                    row.push(format!("{per_enter:.1}"));
+                    row.push(ops_per_enter.map_or(String::new(), |ops| format!("{ops:.1}")));
                     self.object(
                         workload,
                         &params(workload, size, *size_value),
@@ -139,7 +142,36 @@ impl Report {
         );
     }
 
-    fn time_objects(&mut self, workload: &str, params: &str, series: &Series, raw: &[Run]) {
+    /// Prints how many system calls the echo servers make.
+    pub(crate) fn calls(&mut self, counts: &[(u64, &'static str, Result<Calls, String>)]) {
+        let mut head = vec!["connections", "peer"];
+        head.extend(calls::NAMES);
+        let last = head.len() - 1;
+        head[last] = "all";
+        head.push("epoll_ctl in all");
+        let mut table = Table::new(&head);
+        for (connections, peer, calls) in counts {
+            let mut row = vec![connections.to_string(), (*peer).to_owned()];
+            match calls {
+                Ok(calls) => {
+                    let kinds = calls.per_op.iter().take(calls::NAMES.len() - 1);
+                    let per_op = kinds.chain([&calls.all_per_op]);
+                    row.extend(per_op.map(|calls| format!("{calls:.3}")));
+                    row.push(calls.epoll_ctl.to_string());
+                }
+                Err(reason) => row.push(format!("skipped: {reason}")),
+            }
+            table.push(row);
+        }
+        println!("\necho: system calls of the server's thread for each request, by perf\n");
+        table.print();
+        println!(
+            "\nIt does not show what the calls cost, and the batches of more than one connection \
+             are those of a machine at rest, of a server that is as fast as it can be.\n"
+        );
+    }
+
+    fn time_objects(&mut self, workload: &str, params: &str, series: &Series, group: &Group) {
         type Metric = (&'static str, &'static str, fn(&Run) -> Option<f64>);
         const METRICS: [Metric; 4] = [
             ("cpu_ns_per_op", "ns", |run| Some(run.cpu_ns_per_op())),
@@ -147,6 +179,7 @@ impl Report {
             ("busy", "1", |run| Some(run.busy())),
             ("enters_per_op", "1", |run| run.enters_per_op),
         ];
+        let peer = group.name(series);
         for (metric, unit, of) in METRICS {
             let Some(numbers) = Spread::of(series.runs.iter().filter_map(of)) else {
                 continue;
@@ -155,13 +188,14 @@ impl Report {
                 "cpu_ns_per_op" if !series.ratios.is_empty() => {
                     Spread::of(series.ratios.clone()).map(|ratios| ratios.median)
                 }
-                _ => Spread::of(raw.iter().filter_map(of)).map(|raw| numbers.median / raw.median),
+                _ => Spread::of(group.series[0].runs.iter().filter_map(of))
+                    .map(|reference| numbers.median / reference.median),
             };
             let name = (metric, unit);
             self.object(
                 workload,
                 params,
-                series.peer,
+                &peer,
                 name,
                 &numbers,
                 ratio,
@@ -203,8 +237,8 @@ fn params(workload: &str, size: &str, value: u64) -> String {
     }
 }
 
-fn time_row(size: u64, series: &Series, noise: Option<Spread>, echo: bool) -> Vec<String> {
-    let mut row = vec![size.to_string(), series.peer.to_owned()];
+fn time_row(group: &Group, series: &Series, noise: Option<Spread>, echo: bool) -> Vec<String> {
+    let mut row = vec![group.size.to_string(), group.name(series)];
     let cpu = Spread::of(series.runs.iter().map(Run::cpu_ns_per_op));
     let ops = Spread::of(series.runs.iter().map(Run::ops_per_s));
     let (Some(cpu), Some(ops)) = (cpu, ops) else {
@@ -236,14 +270,9 @@ fn time_row(size: u64, series: &Series, noise: Option<Spread>, echo: bool) -> Ve
     row
 }
 
-fn remote_row(size: u64, series: &Series, noise: Option<Spread>) -> Vec<String> {
+fn remote_row(group: &Group, series: &Series, noise: Option<Spread>) -> Vec<String> {
     let is_reference = series.peer == AGAIN;
-    let peer = if is_reference {
-        "alone, again"
-    } else {
-        series.peer
-    };
-    let mut row = vec![size.to_string(), peer.to_owned()];
+    let mut row = vec![group.size.to_string(), group.name(series)];
     let cpu = Spread::of(series.runs.iter().map(Run::cpu_ns_per_op));
     let wall = Spread::of(series.runs.iter().map(|run| 1e9 / run.ops_per_s()));
     let (Some(cpu), Some(wall)) = (cpu, wall) else {
@@ -285,14 +314,14 @@ fn spread(numbers: &Spread, digits: usize) -> String {
 
 /// A table of Markdown, its columns aligned.
 struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&'static str]) -> Self {
+    fn new(head: &[&str]) -> Self {
         Self {
-            head: head.to_vec(),
+            head: head.iter().map(|name| (*name).to_owned()).collect(),
             rows: Vec::new(),
         }
     }
@@ -302,12 +331,9 @@ impl Table {
     }
 
     fn print(&self) {
-        let mut rows: Vec<Vec<&str>> = vec![self.head.clone()];
-        rows.extend(
-            self.rows
-                .iter()
-                .map(|row| row.iter().map(String::as_str).collect()),
-        );
+        let all = std::iter::once(&self.head).chain(&self.rows);
+        let cells = all.map(|row| row.iter().map(String::as_str).collect());
+        let rows: Vec<Vec<&str>> = cells.collect();
         let columns = self.head.len();
         let width = |i: usize| {
             // A reason for skipping is longer than any column, and the last of its row.
