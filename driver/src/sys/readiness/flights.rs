@@ -2,7 +2,7 @@
 //!
 //! | state | where it is linked | who may touch the operation's memory | what comes next |
 //! |---|---|---|---|
-//! | `Free` | the free list | its owner | `Pushed` |
+//! | `Free` | the free places | its owner | `Pushed` |
 //! | `Pushed` | the pushed queue | nobody | `Loose`: the turn starts it, or a cancel takes it |
 //! | `Loose` | nowhere: in the hands of one function | the driver's thread, in a turn | any below, or `Free` |
 //! | `Waiting` | the waiters of a descriptor, in one direction | the driver's thread, in a turn | `Loose` |
@@ -10,12 +10,16 @@
 //! | `Job` | the workers' queues | a worker thread | `Loose` |
 //!
 //! So an operation completes from `Loose` only, by [`Flights::remove`], and that is the one door.
+//!
+//! What is done at once costs no more than a place in the slab and one in the queue. The buckets, by
+//! which a flight is found by its key, hold those that stay longer; a search adds what was pushed.
 
 use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
-use crate::list::{Linked, Links, List};
+use crate::list::{Linked, Links, List, NONE};
 use crate::op::call::{Call, SpliceCall};
+use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
 /// What an operation waits for.
@@ -75,8 +79,12 @@ pub(super) struct Flight {
     pub(super) known: [Option<u64>; 2],
     /// Whether it has a deadline, which stands in a heap of its own beside whatever the state is.
     pub(super) limited: bool,
+    /// Whether it is in its bucket.
+    named: bool,
     pub(super) state: State,
-    /// The free list, the pushed queue, or waiters: the state says which.
+    /// Where in the queue of the pushed ones it stands or stood, counted from the first ever.
+    place: u64,
+    /// The others that wait.
     queue: Links,
     /// The others in its bucket.
     chain: Links,
@@ -102,6 +110,22 @@ impl Flight {
         }
     }
 
+    #[inline]
+    fn is_free(&self) -> bool {
+        matches!(self.state, State::Free)
+    }
+
+    /// It is in no one's hands but the caller's from now on.
+    #[inline]
+    fn leave_queue(&mut self) {
+        assert!(
+            matches!(self.state, State::Pushed),
+            "I1: a flight in the queue is {:?}",
+            self.state
+        );
+        self.state = State::Loose;
+    }
+
     /// The result of one that ends by `error`: what it has moved before is not lost.
     pub(super) fn cut_short(&self, error: i32) -> i32 {
         debug_assert!(error < 0, "an error number, negated");
@@ -112,7 +136,7 @@ impl Flight {
     }
 }
 
-/// The role of [`Flight::queue`].
+/// The role of [`Flight::queue`]: waiters of a descriptor.
 pub(super) struct Queued;
 /// The role of [`Flight::chain`].
 struct SameBucket;
@@ -144,9 +168,15 @@ impl Linked<SameBucket> for Flight {
 /// The slab. Indexes of it are checked at every use, and name a flight that is not free.
 pub(super) struct Flights {
     flights: Box<[Flight]>,
-    free: List<Queued>,
-    pushed: List<Queued>,
+    free: Vec<u32>,
+    /// In the order of the pushes; [`NONE`] where one was taken out. A place for each credit: none
+    /// comes back before a turn has emptied the queue.
+    pushed: VecDeque<u32>,
     pushed_len: u32,
+    /// How many have left `pushed` at its front: the place of its first.
+    started: u64,
+    /// All before this place are in their buckets, or have left.
+    named: u64,
     waiting_len: u32,
     buckets: Box<[List<SameBucket>]>,
     /// What is left of a hash is the index of a bucket.
@@ -164,22 +194,21 @@ impl Flights {
             tries: 0,
             known: [None; 2],
             limited: false,
+            named: false,
             state: State::Free,
+            place: 0,
             queue: Links::UNLINKED,
             chain: Links::UNLINKED,
         };
-        let mut flights: Box<[Flight]> = (0..capacity).map(flight).collect();
-        let mut free = List::new();
-        for index in 0..capacity {
-            free.push_back(&mut flights, index);
-        }
         // Two at least: a shift by all 64 bits is none.
         let buckets = capacity.next_power_of_two().max(2);
         Self {
-            flights,
-            free,
-            pushed: List::new(),
+            flights: (0..capacity).map(flight).collect(),
+            free: (0..capacity).rev().collect(),
+            pushed: VecDeque::with_capacity(capacity as usize),
             pushed_len: 0,
+            started: 0,
+            named: 0,
             waiting_len: 0,
             buckets: (0..buckets).map(|_| List::new()).collect(),
             shift: u64::BITS - buckets.trailing_zeros(),
@@ -205,19 +234,20 @@ impl Flights {
 
     /// Whether nothing is under this index.
     pub(super) fn is_free(&self, index: u32) -> bool {
-        self.flights[index as usize].state == State::Free
+        self.flights[index as usize].is_free()
     }
 
     /// Keeps an operation that was pushed.
     #[inline]
     pub(super) fn insert(&mut self, call: Call, key: Key) -> u32 {
-        let index = self
-            .free
-            .pop_front(&mut self.flights)
-            .expect("I2: a credit is a free place");
-        let bucket = self.bucket(key);
+        let index = self.free.pop().expect("I2: a credit is a free place");
+        let ahead = self.pushed.len();
+        assert!(
+            ahead < self.flights.len(),
+            "I2: a credit is a place in the queue"
+        );
         let flight = &mut self.flights[index as usize];
-        assert_eq!(flight.state, State::Free, "I1: flight {index} is taken");
+        assert!(flight.is_free(), "I1: flight {index} is taken");
         flight.call = call;
         flight.key = key;
         flight.moved = 0;
@@ -225,8 +255,8 @@ impl Flights {
         flight.tries = 0;
         flight.limited = false;
         flight.state = State::Pushed;
-        self.buckets[bucket].push_back(&mut self.flights, index);
-        self.pushed.push_back(&mut self.flights, index);
+        flight.place = self.started + ahead as u64;
+        self.pushed.push_back(index);
         self.pushed_len += 1;
         index
     }
@@ -234,40 +264,47 @@ impl Flights {
     /// The one door to "complete": frees a loose flight, and says whose it was.
     #[inline]
     pub(super) fn remove(&mut self, index: u32) -> Key {
-        let flight = &mut self[index];
-        assert_eq!(
-            flight.state,
-            State::Loose,
-            "I1: flight {index} completes while it is linked"
+        let flight = &mut self.flights[index as usize];
+        assert!(
+            matches!(flight.state, State::Loose),
+            "I1: flight {index} completes while it is {:?}",
+            flight.state
         );
         flight.state = State::Free;
-        let key = flight.key;
-        let bucket = self.bucket(key);
-        self.buckets[bucket].remove(&mut self.flights, index);
+        let (key, named) = (flight.key, flight.named);
+        if named {
+            self.forget_name(index);
+        }
         // Last in, first out: what is touched next is still in the cache.
-        self.free.push_front(&mut self.flights, index);
+        self.free.push(index);
         key
     }
 
     /// The next one to start, in the order of the pushes.
     #[inline]
     pub(super) fn start_next(&mut self) -> Option<u32> {
-        let index = self.pushed.front()?;
-        self.take_pushed(index);
-        Some(index)
+        loop {
+            let index = self.pushed.pop_front()?;
+            self.started += 1;
+            if index != NONE {
+                self.pushed_len -= 1;
+                self[index].leave_queue();
+                return Some(index);
+            }
+        }
     }
 
     /// Takes one out of the pushed queue.
-    #[inline]
     pub(super) fn take_pushed(&mut self, index: u32) {
-        assert_eq!(
-            self[index].state,
-            State::Pushed,
-            "flight {index} is not in the queue"
-        );
-        self.pushed.remove(&mut self.flights, index);
+        let flight = &mut self[index];
+        flight.leave_queue();
+        let at = usize::try_from(flight.place - self.started).expect("a place in the queue");
+        self.pushed[at] = NONE;
         self.pushed_len -= 1;
-        self[index].state = State::Loose;
+        while self.pushed.back() == Some(&NONE) {
+            self.pushed.pop_back();
+        }
+        self.named = self.named.min(self.started + self.pushed.len() as u64);
     }
 
     /// Notes where a loose one has gone: a timer or a job.
@@ -276,8 +313,18 @@ impl Flights {
             matches!(state, State::Timer { .. } | State::Job { .. }),
             "{state:?} has no door"
         );
-        assert_eq!(self[index].state, State::Loose, "flight {index} is linked");
-        self[index].state = state;
+        self.stay(index, state);
+    }
+
+    /// Notes where a loose one stays. It may be there for long: it is found by its key from now on.
+    fn stay(&mut self, index: u32, state: State) {
+        let flight = &mut self[index];
+        assert!(
+            matches!(flight.state, State::Loose),
+            "flight {index} is linked"
+        );
+        flight.state = state;
+        self.name(index);
     }
 
     /// Takes back one from where [`hand_over`](Self::hand_over) had noted it; returns that.
@@ -298,10 +345,9 @@ impl Flights {
         slot: u32,
         direction: Direction,
     ) {
-        assert_eq!(self[index].state, State::Loose, "flight {index} is linked");
+        self.stay(index, State::Waiting { slot, direction });
         waiters.push_back(&mut self.flights, index);
         self.waiting_len += 1;
-        self[index].state = State::Waiting { slot, direction };
     }
 
     /// Takes one out of the waiters that it was appended to.
@@ -322,8 +368,44 @@ impl Flights {
         waiters.after(&self.flights, index)
     }
 
+    /// Puts one into its bucket, if it is not there: behind all that were pushed before it.
+    #[inline]
+    fn name(&mut self, index: u32) {
+        let flight = &mut self.flights[index as usize];
+        if !flight.named {
+            flight.named = true;
+            let key = flight.key;
+            let bucket = self.bucket(key);
+            self.buckets[bucket].push_back(&mut self.flights, index);
+        }
+    }
+
+    /// Takes one out of its bucket.
+    #[inline]
+    fn forget_name(&mut self, index: u32) {
+        let flight = &mut self.flights[index as usize];
+        flight.named = false;
+        let key = flight.key;
+        let bucket = self.bucket(key);
+        self.buckets[bucket].remove(&mut self.flights, index);
+    }
+
+    /// Puts all that were pushed into their buckets.
+    fn name_pushed(&mut self) {
+        let done = self.named.saturating_sub(self.started);
+        let done = usize::try_from(done).expect("no more than the queue has");
+        for at in done..self.pushed.len() {
+            let index = self.pushed[at];
+            if index != NONE {
+                self.name(index);
+            }
+        }
+        self.named = self.started + self.pushed.len() as u64;
+    }
+
     /// The oldest one with this key, whether its result is a descriptor or not.
-    pub(super) fn find(&self, key: Key) -> Option<u32> {
+    pub(super) fn find(&mut self, key: Key) -> Option<u32> {
+        self.name_pushed();
         self.matching(self.buckets[self.bucket(key)].front(), key)
     }
 
@@ -359,7 +441,7 @@ impl Index<u32> for Flights {
     #[inline]
     fn index(&self, index: u32) -> &Flight {
         let flight = &self.flights[index as usize];
-        assert!(flight.state != State::Free, "I37: flight {index} is free");
+        assert!(!flight.is_free(), "I37: flight {index} is free");
         flight
     }
 }
@@ -368,7 +450,7 @@ impl IndexMut<u32> for Flights {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Flight {
         let flight = &mut self.flights[index as usize];
-        assert!(flight.state != State::Free, "I37: flight {index} is free");
+        assert!(!flight.is_free(), "I37: flight {index} is free");
         flight
     }
 }
@@ -377,7 +459,7 @@ impl IndexMut<u32> for Flights {
 mod tests {
     use super::*;
 
-    fn with_user_data(flights: &Flights, user_data: usize) -> Vec<u32> {
+    fn with_user_data(flights: &mut Flights, user_data: usize) -> Vec<u32> {
         let first = flights.find(Key::raw(user_data));
         std::iter::successors(first, |i| flights.find_after(*i)).collect()
     }
@@ -409,7 +491,7 @@ mod tests {
                 for (_, user_data) in &pushed {
                     let same = pushed.iter().filter(|(_, other)| other == user_data);
                     let same: Vec<u32> = same.map(|(index, _)| *index).collect();
-                    assert_eq!(with_user_data(&flights, *user_data), same);
+                    assert_eq!(with_user_data(&mut flights, *user_data), same);
                 }
                 assert_eq!(flights.find(Key::raw(usize::MAX >> 3)), None);
                 // From the middle outwards: every place of a chain is taken from.
@@ -417,7 +499,7 @@ mod tests {
                     let (index, user_data) = pushed[((n + capacity / 2) % capacity) as usize];
                     flights.take_pushed(index);
                     assert_eq!(flights.remove(index), Key::raw(user_data));
-                    assert!(!with_user_data(&flights, user_data).contains(&index));
+                    assert!(!with_user_data(&mut flights, user_data).contains(&index));
                 }
             }
         }
@@ -448,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "completes while it is linked")]
+    #[should_panic(expected = "completes while it is Pushed")]
     fn none_completes_while_it_is_linked() {
         let mut flights = Flights::with_capacity(1);
         let index = flights.insert(Call::Nop, Key::raw(0));
@@ -456,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "is free")]
+    #[should_panic(expected = "completes while it is Free")]
     fn none_completes_twice() {
         let mut flights = Flights::with_capacity(1);
         let index = flights.insert(Call::Nop, Key::raw(0));
