@@ -25,7 +25,9 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// does).
     ///
     /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
-    /// backend the driver cannot see that a number was closed.
+    /// backend the driver cannot see that a number was closed. Nor can it see that a TCP socket has
+    /// got a protocol with records on top (`TCP_ULP`, kernel TLS): that is done before its first
+    /// receive has to wait, or by [`SetSockOpt`](crate::op::SetSockOpt).
     ///
     /// ```
     /// use completeio_driver::driver::{AsRawFd, CompleteIo, Driver};

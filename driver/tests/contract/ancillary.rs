@@ -64,7 +64,7 @@ fn receive(l: &mut Ledger, socket: &impl AsRawFd) -> Receive {
 }
 
 /// Sends so many descriptors of nothing with one byte.
-fn send_fds(l: &mut Ledger, socket: &impl AsRawFd, n: usize) {
+pub(crate) fn send_fds(l: &mut Ledger, socket: &impl AsRawFd, n: usize) {
     let fds: Vec<OwnedFd> = (0..n).map(|_| null()).collect();
     let control = Box::new(Outgoing::<2048, _>::with_rights(fds).unwrap());
     let op = SendMsg::new(l.at(socket), ["x"], control);

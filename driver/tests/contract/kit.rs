@@ -74,6 +74,33 @@ pub(crate) fn wait_readable(fd: &impl AsRawFd) {
     checked(unsafe { libc::poll(&raw mut poll, 1, -1) });
 }
 
+/// Whether `poll` says so, without waiting.
+pub(crate) fn is_now(fd: &impl AsRawFd, events: libc::c_short) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one `pollfd`.
+    checked(unsafe { libc::poll(&raw mut poll, 1, 0) });
+    poll.revents & events != 0
+}
+
+/// How many of the bytes that a TCP socket has sent may not have arrived yet.
+pub(crate) fn unacknowledged(fd: &impl AsRawFd) -> usize {
+    let mut n = 0_i32;
+    // SAFETY: the kernel writes one integer.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut n) });
+    usize::try_from(n).unwrap()
+}
+
+/// Sends one urgent byte.
+pub(crate) fn send_urgent(fd: &impl AsRawFd) {
+    // SAFETY: the kernel reads one byte.
+    let sent = unsafe { libc::send(fd.as_raw_fd(), c"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1);
+}
+
 /// Makes `to` another number for what `from` is: what was there is closed, in one step.
 pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
     // SAFETY: `to` is the test's own number.

@@ -46,6 +46,7 @@ mod rw_flags;
 mod scope;
 mod scope_end;
 mod scope_panics;
+mod short_reads;
 mod signals;
 mod sinks;
 mod slots;

@@ -188,9 +188,7 @@ fn urgent_data(cx: &mut Cx) {
     let mut l = cx.ledger();
     let op = l.start(Poll::new(kit::plain(&ours), PollEvents::PRIORITY), 1);
     l.hand_over();
-    // SAFETY: one byte, which the kernel reads.
-    let sent = unsafe { libc::send(theirs.as_raw_fd(), c"!".as_ptr().cast(), 1, libc::MSG_OOB) };
-    assert_eq!(sent, 1);
+    kit::send_urgent(&theirs);
     let entry = l.one();
     assert_eq!(l.finish(op, entry).unwrap(), PollEvents::PRIORITY);
     // One that is there already.

@@ -108,7 +108,7 @@ impl Readiness {
         let retired = &mut self.table[slot];
         if retired.is_watched() {
             self.selector.deregister(retired.fd());
-            retired.set_watched(false);
+            retired.unwatch();
         }
         if let Some(file) = retired.vacate() {
             self.table.files.release(file);

@@ -33,6 +33,8 @@ pub(super) struct Event {
     pub(super) readable: bool,
     /// A write, or the end of a connect, is worth a try.
     pub(super) writable: bool,
+    /// An end, an error or urgent data: a read may stop before all that there is.
+    pub(super) broken: bool,
 }
 
 /// How a descriptor is watched.
@@ -197,11 +199,13 @@ impl Selector {
         const FAILED: u32 = bits(libc::EPOLLHUP | libc::EPOLLERR);
         const READABLE: u32 = bits(libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP) | FAILED;
         const WRITABLE: u32 = bits(libc::EPOLLOUT) | FAILED;
+        const BROKEN: u32 = bits(libc::EPOLLPRI | libc::EPOLLRDHUP) | FAILED;
         let event = self.events[index];
         Event {
             key: event.u64,
             readable: event.events & READABLE != 0,
             writable: event.events & WRITABLE != 0,
+            broken: event.events & BROKEN != 0,
         }
     }
 
@@ -294,7 +298,8 @@ mod tests {
             Event {
                 key: 7,
                 readable: false,
-                writable: true
+                writable: true,
+                broken: false
             }
         );
         b.write_all(b"x").unwrap();
@@ -306,7 +311,8 @@ mod tests {
             Event {
                 key: 9,
                 readable: true,
-                writable: false
+                writable: false,
+                broken: false
             }
         );
         selector.deregister(c.as_raw_fd());
@@ -318,7 +324,8 @@ mod tests {
             Event {
                 key: 7,
                 readable: true,
-                writable: true
+                writable: true,
+                broken: true
             }
         );
         selector.deregister(a.as_raw_fd());

@@ -424,10 +424,14 @@ impl Readiness {
                 return;
             }
         };
+        if event.broken {
+            self.table[slot].distrust();
+        }
         // First: what follows takes what it looks at.
         // SAFETY: (D1) the caller's contract.
         unsafe { self.retry(core, slot, Direction::Either) };
         if event.readable {
+            self.table[slot].supplied();
             // SAFETY: (D1) the caller's contract.
             unsafe { self.retry(core, slot, Direction::Read) };
             // SAFETY: (D1) the caller's contract.

@@ -4,6 +4,9 @@
 //! untried if there are some already, so that it overtakes none. Connects are begun at once, and
 //! so are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
 //!
+//! Nor is a receive tried on a stream that an earlier one has emptied, before the selector reports
+//! something new: see [`Supply`](super::table::Supply).
+//!
 //! A descriptor that was not attached is registered with the selector while something waits for
 //! it, and accepts and connects make it non-blocking each time. One above the limit of
 //! [`descriptors`](crate::driver::Builder::descriptors) cannot be waited for: what would block
@@ -15,6 +18,7 @@ use super::attach::set_non_blocking;
 use super::epoll::Watch;
 use super::file::{result, uninterrupted};
 use super::flights::{Direction, Flight, State};
+use super::table::Slot;
 use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
@@ -26,16 +30,30 @@ use std::os::fd::RawFd;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     Done(i32),
+    /// A read that a stream could not give all it had room for.
+    Short(i32),
     WouldBlock,
 }
 
-use Attempt::{Done, WouldBlock};
+use Attempt::{Done, Short, WouldBlock};
+
+impl Attempt {
+    /// Says of a read with room for `len` bytes whether it was short. A flag may have made it so.
+    #[inline]
+    pub(super) fn of_a_read(self, len: u32, flags: i32) -> Self {
+        match self {
+            Done(read) if flags == 0 && read > 0 && read.unsigned_abs() < len => Short(read),
+            other => other,
+        }
+    }
+}
 
 impl Readiness {
     /// Starts an operation on a socket.
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
+    #[inline]
     pub(super) unsafe fn start_socket(
         &mut self,
         core: &mut Core,
@@ -43,26 +61,55 @@ impl Readiness {
         target: Target,
         call: SocketCall,
     ) {
-        let flight = &mut self.flights[index];
         let Some((fd, slot)) = self.table.resolve(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let direction = direction(call);
-        let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
-        let connects = matches!(call, SocketCall::Connect { .. });
-        if !attached && (connects || matches!(call, SocketCall::Accept { .. })) {
-            if let Err(e) = set_non_blocking(fd) {
+        if let SocketCall::Accept { .. } | SocketCall::Connect { .. } = call {
+            let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
+            if let (false, Err(e)) = (attached, set_non_blocking(fd)) {
                 return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
             }
         }
-        let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
-        if connects || !direction.is_ordered() || !queued {
+        let direction = direction(call);
+        let known = slot.map(|slot| &mut self.table[slot]);
+        if known.is_none_or(|slot| is_worth_a_try(slot, direction, call)) {
             // SAFETY: (D1) the caller's contract.
-            let attempt = unsafe { first_attempt(flight, fd) };
-            if let Done(result) = attempt {
+            let attempt = unsafe { first_attempt(&mut self.flights[index], fd) };
+            if let Some(result) = self.outcome(attempt, slot, direction) {
                 return self.complete(core, index, result);
             }
         }
+        self.wait_for_socket(core, index, (fd, slot), direction, call);
+    }
+
+    /// The result of a try, if it has one; notes what it tells about the descriptor.
+    #[inline]
+    pub(super) fn outcome(
+        &mut self,
+        attempt: Attempt,
+        slot: Option<u32>,
+        direction: Direction,
+    ) -> Option<i32> {
+        let (result, drained) = match attempt {
+            Done(result) => (Some(result), false),
+            Short(result) => (Some(result), true),
+            WouldBlock => (None, direction == Direction::Read),
+        };
+        if let (true, Some(slot)) = (drained, slot) {
+            self.table[slot].drain();
+        }
+        result
+    }
+
+    #[inline(never)]
+    fn wait_for_socket(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        (fd, slot): (RawFd, Option<u32>),
+        direction: Direction,
+        call: SocketCall,
+    ) {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
@@ -93,7 +140,9 @@ impl Readiness {
         let key = self.table.key(slot);
         match self.selector.register(fd, key, Watch::Edges) {
             Ok(true) => {
-                self.table[slot].set_watched(true);
+                let slot = &mut self.table[slot];
+                // A number that was not attached may name another socket at any time.
+                slot.watch(slot.is_occupied() && is_tcp_stream(fd));
                 Ok(())
             }
             // Nothing ever reports about this file: the call's own answer stands.
@@ -111,16 +160,16 @@ impl Readiness {
     pub(super) unsafe fn retry(&mut self, core: &mut Core, slot: u32, direction: Direction) {
         let mut at = self.table[slot].waiters(direction).front();
         while let Some(index) = at {
-            let state = State::Waiting { slot, direction };
-            assert_eq!(
-                self.flights[index].state, state,
+            let waits = self.table[slot].waiters(direction);
+            at = self.flights.next_waiter(index, waits);
+            let fd = self.table[slot].fd();
+            let flight = &mut self.flights[index];
+            assert!(
+                matches!(flight.state, State::Waiting { slot: s, direction: d }
+                    if s == slot && d == direction),
                 "a waiter is in its own list"
             );
-            at = self
-                .flights
-                .next_waiter(index, self.table[slot].waiters(direction));
-            let fd = self.table[slot].fd();
-            if let Call::Splice(call) = self.flights[index].call {
+            if let Call::Splice(call) = flight.call {
                 if super::stream::ready(fd, super::splice::events(direction)) == 0 {
                     break;
                 }
@@ -130,14 +179,18 @@ impl Readiness {
                 continue;
             }
             // SAFETY: (D1) the caller's contract.
-            match unsafe { next_attempt(&mut self.flights[index], fd) } {
-                WouldBlock if !direction.is_ordered() => {}
-                WouldBlock => break,
-                Done(result) => {
+            let attempt = unsafe { next_attempt(flight, fd) };
+            match self.outcome(attempt, Some(slot), direction) {
+                Some(result) => {
                     let waiters = self.table[slot].waiters_mut(direction);
                     self.flights.stop_waiting(index, waiters);
                     self.complete(core, index, result);
                 }
+                None if direction.is_ordered() => break,
+                None => {}
+            }
+            if direction == Direction::Read && self.table[slot].is_drained() {
+                break;
             }
         }
         self.forsake(slot);
@@ -156,13 +209,49 @@ impl Readiness {
         let slot = &mut self.table[slot];
         if slot.is_watched() && !slot.is_occupied() && !slot.has_waiters() {
             self.selector.deregister(slot.fd());
-            slot.set_watched(false);
+            slot.unwatch();
             slot.grow_older();
         }
     }
 }
 
+/// Whether a call that is new may be made now: it overtakes no other, and may find something.
+#[inline]
+fn is_worth_a_try(slot: &mut Slot, direction: Direction, call: SocketCall) -> bool {
+    match direction {
+        Direction::Aside => {
+            // Urgent data stops other reads, before it is taken and after it.
+            slot.distrust();
+            true
+        }
+        Direction::Either => true,
+        Direction::Read => slot.admits(direction, waits_for_bytes(call)),
+        Direction::Write => {
+            matches!(call, SocketCall::Connect { .. }) || slot.admits(direction, false)
+        }
+    }
+}
+
+/// Whether a call waits while a stream is empty.
+#[inline]
+fn waits_for_bytes(call: SocketCall) -> bool {
+    match call {
+        // Whoever sets the flag himself wants to hear of it.
+        SocketCall::Recv { flags, .. } | SocketCall::RecvMsg { flags, .. } => {
+            flags & libc::MSG_DONTWAIT == 0
+        }
+        SocketCall::Send { .. }
+        | SocketCall::SendTo { .. }
+        | SocketCall::SendMsg { .. }
+        | SocketCall::Accept { .. }
+        | SocketCall::Connect { .. }
+        | SocketCall::Poll { .. }
+        | SocketCall::WaitId { .. } => false,
+    }
+}
+
 /// What a call waits for when it would block.
+#[inline]
 fn direction(call: SocketCall) -> Direction {
     const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     match call {
@@ -238,12 +327,15 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
         return unsafe { super::stream::attempt(fd, call) };
     }
     match call_of(flight) {
-        SocketCall::Recv { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
-            let room = (len - done) as usize;
-            let ptr = ptr.wrapping_add(done as usize);
-            // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
-            unsafe { libc::recv(fd, ptr.cast(), room, flags) }
-        }),
+        SocketCall::Recv { ptr, len, flags } => {
+            let attempt = transfer(flight, fd, len, flags, |done, flags| {
+                let room = (len - done) as usize;
+                let ptr = ptr.wrapping_add(done as usize);
+                // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
+                unsafe { libc::recv(fd, ptr.cast(), room, flags) }
+            });
+            attempt.of_a_read(len, flags)
+        }
         SocketCall::Send { ptr, len, flags } => transfer(flight, fd, len, flags, |done, flags| {
             let rest = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
@@ -272,16 +364,25 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             })
         }
         SocketCall::RecvMsg {
-            msg, len, flags, ..
+            msg,
+            len,
+            flags,
+            control,
         } => {
-            transfer(flight, fd, len, flags, |done, flags| {
+            let attempt = transfer(flight, fd, len, flags, |done, flags| {
                 // SAFETY: (D1) a message in the operation, which nobody else touches.
                 unsafe { message::skip(msg, len, done) };
                 // SAFETY: (D1) as above.
                 unsafe { message::make_room(msg) };
                 // SAFETY: (D1) the kernel writes where it describes, which was lent.
                 unsafe { libc::recvmsg(fd, msg, flags) }
-            })
+            });
+            // What comes beside the bytes may part them.
+            if control {
+                attempt
+            } else {
+                attempt.of_a_read(len, flags)
+            }
         }
         SocketCall::Accept { addr, addr_len } => {
             let result = uninterrupted(|| {
@@ -397,31 +498,32 @@ pub(super) fn would_block(result: i32) -> bool {
 /// The error that waits on a socket, negated and taken; 0 if there is none. If there is no way to
 /// ask, that error.
 fn pending_error(fd: RawFd) -> i32 {
-    match option(fd, libc::SO_ERROR) {
+    match option(fd, libc::SOL_SOCKET, libc::SO_ERROR) {
         Ok(error) => -error,
         Err(error) => error,
     }
 }
 
-fn is_stream(fd: RawFd) -> bool {
-    option(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+/// Whether a short read has emptied it, but for an end or urgent data: a plain TCP stream. One with
+/// a protocol on top (`TCP_ULP`) stops between its records.
+fn is_tcp_stream(fd: RawFd) -> bool {
+    option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
+        && option(fd, libc::IPPROTO_TCP, libc::TCP_ULP) == Ok(0)
 }
 
-fn option(fd: RawFd, name: i32) -> Result<i32, i32> {
+fn is_stream(fd: RawFd) -> bool {
+    option(fd, libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+}
+
+/// An integer, or the first bytes of a text, as one.
+fn option(fd: RawFd, level: i32, name: i32) -> Result<i32, i32> {
     const LEN: libc::socklen_t = 4;
     const { assert!(size_of::<i32>() == LEN as usize) };
     let (mut value, mut len) = (0_i32, LEN);
     let result = result({
         // SAFETY: (K1) the kernel writes one integer and its length to locals.
-        let result = unsafe {
-            libc::getsockopt(
-                fd,
-                libc::SOL_SOCKET,
-                name,
-                (&raw mut value).cast(),
-                &raw mut len,
-            )
-        };
+        let result =
+            unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
         result as isize
     });
     if result < 0 { Err(result) } else { Ok(value) }

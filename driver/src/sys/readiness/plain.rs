@@ -10,15 +10,34 @@ impl Readiness {
     ///
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
-    pub(super) unsafe fn perform_plain(&self, call: PlainCall) -> i32 {
+    pub(super) unsafe fn perform_plain(&mut self, call: PlainCall) -> i32 {
         let fd = match call.target() {
             None => plain::NO_FD,
             Some(target) => match self.table.resolve(target) {
-                Some((fd, _)) => fd,
+                Some((fd, slot)) => {
+                    if let (Some(slot), true) = (slot, parts_records(call)) {
+                        self.table[slot].distrust();
+                    }
+                    fd
+                }
                 None => return -libc::EBADF,
             },
         };
         // SAFETY: (D1) the caller's contract.
         unsafe { plain::perform(fd, call) }
+    }
+}
+
+/// Whether it may put a protocol with records on top of a TCP stream.
+fn parts_records(call: PlainCall) -> bool {
+    match call {
+        PlainCall::SetOption { level, name, .. } => {
+            (level, name) == (libc::IPPROTO_TCP, libc::TCP_ULP)
+        }
+        PlainCall::Shutdown { .. }
+        | PlainCall::Socket { .. }
+        | PlainCall::Bind { .. }
+        | PlainCall::Listen { .. }
+        | PlainCall::GetOption { .. } => false,
     }
 }

@@ -67,12 +67,14 @@ impl Readiness {
             return unsafe { self.perform(core, index, work, [file, None], false) };
         }
         let direction = direction(call);
-        let queued = slot.is_some_and(|slot| !self.table[slot].waiters(direction).is_empty());
+        let for_bytes = matches!(call, StreamCall::Read { len: 1.., .. });
+        let queued = slot.is_some_and(|slot| !self.table[slot].admits(direction, for_bytes));
         let mut tried = None;
         if !queued {
             // SAFETY: (D1) the caller's contract.
             tried = unsafe { without_waiting(fd, call) };
-            if let Some(Done(result)) = tried {
+            let result = tried.and_then(|attempt| self.outcome(attempt, slot, direction));
+            if let Some(result) = result {
                 return self.complete(core, index, result);
             }
         }
@@ -154,7 +156,11 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
         // SAFETY: (D1) the caller's contract.
         result = without_sigpipe(|| uninterrupted(|| unsafe { flagged(fd, call, 0) }));
     }
-    (!is_unsupported(result)).then(|| settle(result))
+    let attempt = (!is_unsupported(result)).then(|| settle(result));
+    match call {
+        StreamCall::Read { len, .. } => attempt.map(|attempt| attempt.of_a_read(len, 0)),
+        StreamCall::Write { .. } => attempt,
+    }
 }
 
 fn is_unsupported(result: i32) -> bool {

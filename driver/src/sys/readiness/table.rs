@@ -39,6 +39,25 @@ impl Kind {
     }
 }
 
+/// What is known of the bytes that a descriptor has for its readers.
+///
+/// | state | a read | what comes next |
+/// |---|---|---|
+/// | `Unknown` | is tried | `Some`, when a TCP stream is watched from now on |
+/// | `Some` | is tried | `Drained`, by a read that came back short, or would block |
+/// | `Drained` | waits for a report | `Some`, by that report |
+///
+/// A short read has emptied a TCP stream, and what arrives after it is reported: descriptors are
+/// watched for edges. It has not where the stream ends, or has urgent data, which stop a read; both
+/// are reported with the bytes before them, and lead back to `Unknown` for good. Other sockets stop
+/// for reasons of their own: at a packet's end, at a descriptor that came along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Supply {
+    Unknown,
+    Some,
+    Drained,
+}
+
 /// One descriptor.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -52,6 +71,7 @@ pub(super) struct Slot {
     occupied: bool,
     /// Whether the selector reports about it.
     watched: bool,
+    supply: Supply,
     /// One list for each direction.
     waiters: [List<Queued>; 4],
 }
@@ -65,6 +85,7 @@ impl Slot {
             kind: Kind::Other,
             occupied: false,
             watched: false,
+            supply: Supply::Unknown,
             waiters: [const { List::new() }; 4],
         }
     }
@@ -89,8 +110,52 @@ impl Slot {
         self.watched
     }
 
-    pub(super) fn set_watched(&mut self, watched: bool) {
-        self.watched = watched;
+    /// It is watched from now on; `tells`: a short read shows that nothing is left.
+    pub(super) fn watch(&mut self, tells: bool) {
+        self.watched = true;
+        if tells {
+            self.supply = Supply::Some;
+        }
+    }
+
+    /// It is not watched any more.
+    pub(super) fn unwatch(&mut self) {
+        self.watched = false;
+        self.supply = Supply::Unknown;
+    }
+
+    /// Whether a read would block for sure.
+    #[inline]
+    pub(super) fn is_drained(&self) -> bool {
+        self.supply == Supply::Drained
+    }
+
+    /// Whether a new call may be made at once: it overtakes none. One `for_bytes` of a stream is not
+    /// made where it would block for sure.
+    #[inline]
+    pub(super) fn admits(&self, direction: Direction, for_bytes: bool) -> bool {
+        self.waiters(direction).is_empty() && !(for_bytes && self.is_drained())
+    }
+
+    /// A read has taken all there was.
+    #[inline]
+    pub(super) fn drain(&mut self) {
+        if self.supply == Supply::Some {
+            self.supply = Supply::Drained;
+        }
+    }
+
+    /// The selector has reported that there is something to read.
+    #[inline]
+    pub(super) fn supplied(&mut self) {
+        if self.supply == Supply::Drained {
+            self.supply = Supply::Some;
+        }
+    }
+
+    /// Short reads tell nothing any more.
+    pub(super) fn distrust(&mut self) {
+        self.supply = Supply::Unknown;
     }
 
     pub(super) fn waiters(&self, direction: Direction) -> &List<Queued> {
@@ -375,11 +440,11 @@ mod tests {
         let mut table = Table::new(2, 0, 1);
         let old = table.key(1);
         assert_eq!(table.reported(old), Ok(None), "it is not watched");
-        table[1].set_watched(true);
+        table[1].watch(false);
         assert_eq!(table.reported(old), Ok(Some(1)));
-        table[1].set_watched(false);
+        table[1].unwatch();
         table[1].grow_older();
-        table[1].set_watched(true);
+        table[1].watch(false);
         assert_eq!(
             table.reported(old),
             Ok(None),

@@ -9,7 +9,7 @@ use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWai
 use crate::fd::FixedFd;
 use crate::op::{
     Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, ReadAt, Recv, Rename, Send,
-    Timeout,
+    SetSockOpt, SockOpt, Timeout,
 };
 use crate::outlet::Raw;
 use crate::sys::{ForkGuard, check_open};
@@ -164,6 +164,12 @@ fn renumber(fd: BorrowedFd<'_>, number: RawFd) {
 fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
     // SAFETY: (R1) the tests keep it open, or want to see what happens if they do not.
     unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
 }
 
 fn pair() -> (UnixStream, UnixStream) {

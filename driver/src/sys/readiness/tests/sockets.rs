@@ -46,6 +46,7 @@ fn events_of_an_older_file_are_dropped() {
         key,
         readable: true,
         writable: true,
+        broken: false,
     };
     // SAFETY: (D1) the operations are where they were.
     unsafe { bench.backend.dispatch(&mut bench.core, event(old_key)) };
@@ -125,6 +126,65 @@ fn an_attached_descriptor_stays_watched() {
     }
     bench.backend.detach(&mut bench.core, a.as_raw_fd());
     assert!(!bench.backend.table[slot].is_watched());
+}
+
+/// Our end of a TCP stream that a receive has emptied, and its slot.
+fn emptied(
+    bench: &mut Bench,
+    recv: &mut Recv<BorrowedFd<'_>, [u8; 8]>,
+    peer: &mut TcpStream,
+) -> u32 {
+    let fd = recv.fd().as_raw_fd();
+    bench.backend.attach(&mut bench.core, fd).unwrap();
+    let slot = u32::try_from(fd).unwrap();
+    bench.push(recv, 0);
+    bench.turn(Block::Never);
+    assert!(!bench.backend.table[slot].is_drained(), "not known yet");
+    peer.write_all(b"x").unwrap();
+    assert_eq!(bench.wait(1), [(0, Ok(1))]);
+    assert!(bench.backend.table[slot].is_drained());
+    slot
+}
+
+#[test]
+fn an_emptied_stream_is_not_tried_before_there_is_news() {
+    let (a, mut peer) = tcp_pair();
+    let mut recvs = [(); 2].map(|()| Recv::new(a.as_fd(), [0; 8]));
+    let [first, second] = &mut recvs;
+    let mut bench = Bench::new(LIMITS);
+    let slot = emptied(&mut bench, first, &mut peer);
+    peer.write_all(b"news").unwrap();
+    while a.peek(&mut [0; 4]).unwrap() < 4 {}
+    let index = bench.push(second, 1).unwrap();
+    assert_eq!(bench.backend.flights.start_next(), Some(index));
+    // SAFETY: (D1) the operations are where they were.
+    unsafe { bench.backend.start(&mut bench.core, index) };
+    assert!(
+        bench.take().is_empty(),
+        "it was there, and not reported yet"
+    );
+    assert!(bench.backend.table[slot].is_drained());
+    assert_eq!(bench.wait(1), [(1, Ok(4))]);
+}
+
+#[test]
+fn a_stream_with_a_protocol_on_top_stops_between_records() {
+    let (a, mut peer) = tcp_pair();
+    let mut recv = Recv::new(a.as_fd(), [0; 8]);
+    // SAFETY: the option is a name.
+    let protocol = unsafe { SockOpt::from_raw(libc::IPPROTO_TCP, libc::TCP_ULP) };
+    let mut set = SetSockOpt::new(a.as_fd(), protocol, *b"none");
+    let mut bench = Bench::new(LIMITS);
+    let slot = emptied(&mut bench, &mut recv, &mut peer);
+    bench.push(&mut set, 1);
+    bench.turn(Block::Never);
+    assert_eq!(bench.take(), [(1, Err(libc::ENOENT))]);
+    for user_data in 2..4 {
+        assert!(!bench.backend.table[slot].is_drained());
+        peer.write_all(b"x").unwrap();
+        bench.push(&mut recv, user_data);
+        assert_eq!(bench.wait(1), [(user_data, Ok(1))]);
+    }
 }
 
 #[test]
