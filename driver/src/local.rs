@@ -211,7 +211,20 @@ impl Core {
         }
     }
 
+    /// The next local completion, if it is of the class that the outlet [takes](Self::takes); sees to
+    /// any other.
+    #[cfg(readiness)]
+    #[inline]
+    pub(crate) fn take_local<T: Outlet>(&mut self) -> Option<Completion> {
+        let completion = self.local.pop_front()?;
+        if completion.class() == T::CLASS {
+            return Some(completion);
+        }
+        self.sort::<T>(completion)
+    }
+
     /// Queues a completion that the driver made itself.
+    #[inline]
     pub(crate) fn complete_locally(&mut self, completion: Completion) {
         assert!(
             self.local.len() < self.in_flight_max as usize,

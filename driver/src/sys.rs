@@ -549,6 +549,9 @@ enum Source<'a> {
     /// The kernel's queue alone.
     #[cfg(io_uring)]
     Ring(&'a mut io_uring::Uring),
+    /// Local ones alone: there is no queue of the kernel's.
+    #[cfg(readiness)]
+    Local,
     /// Local ones, and the kernel's in turn.
     Mixed(&'a mut Backend),
 }
@@ -556,13 +559,17 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     #[inline]
     fn of<T: Outlet>(backend: &'a mut Backend, core: &Core) -> Self {
-        if core.local_len() > 0 || !core.takes::<T>() {
+        if !core.takes::<T>() {
             return Self::Mixed(backend);
         }
         match backend {
+            #[cfg(readiness)]
+            Backend::Readiness(_) => Self::Local,
+            #[cfg(io_uring)]
+            _ if core.local_len() > 0 => Self::Mixed(backend),
             #[cfg(io_uring)]
             Backend::Uring(uring) => Self::Ring(uring),
-            #[cfg(any(readiness, sim, test, not(io_uring)))]
+            #[cfg(any(sim, test, not(any(io_uring, readiness))))]
             other => Self::Mixed(other),
         }
     }
@@ -573,6 +580,8 @@ impl<'a> Source<'a> {
         match self {
             #[cfg(io_uring)]
             Self::Ring(uring) => uring.take::<T>(core),
+            #[cfg(readiness)]
+            Self::Local => core.take_local::<T>(),
             Self::Mixed(backend) => {
                 // By its fields, so that one of the ring need not be in memory either.
                 let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;

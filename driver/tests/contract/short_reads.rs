@@ -26,7 +26,7 @@ contract![
     a_peek_is_no_read,
     packets_are_no_stream,
     an_empty_read_waits_for_nothing,
-    another_stream_of_the_same_number,
+    another_socket_of_the_same_number,
     one_that_must_not_wait,
     a_send_that_waits_empties_nothing,
 ];
@@ -265,25 +265,35 @@ fn a_peek_is_no_read(cx: &mut Cx) {
     }
 }
 
-fn packets_are_no_stream(cx: &mut Cx) {
-    let (quiet, _peer) = kit::pair();
+fn udp_pair() -> [UdpSocket; 2] {
     let [ours, theirs] = [(), ()].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     theirs.connect(ours.local_addr().unwrap()).unwrap();
+    [ours, theirs]
+}
+
+/// Receives several packets that are seen at once.
+fn receive_packets(l: &mut Ledger, fd: Fd, theirs: &UdpSocket, quiet: Fd) {
+    let op = receive(l, fd);
+    l.hand_over();
+    theirs.send(b"short").unwrap();
+    assert_eq!(received(l, op), b"short");
+    for packet in ["a", "bc", "def"] {
+        theirs.send(packet.as_bytes()).unwrap();
+    }
+    let_it_look(l, quiet);
+    for packet in ["a", "bc", "def"] {
+        assert_eq!(receive_now(l, fd), packet.as_bytes());
+    }
+}
+
+fn packets_are_no_stream(cx: &mut Cx) {
+    let (quiet, _peer) = kit::pair();
+    let [ours, theirs] = udp_pair();
     let (unix, mut unix_peer) = kit::pair();
     let mut l = cx.ledger();
     let quiet = l.at(&quiet);
     let fd = l.at(&ours);
-    let op = receive(&mut l, fd);
-    l.hand_over();
-    theirs.send(b"short").unwrap();
-    assert_eq!(received(&mut l, op), b"short");
-    for packet in ["a", "bc", "def"] {
-        theirs.send(packet.as_bytes()).unwrap();
-    }
-    let_it_look(&mut l, quiet);
-    for packet in ["a", "bc", "def"] {
-        assert_eq!(receive_now(&mut l, fd), packet.as_bytes());
-    }
+    receive_packets(&mut l, fd, &theirs, quiet);
     // A stream that a descriptor parts.
     let fd = l.at(&unix);
     one_short_read(&mut l, fd, &mut unix_peer);
@@ -303,7 +313,7 @@ fn an_empty_read_waits_for_nothing(cx: &mut Cx) {
     assert_eq!(l.run(Read::new(fd, [0; 0])).unwrap(), 0);
 }
 
-fn another_stream_of_the_same_number(cx: &mut Cx) {
+fn another_socket_of_the_same_number(cx: &mut Cx) {
     let mut l = cx.ledger();
     let (ours, fd, _theirs) = stream(&mut l);
     let (new, mut new_peer) = kit::tcp_pair();
@@ -312,6 +322,15 @@ fn another_stream_of_the_same_number(cx: &mut Cx) {
     kit::replace(&new, ours.as_raw_fd());
     let fd = l.at(&ours);
     assert_eq!(receive_now(&mut l, fd), b"new");
+    // And packets.
+    let (quiet, _peer) = kit::pair();
+    let quiet_fd = l.at(&quiet);
+    let [packets, theirs] = udp_pair();
+    l.detach(fd);
+    kit::replace(&packets, ours.as_raw_fd());
+    let fd = l.at(&ours);
+    receive_packets(&mut l, fd, &theirs, quiet_fd);
+    l.abandon(); // The sockets go first.
 }
 
 fn one_that_must_not_wait(cx: &mut Cx) {

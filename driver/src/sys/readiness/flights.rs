@@ -261,9 +261,10 @@ impl Flights {
         index
     }
 
-    /// The one door to "complete": frees a loose flight, and says whose it was.
+    /// The one door to "complete": frees a loose flight; says whose it was, and whether it had a
+    /// deadline.
     #[inline]
-    pub(super) fn remove(&mut self, index: u32) -> Key {
+    pub(super) fn remove(&mut self, index: u32) -> (Key, bool) {
         let flight = &mut self.flights[index as usize];
         assert!(
             matches!(flight.state, State::Loose),
@@ -271,13 +272,13 @@ impl Flights {
             flight.state
         );
         flight.state = State::Free;
-        let (key, named) = (flight.key, flight.named);
-        if named {
+        let of = (flight.key, flight.limited);
+        if flight.named {
             self.forget_name(index);
         }
         // Last in, first out: what is touched next is still in the cache.
         self.free.push(index);
-        key
+        of
     }
 
     /// The next one to start, in the order of the pushes.
@@ -381,7 +382,7 @@ impl Flights {
     }
 
     /// Takes one out of its bucket.
-    #[inline]
+    #[inline(never)]
     fn forget_name(&mut self, index: u32) {
         let flight = &mut self.flights[index as usize];
         flight.named = false;
@@ -498,7 +499,7 @@ mod tests {
                 for n in 0..capacity {
                     let (index, user_data) = pushed[((n + capacity / 2) % capacity) as usize];
                     flights.take_pushed(index);
-                    assert_eq!(flights.remove(index), Key::raw(user_data));
+                    assert_eq!(flights.remove(index).0, Key::raw(user_data));
                     assert!(!with_user_data(&mut flights, user_data).contains(&index));
                 }
             }
@@ -518,7 +519,7 @@ mod tests {
         let first = waiters.front().expect("two wait");
         flights.stop_waiting(first, &mut waiters);
         assert_eq!(flights.waiting_len(), 1);
-        assert_eq!(flights.remove(first), Key::raw(0).with_fd(true));
+        assert_eq!(flights.remove(first), (Key::raw(0).with_fd(true), false));
     }
 
     #[test]

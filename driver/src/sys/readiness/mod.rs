@@ -346,7 +346,9 @@ impl Readiness {
             if self.workers.as_ref().is_some_and(Workers::awake) {
                 self.finish_jobs(core);
             }
-            self.fire(core);
+            if !self.deadlines.is_empty() {
+                self.fire(core);
+            }
             let patience = self.patience(core, block);
             if patience == Some(Duration::ZERO) {
                 if asked || !self.has_news() {
@@ -424,30 +426,52 @@ impl Readiness {
                 return;
             }
         };
-        if event.broken {
-            self.table[slot].distrust();
-        }
-        // First: what follows takes what it looks at.
-        // SAFETY: (D1) the caller's contract.
-        unsafe { self.retry(core, slot, Direction::Either) };
+        let known = &mut self.table[slot];
         if event.readable {
-            self.table[slot].supplied();
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.retry(core, slot, Direction::Read) };
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.retry(core, slot, Direction::Aside) };
+            known.supplied();
         }
-        if event.writable {
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.retry(core, slot, Direction::Write) };
+        if event.broken {
+            known.distrust();
         }
+        let due = [
+            (Direction::Either, true), // First: what follows takes what it looks at.
+            (Direction::Read, event.readable),
+            (Direction::Aside, event.readable),
+            (Direction::Write, event.writable),
+        ];
+        for (direction, due) in due {
+            if due && !self.table[slot].waiters(direction).is_empty() {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.retry(core, slot, direction) };
+            }
+        }
+        self.forsake(slot);
     }
 
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
+    #[inline]
     unsafe fn start(&mut self, core: &mut Core, index: u32) {
         match self.flights[index].call {
             Call::Nop => self.complete(core, index, 0),
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index, target, call) };
+            }
+            call => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_other(core, index, call) };
+            }
+        }
+    }
+
+    /// Starts what is no call on a socket.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    #[inline(never)]
+    unsafe fn start_other(&mut self, core: &mut Core, index: u32, call: Call) {
+        match call {
             Call::Timeout {
                 spec,
                 clock,
@@ -479,10 +503,6 @@ impl Readiness {
             Call::Splice(call) => {
                 self.start_splice(core, index, call, true);
             }
-            Call::Socket { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index, target, call) };
-            }
             Call::Plain(call) => {
                 // SAFETY: (D1) the caller's contract.
                 let result = unsafe { self.perform_plain(call) };
@@ -495,6 +515,7 @@ impl Readiness {
             Call::Raw { .. } | Call::FutexWait { .. } => {
                 unreachable!("it was refused when it was pushed")
             }
+            Call::Nop | Call::Socket { .. } => unreachable!("it is started in place"),
         }
     }
 
@@ -540,12 +561,11 @@ impl Readiness {
     }
 
     /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
-    #[inline]
     fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
-        if self.flights[index].limited {
+        let (key, limited) = self.flights.remove(index);
+        if limited {
             self.deadlines.lift_limit(index);
         }
-        let key = self.flights.remove(index);
         core.complete_locally(Completion::last(key, result));
     }
 

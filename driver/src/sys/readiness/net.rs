@@ -25,6 +25,7 @@ use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
 use crate::sys::{message, poll_events, process};
 use std::os::fd::RawFd;
+use std::ptr;
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Readiness {
         let known = slot.map(|slot| &mut self.table[slot]);
         if known.is_none_or(|slot| is_worth_a_try(slot, direction, call)) {
             // SAFETY: (D1) the caller's contract.
-            let attempt = unsafe { first_attempt(&mut self.flights[index], fd) };
+            let attempt = unsafe { first_attempt(&mut self.flights[index], fd, call) };
             if let Some(result) = self.outcome(attempt, slot, direction) {
                 return self.complete(core, index, result);
             }
@@ -113,6 +114,10 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
+        if self.table[slot].is_watched() {
+            let waiters = self.table[slot].waiters_mut(direction);
+            return self.flights.wait(index, waiters, slot, direction);
+        }
         let never = match call {
             SocketCall::Poll { .. } => -libc::EINVAL,
             SocketCall::Recv { .. }
@@ -158,42 +163,36 @@ impl Readiness {
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
     pub(super) unsafe fn retry(&mut self, core: &mut Core, slot: u32, direction: Direction) {
+        let fd = self.table[slot].fd();
         let mut at = self.table[slot].waiters(direction).front();
         while let Some(index) = at {
-            let waits = self.table[slot].waiters(direction);
-            at = self.flights.next_waiter(index, waits);
-            let fd = self.table[slot].fd();
+            let waiters = self.table[slot].waiters(direction);
+            at = self.flights.next_waiter(index, waiters);
             let flight = &mut self.flights[index];
-            assert!(
-                matches!(flight.state, State::Waiting { slot: s, direction: d }
-                    if s == slot && d == direction),
+            debug_assert_eq!(
+                flight.state,
+                State::Waiting { slot, direction },
                 "a waiter is in its own list"
             );
             if let Call::Splice(call) = flight.call {
-                if super::stream::ready(fd, super::splice::events(direction)) == 0 {
+                if !self.retry_splice(core, index, call, (fd, slot), direction) {
                     break;
                 }
-                let waiters = self.table[slot].waiters_mut(direction);
-                self.flights.stop_waiting(index, waiters);
-                self.start_splice(core, index, call, false);
                 continue;
             }
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { next_attempt(flight, fd) };
-            match self.outcome(attempt, Some(slot), direction) {
-                Some(result) => {
-                    let waiters = self.table[slot].waiters_mut(direction);
-                    self.flights.stop_waiting(index, waiters);
-                    self.complete(core, index, result);
+            if let Some(result) = self.outcome(attempt, Some(slot), direction) {
+                let waiters = self.table[slot].waiters_mut(direction);
+                self.flights.stop_waiting(index, waiters);
+                self.complete(core, index, result);
+                if direction == Direction::Read && self.table[slot].is_drained() {
+                    break;
                 }
-                None if direction.is_ordered() => break,
-                None => {}
-            }
-            if direction == Direction::Read && self.table[slot].is_drained() {
+            } else if direction.is_ordered() {
                 break;
             }
         }
-        self.forsake(slot);
     }
 
     /// Takes a waiter out of its list; it is loose then.
@@ -271,20 +270,13 @@ fn direction(call: SocketCall) -> Direction {
     }
 }
 
-/// The call of a flight on a socket.
-fn call_of(flight: &Flight) -> SocketCall {
-    match flight.call {
-        Call::Socket { call, .. } => call,
-        call => unreachable!("{call:?} waits for no socket"),
-    }
-}
-
 /// Makes the call for the first time.
 ///
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
-unsafe fn first_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    match call_of(flight) {
+#[inline]
+unsafe fn first_attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
+    match call {
         SocketCall::Connect { addr, addr_len } => {
             // SAFETY: (D1) the kernel reads an address that was lent.
             let mut result = unsafe { connect(fd, addr, addr_len) };
@@ -300,7 +292,7 @@ unsafe fn first_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             }
         }
         // SAFETY: (D1) the caller's contract.
-        _ => unsafe { next_attempt(flight, fd) },
+        _ => unsafe { attempt(flight, fd, call) },
     }
 }
 
@@ -317,22 +309,33 @@ unsafe fn connect(fd: RawFd, addr: *const RawAddress, addr_len: RawAddressLen) -
     }
 }
 
-/// Makes the call again; for a connect, looks what became of it.
+/// Makes the call of one that has waited again.
 ///
 /// # Safety
 /// (D1) What the call points to is lent, and nobody else touches it now.
+#[inline]
 unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
-    if let Call::Stream { call, .. } = flight.call {
+    match flight.call {
         // SAFETY: (D1) the caller's contract.
-        return unsafe { super::stream::attempt(fd, call) };
+        Call::Socket { call, .. } => unsafe { attempt(flight, fd, call) },
+        // SAFETY: (D1) the caller's contract.
+        Call::Stream { call, .. } => unsafe { super::stream::attempt(fd, call) },
+        call => unreachable!("{call:?} waits for no socket"),
     }
-    match call_of(flight) {
+}
+
+/// Makes a call; for a connect, looks what became of it.
+///
+/// # Safety
+/// (D1) What the call points to is lent, and nobody else touches it now.
+unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
+    match call {
         SocketCall::Recv { ptr, len, flags } => {
             let attempt = transfer(flight, fd, len, flags, |done, flags| {
                 let room = (len - done) as usize;
                 let ptr = ptr.wrapping_add(done as usize);
                 // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
-                unsafe { libc::recv(fd, ptr.cast(), room, flags) }
+                unsafe { recv(fd, ptr, room, flags) }
             });
             attempt.of_a_read(len, flags)
         }
@@ -340,7 +343,7 @@ unsafe fn next_attempt(flight: &mut Flight, fd: RawFd) -> Attempt {
             let rest = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
-            unsafe { libc::send(fd, ptr.cast(), rest, flags) }
+            unsafe { send(fd, ptr, rest, flags) }
         }),
         SocketCall::SendTo {
             ptr,
@@ -489,6 +492,30 @@ fn transfer(
         }
         flight.moved = total;
     }
+}
+
+/// [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html) without the C library's cancellation
+/// point: in a process with threads that costs it two atomic exchanges, for a call that does not
+/// block.
+///
+/// # Safety
+/// `ptr` points to `room` bytes that the kernel may write.
+#[expect(clippy::cast_possible_truncation, reason = "Linux's `long` is a word")]
+unsafe fn recv(fd: RawFd, ptr: *mut u8, room: usize, flags: i32) -> isize {
+    let nobody = ptr::null_mut::<u8>();
+    // SAFETY: (K1) the caller's contract; who sent it is not asked for.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, ptr, room, flags, nobody, nobody) as isize }
+}
+
+/// [send(2)](https://man7.org/linux/man-pages/man2/send.2.html) in the same way.
+///
+/// # Safety
+/// `ptr` points to `len` bytes that the kernel may read.
+#[expect(clippy::cast_possible_truncation, reason = "Linux's `long` is a word")]
+unsafe fn send(fd: RawFd, ptr: *const u8, len: usize, flags: i32) -> isize {
+    let nobody = ptr::null::<u8>();
+    // SAFETY: (K1) the caller's contract; no address is given, of no length.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, ptr, len, flags, nobody, 0_usize) as isize }
 }
 
 pub(super) fn would_block(result: i32) -> bool {

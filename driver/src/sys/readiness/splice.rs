@@ -82,6 +82,25 @@ impl Readiness {
         }
     }
 
+    /// Goes on with one that waits for a descriptor. `false`: that is not ready.
+    #[inline(never)]
+    pub(super) fn retry_splice(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        call: SpliceCall,
+        (fd, slot): (RawFd, u32),
+        direction: Direction,
+    ) -> bool {
+        if ready(fd, events(direction)) == 0 {
+            return false;
+        }
+        let waiters = self.table[slot].waiters_mut(direction);
+        self.flights.stop_waiting(index, waiters);
+        self.start_splice(core, index, call, false);
+        true
+    }
+
     /// Completes a call, or waits for what it lacked. `true`: it is worth another try.
     pub(super) fn splice_returned(
         &mut self,
@@ -202,7 +221,7 @@ fn unready<'a>(ends: impl Iterator<Item = &'a End>) -> Result<Option<&'a End>, i
 }
 
 /// What `poll` is asked for.
-pub(super) fn events(direction: Direction) -> libc::c_short {
+fn events(direction: Direction) -> libc::c_short {
     match direction {
         Direction::Read | Direction::Aside | Direction::Either => libc::POLLIN,
         Direction::Write => libc::POLLOUT,

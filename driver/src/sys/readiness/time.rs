@@ -28,6 +28,18 @@ impl Deadlines {
         }
     }
 
+    /// Whether none is set, and no deadline.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        let timers = [
+            &self.boottime,
+            &self.monotonic,
+            &self.realtime,
+            &self.limits,
+        ];
+        timers.iter().all(|timers| timers.is_empty())
+    }
+
     /// Sets a timer. A relative one counts from now.
     pub(super) fn set(&mut self, index: u32, spec: Timespec, clock: Clock, absolute: bool) {
         let given = Duration::from(spec);
@@ -78,6 +90,9 @@ impl Deadlines {
 
     /// The time until the nearest deadline of any clock.
     pub(super) fn remaining(&self) -> Option<Duration> {
+        if self.is_empty() {
+            return None;
+        }
         let left = |clock: Clock, timers: &Timers| {
             timers
                 .next_deadline()
