@@ -507,6 +507,21 @@ mod tests {
     }
 
     #[test]
+    fn found_in_a_place_that_was_searched_before() {
+        let mut flights = Flights::with_capacity(2);
+        for user_data in 0..3 {
+            let index = flights.insert(Call::Nop, Key::raw(user_data));
+            assert_eq!(with_user_data(&mut flights, user_data), [index]);
+            flights.take_pushed(index);
+            flights.remove(index);
+        }
+        let [first, second] = [3, 4].map(|n| flights.insert(Call::Nop, Key::raw(n)));
+        assert_eq!(with_user_data(&mut flights, 4), [second]);
+        assert_eq!(flights.start_next(), Some(first));
+        assert_eq!(with_user_data(&mut flights, 3), [first]);
+    }
+
+    #[test]
     fn waiters_are_counted() {
         let mut flights = Flights::with_capacity(2);
         let mut waiters = List::new();
