@@ -401,7 +401,7 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
             // block is `EINVAL` (seen on Linux 6.18).
             match poll(fd, 0) {
                 WouldBlock => WouldBlock,
-                Done(_) => Done(-libc::EINVAL),
+                Done(_) | Short(_) => Done(-libc::EINVAL),
             }
         }
         SocketCall::Connect { addr, addr_len } => match pending_error(fd) {

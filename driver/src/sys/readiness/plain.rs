@@ -36,6 +36,8 @@ fn parts_records(call: PlainCall) -> bool {
         }
         PlainCall::Shutdown { .. }
         | PlainCall::Socket { .. }
+        | PlainCall::Pipe { .. }
+        | PlainCall::FutexWake { .. }
         | PlainCall::Bind { .. }
         | PlainCall::Listen { .. }
         | PlainCall::GetOption { .. } => false,

@@ -159,7 +159,9 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
     let attempt = (!is_unsupported(result)).then(|| settle(result));
     match call {
         StreamCall::Read { len, .. } => attempt.map(|attempt| attempt.of_a_read(len, 0)),
-        StreamCall::Write { .. } => attempt,
+        StreamCall::ReadVectored { .. }
+        | StreamCall::Write { .. }
+        | StreamCall::WriteVectored { .. } => attempt,
     }
 }
 
