@@ -84,15 +84,15 @@ impl Attributes {
     /// Each is as it is, or as it was synced.
     pub(super) fn crash(&mut self, synced: &Self, random: &mut Random) {
         let mut survives = || random.below(2) == 0;
-        if self.times != synced.times && !survives() {
+        if !survives() {
             self.times = synced.times;
         }
         // None is ever removed: what was synced is there, with this or another value.
         self.extended.retain(|name, value| {
-            let old = synced.extended.get(name);
-            if old == Some(value) || survives() {
+            if survives() {
                 return true;
             }
+            let old = synced.extended.get(name);
             if let Some(old) = old {
                 value.clone_from(old);
             }

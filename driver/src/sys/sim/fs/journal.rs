@@ -13,8 +13,8 @@ pub(super) struct Change {
     pub(super) to: Option<Inode>,
 }
 
-/// Each step is what takes back the changes of one call, in the order in which they were made. What
-/// a step would bring back is held.
+/// Each step is what takes back the changes of one call, which are of different names. What a step
+/// would bring back is held.
 #[derive(Debug, Default)]
 pub(super) struct Journal(VecDeque<Vec<Change>>);
 
@@ -73,7 +73,7 @@ impl Fs {
             .rev()
             .take(lost)
         {
-            for change in step.into_iter().rev() {
+            for change in step {
                 self.bind(change.dir, &change.name, change.to);
             }
         }

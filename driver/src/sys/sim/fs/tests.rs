@@ -156,9 +156,9 @@ fn a_file_is_what_was_written_to_it() {
                 }
             }
             4 => {
-                let done = disk
-                    .0
-                    .allocate(inode, Space::PunchHole, true, start, len, NOW);
+                let keeps = random.below(2) == 0;
+                let space = Space::PunchHole;
+                let done = disk.0.allocate(inode, space, keeps, start, len, NOW);
                 done.unwrap();
                 zero(&mut model, from, to);
             }
@@ -210,10 +210,18 @@ fn space_is_taken_by_pages_and_ends() {
         .0
         .allocate(g, Space::Reserve, true, written.end, 1, NOW);
     assert_eq!(reserved, error(libc::ENOSPC));
-    // What has space can be written.
+    // What has space can be written, and reserved.
     disk.write(g, 0, &[2; 10]);
+    let reserved = disk
+        .0
+        .allocate(g, Space::Reserve, true, 0, written.end, NOW);
+    assert_eq!(reserved, Ok(()));
     // A hole gives space back, and so does a removed file, also if a crash could bring it back.
     let punched = disk.0.allocate(g, Space::PunchHole, false, 4096, 4096, NOW);
+    punched.unwrap();
+    let punched = disk
+        .0
+        .allocate(f, Space::PunchHole, true, DISK, DISK * 2, NOW);
     punched.unwrap();
     disk.write(f, 8192, &[1]);
     assert_eq!(
@@ -379,8 +387,13 @@ fn links_lead_to_files() {
         disk.unlink(name, 0).unwrap();
     }
     assert_eq!(link(&mut disk, b"fourth"), error(libc::ENOENT));
+    assert_eq!(disk.hard_link("", "new", 0), error(libc::ENOENT));
     assert_eq!(disk.hard_link("s", "new", 1), error(libc::EINVAL));
     assert_eq!(disk.unlink("s", 1), error(libc::EINVAL));
+    let mut make = |text: &[u8]| disk.0.symlink(text, ROOT, b"text", NOW);
+    assert_eq!(make(b""), error(libc::ENOENT));
+    assert_eq!(make(&[b'a'; 4096]), error(libc::ENAMETOOLONG));
+    assert_eq!(make(&[b'a'; 4095]), Ok(()));
     // So many links lead on, and not one more.
     disk.file("l0", b"end");
     for i in 1..=41 {
@@ -394,6 +407,21 @@ fn links_lead_to_files() {
     let new = disk.open("into", libc::O_CREAT).unwrap();
     assert_eq!(disk.find("d/new"), Ok(new));
     disk.check();
+}
+
+#[test]
+fn the_root_has_no_name() {
+    let mut disk = Disk::new();
+    disk.mkdir("d");
+    disk.symlink("/", "d/top");
+    assert_eq!(disk.find("d/top"), Ok(ROOT));
+    assert_eq!(disk.find("//"), Ok(ROOT));
+    assert_eq!(disk.unlink("/", 0), error(libc::EISDIR));
+    assert_eq!(disk.unlink("/", REMOVE_DIR), error(libc::EBUSY));
+    assert_eq!(disk.rename("d", "/", 0), error(libc::EBUSY));
+    assert_eq!(disk.rename("/", "d/new", 0), error(libc::EBUSY));
+    assert_eq!(disk.0.mkdir(ROOT, b"/", 0o755, NOW), error(libc::EEXIST));
+    assert_eq!(disk.open("/", libc::O_CREAT), error(libc::EISDIR));
 }
 
 #[test]
@@ -433,7 +461,8 @@ fn times_say_what_was_changed() {
     assert_eq!(times(&disk, f).changed, at(13));
     assert_eq!(times(&disk, f).modified, at(10));
     disk.0.truncate(f, 1, at(14)).unwrap();
-    assert_eq!(times(&disk, f).modified, at(14));
+    let times = times(&disk, f);
+    assert_eq!((times.modified, times.changed), (at(14), at(14)));
 }
 
 #[test]
@@ -477,6 +506,19 @@ fn directories_are_no_files() {
     disk.0.sync(d, true);
     let stat = disk.0.stat(d);
     assert_eq!((stat.mode, stat.links), (libc::S_IFDIR | 0o755, 3));
+}
+
+#[test]
+fn of_a_mode_the_permissions_count() {
+    let mut disk = Disk::new();
+    let f = disk
+        .0
+        .open(ROOT, b"f", libc::O_CREAT, u32::MAX, NOW)
+        .unwrap();
+    assert_eq!(disk.0.stat(f).mode, libc::S_IFREG | 0o7777);
+    disk.0.mkdir(ROOT, b"d", u32::MAX, NOW).unwrap();
+    let d = disk.find("d").unwrap();
+    assert_eq!(disk.0.stat(d).mode, libc::S_IFDIR | 0o1777);
 }
 
 #[test]
