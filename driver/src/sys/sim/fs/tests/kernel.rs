@@ -3,8 +3,10 @@
 
 use super::*;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -214,7 +216,7 @@ fn compare(disk: &Disk, dir: Inode, real: &Path) {
     let expected: Vec<&[u8]> = names.iter().map(|name| &**name).collect();
     assert_eq!(disk.0.names(dir).unwrap(), expected, "{real:?}");
     for name in expected {
-        let path = real.join(str::from_utf8(name).unwrap());
+        let path = real.join(OsStr::from_bytes(name));
         let inode = disk.0.find(dir, name, false).unwrap();
         let (of, stat) = (fs::symlink_metadata(&path).unwrap(), disk.0.stat(inode));
         let known = Known::new(stat.mode, stat.links.into(), stat.size);
