@@ -44,7 +44,7 @@ use socket::{Base, Kind, Shut, Socket, check_protocol, take};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tcp::Tcp;
-use unix::{Unix, UnixKind};
+use unix::{Unix, UnixKind, UnixName};
 use wire::{Event, Load, Packet, Wire};
 
 /// The bits of poll(2).
@@ -71,8 +71,8 @@ pub(crate) struct Net {
     sockets: Slab,
     /// Who is bound to a port, in the order of binding.
     ports: BTreeMap<Port, Vec<SocketId>>,
-    /// Who is bound to the name of a Unix socket; a path's socket may be gone.
-    names: BTreeMap<(HostId, Name), SocketId>,
+    /// Who is bound to a name; a path's socket may be gone.
+    names: BTreeMap<UnixName, SocketId>,
     wire: Wire,
 }
 
@@ -256,7 +256,7 @@ impl Net {
 
     /// Reads from a socket or a pipe.
     pub(crate) fn read(&mut self, id: SocketId, len: usize) -> Result<Vec<u8>> {
-        match self.kind(id)? {
+        match self.held(id)?.kind {
             Kind::Reader(_) => self.pipe_read(id, len),
             Kind::Writer(_) => Err(Errno(libc::EBADF)),
             // The kernel's read of nothing does not ask the socket.
@@ -267,7 +267,7 @@ impl Net {
 
     /// Writes to a socket or a pipe.
     pub(crate) fn write(&mut self, id: SocketId, bytes: &[u8]) -> Result<usize> {
-        match *self.kind(id)? {
+        match self.held(id)?.kind {
             Kind::Reader(_) => Err(Errno(libc::EBADF)),
             Kind::Writer(Writer { reader }) => self.pipe_write(reader, bytes),
             _ => self.send(id, bytes, None),
@@ -287,7 +287,7 @@ impl Net {
 
     /// Closes a socket or an end of a pipe; what it has sent still arrives, unless that is a reset.
     pub(crate) fn close(&mut self, id: SocketId) -> Result<()> {
-        match *self.kind(id)? {
+        match self.held(id)?.kind {
             Kind::Tcp(_) => self.tcp_close(id),
             Kind::Unix(_) => self.unix_close(id),
             Kind::Writer(Writer { reader }) => {
@@ -303,7 +303,7 @@ impl Net {
     /// What is ready: the bits that [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     /// would give for all of `POLLIN`, `POLLOUT` and `POLLRDHUP`.
     pub(crate) fn poll(&self, id: SocketId) -> Result<u16> {
-        let socket = self.sockets.get(id).ok_or(Errno(libc::EBADF))?;
+        let socket = self.held(id)?;
         let base = &socket.base;
         let events = match &socket.kind {
             Kind::Tcp(tcp) => tcp.poll(base),
@@ -312,11 +312,8 @@ impl Net {
             Kind::Reader(reader) => reader.poll(),
             Kind::Writer(writer) => self.writer_poll(writer.reader),
         };
-        Ok(if base.error.is_some() {
-            events | ERR
-        } else {
-            events
-        })
+        let is_failed = base.error.is_some() && !socket.kind.listens();
+        Ok(if is_failed { events | ERR } else { events })
     }
 
     /// See [getsockname(2)](https://man7.org/linux/man-pages/man2/getsockname.2.html).
@@ -341,9 +338,11 @@ impl Net {
         name.ok_or(Errno(libc::ENOTCONN))
     }
 
-    fn kind(&self, id: SocketId) -> Result<&Kind> {
-        let socket = self.sockets.get(id).ok_or(Errno(libc::EBADF))?;
-        Ok(&socket.kind)
+    /// A socket, or an end of a pipe, that was not closed.
+    fn held(&self, id: SocketId) -> Result<&Socket> {
+        let socket = self.sockets.get(id);
+        let held = socket.filter(|socket| !socket.kind.is_closed());
+        held.ok_or(Errno(libc::EBADF))
     }
 
     /// Takes a socket away, with what leads to it.

@@ -118,6 +118,12 @@ impl Inet {
         }
     }
 
+    /// Whether an IPv6 socket may go to IPv4 addresses.
+    pub(super) fn takes_v4(self) -> bool {
+        let is_v6 = |ip: IpAddr| ip.is_ipv6() && !ip.is_unspecified();
+        !self.v6_only && !self.local.is_some_and(|local| is_v6(local.ip()))
+    }
+
     pub(super) fn local_name(self) -> SocketAddr {
         let any: IpAddr = if self.v6 {
             Ipv6Addr::UNSPECIFIED.into()
@@ -223,7 +229,7 @@ impl Net {
                 let theirs = &other.base.options;
                 let is_shared = ours.reuse_port && theirs.reuse_port
                     || ours.reuse_address && theirs.reuse_address && !other.kind.listens();
-                !is_shared && inet.overlaps(their_inet)
+                !is_shared && !other.kind.is_over() && inet.overlaps(their_inet)
             })
     }
 
@@ -280,7 +286,7 @@ impl Net {
 
     /// How a socket of `from` that is bound like this reaches an address.
     pub(super) fn route(&self, from: HostId, inet: Inet, to: SocketAddr) -> Result<Route> {
-        if inet.v6_only && to.is_ipv4() {
+        if inet.v6 && to.is_ipv4() && !inet.takes_v4() {
             return Err(Errno(libc::ENETUNREACH));
         }
         // Nowhere is here.
@@ -293,9 +299,6 @@ impl Net {
         match bound {
             Some(IpAddr::V4(_)) if ip.is_ipv6() => return Err(Errno(libc::EAFNOSUPPORT)),
             Some(bound) if bound.is_loopback() && !is_own => return Err(Errno(libc::EINVAL)),
-            Some(IpAddr::V6(bound)) if !bound.is_unspecified() && ip.is_ipv4() => {
-                return Err(Errno(libc::ENETUNREACH));
-            }
             _ => {}
         }
         let host = if is_own {

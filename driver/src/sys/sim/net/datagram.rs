@@ -44,13 +44,23 @@ impl Udp {
 
     /// See [`Kind::score`].
     pub(super) fn score(&self, from: SocketAddr, to: SocketAddr) -> u8 {
-        let is_exact = self.inet.local.is_some_and(|local| local.ip() == to.ip());
+        let bound = self.bound();
+        let is_exact = bound.local.is_some_and(|local| local.ip() == to.ip());
         match self.peer {
-            _ if !self.inet.covers(to.ip()) => 0,
-            Some(peer) if peer.remote != from || peer.source != to.ip() => 0,
+            _ if !bound.covers(to.ip()) => 0,
+            Some(peer) if peer.remote != from => 0,
             Some(_) => 3,
             None => 1 + u8::from(is_exact),
         }
+    }
+
+    /// What it is bound to: connected, to the address toward its peer.
+    fn bound(&self) -> Inet {
+        let mut inet = self.inet;
+        if let (Some(local), Some(peer)) = (&mut inet.local, self.peer) {
+            local.set_ip(peer.source);
+        }
+        inet
     }
 
     pub(super) fn poll(&self) -> u16 {
@@ -58,15 +68,12 @@ impl Udp {
     }
 
     pub(super) fn local_name(&self) -> Address {
-        let mut name = self.inet.local_name();
-        if let Some(peer) = self.peer {
-            name.set_ip(peer.source);
-        }
-        self.inet.shown(name)
+        self.inet.shown(self.bound().local_name())
     }
 
     pub(super) fn peer_name(&self) -> Option<Address> {
-        self.peer.map(|peer| self.inet.shown(peer.remote))
+        let peer = self.peer.filter(|peer| peer.remote.port() != 0)?;
+        Some(self.inet.shown(peer.remote))
     }
 
     /// As the network sees an address of the caller's. IPv6 sockets take IPv4's too.
@@ -94,9 +101,14 @@ impl Net {
             self.restore_bound(id);
             return Ok(());
         }
-        let (host, inet, to) = (base.host, udp.inet, udp.taken(address)?);
-        let route = self.route(host, inet, to)?;
+        let (host, inet) = (base.host, udp.inet);
+        // Also what fails has got a port.
         self.bind_to_any(id)?;
+        let to = self.udp(id)?.1.taken(address)?;
+        if inet.v6 && matches!(address, Address::Inet(SocketAddr::V4(_))) && !inet.takes_v4() {
+            return Err(Errno(libc::EAFNOSUPPORT));
+        }
+        let route = self.route(host, inet, to)?;
         self.udp(id)?.1.peer = Some(Peer {
             remote: route.to,
             source: route.source,
@@ -116,11 +128,14 @@ impl Net {
         bytes: &[u8],
         to: Option<&Address>,
     ) -> Result<usize> {
+        // Also what fails has got a port.
+        let local = self.bind_to_any(id)?;
         let (base, udp) = self.udp(id)?;
         let host = base.host;
         if !udp.inet.v6 && bytes.len() > usize::from(u16::MAX) {
             return Err(Errno(libc::EMSGSIZE));
         }
+        let is_addressed = to.is_some();
         let to = match (to, udp.peer) {
             (Some(Address::Unspecified), _) if !udp.inet.v6 => return Err(Errno(libc::EINVAL)),
             (Some(Address::Unix(_)), _) if udp.inet.v6 => return Err(Errno(libc::EINVAL)),
@@ -129,11 +144,11 @@ impl Net {
             (_, Some(peer)) => peer.remote,
             (_, None) => return Err(Errno(libc::EDESTADDRREQ)),
         };
-        if to.port() == 0 {
+        if to.port() == 0 && is_addressed {
             return Err(Errno(libc::EINVAL));
         }
-        let inet = udp.inet;
-        let route = self.route(host, inet, to)?;
+        let bound = udp.bound();
+        let route = self.route(host, bound, to)?;
         let max = if route.to.is_ipv6() {
             LEN_MAX_V6
         } else {
@@ -142,19 +157,14 @@ impl Net {
         if bytes.len() > max {
             return Err(Errno(libc::EMSGSIZE));
         }
-        let local = self.bind_to_any(id)?;
         let (base, udp) = self.udp(id)?;
         base.take_error()?;
         if base.shut.write {
             return Err(Errno(libc::EPIPE));
         }
-        let source = match udp.peer {
-            Some(peer) if peer.remote == route.to => peer.source,
-            _ => route.source,
-        };
         let datagram = Datagram {
             sender: id,
-            from: SocketAddr::new(source, local.port()),
+            from: SocketAddr::new(route.source, local.port()),
             to: route.to,
             bytes: bytes.to_vec(),
         };

@@ -153,7 +153,8 @@ impl Net {
     /// The socket of an id that must not name an end of a pipe.
     pub(super) fn socket_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
         let socket = self.sockets.get_mut(id).ok_or(Errno(libc::EBADF))?;
-        match socket.kind {
+        match &socket.kind {
+            kind if kind.is_closed() => Err(Errno(libc::EBADF)),
             Kind::Reader(_) | Kind::Writer(_) => Err(Errno(libc::ENOTSOCK)),
             Kind::Tcp(_) | Kind::Udp(_) | Kind::Unix(_) => Ok(socket),
         }

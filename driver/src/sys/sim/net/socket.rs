@@ -156,6 +156,16 @@ impl Kind {
         matches!(self, Self::Tcp(tcp) if tcp.listens())
     }
 
+    /// Whether it was closed, and stays for a while.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Tcp(tcp) if tcp.is_closed())
+    }
+
+    /// Whether it is a connection that is over. Then its address is free.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Tcp(tcp) if tcp.is_over())
+    }
+
     /// How exactly the socket is meant by a packet: 0 if not at all.
     pub(super) fn score(&self, from: SocketAddr, to: SocketAddr) -> u8 {
         match self {

@@ -79,6 +79,16 @@ impl Tcp {
         matches!(self.state, State::Listening(_))
     }
 
+    /// See [`Kind::is_closed`].
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(&self.state, State::Connected(stream) if stream.stage == Stage::Orphan)
+    }
+
+    /// See [`Kind::is_over`].
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&self.state, State::Connected(stream) if stream.stage == Stage::Dead)
+    }
+
     /// See [`Kind::score`].
     pub(super) fn score(&self, to: SocketAddr) -> u8 {
         match self.inet.local {
@@ -170,7 +180,6 @@ impl Net {
             }
             _ => return Err(Errno(libc::EINVAL)),
         }
-        base.shut = Shut::default();
         let any = tcp.inet.local_name().ip();
         self.bind_to_source(id, any)?;
         if self.is_in_use(id) {
@@ -218,7 +227,7 @@ impl Net {
         let route = self.route(from, inet, inet.taken(address)?)?;
         let port = self.bind_to_source(id, route.source)?.port();
         let Parts { base, tcp, wire } = self.tcp(id)?;
-        base.shut = Shut::default();
+        base.error = None;
         tcp.inet.local = Some(SocketAddr::new(route.source, port));
         tcp.state = State::Connecting(Connecting {
             host: route.host,
@@ -256,7 +265,9 @@ impl Net {
             State::Connected(stream) => stream.stage != Stage::Dead,
             State::Closed | State::Listening(_) | State::Failed => false,
         };
-        base.error = is_reset.then_some(Errno(libc::ECONNRESET));
+        if is_reset {
+            base.error = Some(Errno(libc::ECONNRESET));
+        }
         self.tcp_close_state(id);
         self.settle();
         Ok(())
@@ -320,22 +331,26 @@ impl Net {
                 return Ok(bytes);
             }
             State::Connected(stream) if stream.is_ended => return Ok(Vec::new()),
+            State::Listening(_) => return Err(Errno(libc::ENOTCONN)),
             _ => base.take_error()?,
         }
         match tcp.state {
             _ if base.shut.read => Ok(Vec::new()),
-            State::Closed | State::Listening(_) => Err(Errno(libc::ENOTCONN)),
+            State::Closed => Err(Errno(libc::ENOTCONN)),
             _ => Err(Errno(libc::EAGAIN)),
         }
     }
 
     pub(super) fn tcp_shutdown(&mut self, id: SocketId, how: Shut) -> Result<()> {
         let Parts { base, tcp, .. } = self.tcp(id)?;
-        match &tcp.state {
+        match &mut tcp.state {
             State::Listening(_) if !how.read => Ok(()),
             State::Listening(_) | State::Connecting(_) => self.tcp_disconnect(id),
             State::Connected(stream) if stream.stage != Stage::Dead => {
                 base.shut.add(how);
+                if how.write {
+                    stream.complete();
+                }
                 self.tcp_transmit(id);
                 self.settle();
                 Ok(())
@@ -359,6 +374,7 @@ impl Net {
                     && !base.options.linger.is_abort() =>
             {
                 stream.stage = Stage::Orphan;
+                stream.complete();
                 base.shut = Shut::BOTH;
                 self.tcp_transmit(id);
                 self.tcp_finish(id);
@@ -375,7 +391,7 @@ impl Net {
         if let State::Connected(stream) = &mut tcp.state {
             let path = stream.path(base.host, id);
             let is_local = path.from == path.to;
-            while let Some(segment) = stream.next_segment(is_local, base.shut.write) {
+            while let Some(segment) = stream.next_segment(is_local) {
                 wire.send(path, segment);
             }
         }

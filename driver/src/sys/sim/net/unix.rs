@@ -12,7 +12,10 @@ use std::collections::VecDeque;
 /// So many messages, and one, wait for a datagram socket (`net.unix.max_dgram_qlen`).
 const QUEUE_MAX: usize = 10;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The name of a Unix socket on a host. Each kind has abstract names of its own.
+pub(super) type UnixName = (HostId, Name, Option<UnixKind>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum UnixKind {
     Stream,
     Datagram,
@@ -37,8 +40,11 @@ enum State {
         backlog: usize,
         queue: VecDeque<SocketId>,
     },
-    /// To a socket that may be gone. Of a datagram socket: where it sends to.
-    Connected(SocketId),
+    /// To a socket that may be gone: it had this name. Of a datagram socket: where it sends to.
+    Connected {
+        peer: SocketId,
+        name: Name,
+    },
 }
 
 #[derive(Debug)]
@@ -67,6 +73,11 @@ impl UnixKind {
         }
     }
 
+    fn names(self, host: HostId, name: &Name) -> UnixName {
+        let kind = matches!(name, Name::Abstract(_)).then_some(self);
+        (host, name.clone(), kind)
+    }
+
     /// What a message counts in its sender's buffer.
     fn charge(self, len: usize) -> usize {
         match self {
@@ -89,7 +100,7 @@ impl Unix {
 
     fn peer(&self) -> Option<SocketId> {
         match self.state {
-            State::Connected(peer) => Some(peer),
+            State::Connected { peer, .. } => Some(peer),
             _ => None,
         }
     }
@@ -119,14 +130,16 @@ impl Net {
     ) -> Result<(SocketId, SocketId)> {
         let a = self.socket(host, libc::AF_UNIX, kind, protocol)?;
         let b = self.socket(host, libc::AF_UNIX, kind, protocol)?;
-        self.unix(a)?.1.state = State::Connected(b);
-        self.unix(b)?.1.state = State::Connected(a);
+        for (end, peer) in [(a, b), (b, a)] {
+            let name = Name::Unnamed;
+            self.unix(end)?.1.state = State::Connected { peer, name };
+        }
         Ok((a, b))
     }
 
     /// A path is gone: it may be bound to again. `false` if no socket was bound to it.
     pub(crate) fn unlink(&mut self, host: HostId, path: &[u8]) -> bool {
-        let name = (host, Name::Path(path.to_vec()));
+        let name = (host, Name::Path(path.to_vec()), None);
         self.names.remove(&name).is_some()
     }
 
@@ -135,30 +148,34 @@ impl Net {
             return Err(Errno(libc::EINVAL));
         };
         let (base, unix) = self.unix(id)?;
-        let host = base.host;
-        if unix.name != Name::Unnamed {
-            return Err(Errno(libc::EINVAL));
+        let (host, kind) = (base.host, unix.kind);
+        let is_bound = unix.name != Name::Unnamed;
+        let is_taken = self.names.contains_key(&kind.names(host, name));
+        match name {
+            // The path is made before the kernel looks at the socket.
+            Name::Path(_) if is_taken => return Err(Errno(libc::EADDRINUSE)),
+            Name::Unnamed if is_bound => return Ok(()),
+            _ if is_bound => return Err(Errno(libc::EINVAL)),
+            _ if is_taken => return Err(Errno(libc::EADDRINUSE)),
+            _ => {}
         }
         let name = match name {
-            Name::Unnamed => self.free_name(host),
+            Name::Unnamed => self.free_name(host, kind),
             name => name.clone(),
         };
-        let key = (host, name.clone());
-        if self.names.contains_key(&key) {
-            return Err(Errno(libc::EADDRINUSE));
-        }
+        let key = kind.names(host, &name);
         self.names.insert(key, id);
         self.unix(id)?.1.name = name;
         Ok(())
     }
 
     /// The kernel's own names are numbers of five digits.
-    fn free_name(&mut self, host: HostId) -> Name {
+    fn free_name(&mut self, host: HostId, kind: UnixKind) -> Name {
         loop {
             let next = &mut self.hosts[host.index()].next_name;
             let name = Name::Abstract(format!("{next:05x}").into_bytes());
             *next += 1;
-            if !self.names.contains_key(&(host, name.clone())) {
+            if !self.names.contains_key(&kind.names(host, &name)) {
                 return name;
             }
         }
@@ -168,8 +185,11 @@ impl Net {
     pub(super) fn leave_name(&mut self, id: SocketId) {
         if let Ok((base, unix)) = self.unix(id) {
             if let Name::Abstract(_) = unix.name {
-                let name = (base.host, unix.name.clone());
-                self.names.remove(&name);
+                let name = unix.kind.names(base.host, &unix.name);
+                // What was accepted is called like its listener.
+                if self.names.get(&name) == Some(&id) {
+                    self.names.remove(&name);
+                }
             }
         }
     }
@@ -182,7 +202,7 @@ impl Net {
         let new = backlog;
         match &mut unix.state {
             _ if unix.name == Name::Unnamed => return Err(Errno(libc::EINVAL)),
-            State::Connected(_) => return Err(Errno(libc::EINVAL)),
+            State::Connected { .. } => return Err(Errno(libc::EINVAL)),
             State::Listening { backlog, .. } => *backlog = new,
             State::Closed => {
                 let queue = VecDeque::new();
@@ -199,61 +219,94 @@ impl Net {
             Name::Path(_) => libc::ENOENT,
             Name::Abstract(_) => libc::ECONNREFUSED,
         };
-        let id = self.names.get(&(host, name.clone())).copied();
+        let id = self.names.get(&kind.names(host, name)).copied();
         let id = id.ok_or(Errno(missing))?;
         let (_, found) = self.unix(id).map_err(|_| Errno(libc::ECONNREFUSED))?;
-        match name {
-            _ if found.kind == kind => Ok(id),
-            Name::Path(_) => Err(Errno(libc::EPROTOTYPE)),
-            _ => Err(Errno(libc::ECONNREFUSED)),
+        if found.kind == kind {
+            Ok(id)
+        } else {
+            Err(Errno(libc::EPROTOTYPE))
         }
     }
 
     pub(super) fn unix_connect(&mut self, id: SocketId, address: &Address) -> Result<()> {
         let (base, unix) = self.unix(id)?;
         let (host, kind) = (base.host, unix.kind);
-        let name = match address {
-            Address::Unspecified if kind == UnixKind::Datagram => {
-                unix.state = State::Closed;
-                return Ok(());
+        match (kind, address) {
+            (UnixKind::Datagram, Address::Unspecified) => self.part_from_peer(id, None),
+            (UnixKind::Datagram, Address::Unix(name)) => {
+                let peer = self.find(host, name, kind)?;
+                if !self.may_send(id, peer) {
+                    return Err(Errno(libc::EPERM));
+                }
+                if self.unix(id)?.1.peer() != Some(peer) {
+                    self.part_from_peer(id, Some(peer));
+                }
             }
-            Address::Unix(name) => name,
+            (_, Address::Unix(name)) => {
+                let listener = self.find(host, name, kind)?;
+                self.connect_stream(id, listener)?;
+            }
             _ => return Err(Errno(libc::EINVAL)),
-        };
-        let found = self.find(host, name, kind)?;
-        if kind == UnixKind::Datagram {
-            if !self.may_send(id, found) {
-                return Err(Errno(libc::EPERM));
-            }
-            self.unix(id)?.1.state = State::Connected(found);
-            return Ok(());
         }
-        let (base, listener) = self.unix(found)?;
-        let (shut, local) = (base.shut, listener.name.clone());
-        match &listener.state {
-            State::Listening { backlog, queue } if !shut.read => {
+        Ok(())
+    }
+
+    /// Gives a datagram socket another peer, or none. What it has not read is lost.
+    fn part_from_peer(&mut self, id: SocketId, peer: Option<SocketId>) {
+        let peer = peer.and_then(|peer| Some((peer, self.unix(peer).ok()?.1.name.clone())));
+        let Ok((_, unix)) = self.unix(id) else {
+            return;
+        };
+        let old = unix.peer();
+        unix.state = peer.map_or(State::Closed, |(peer, name)| State::Connected {
+            peer,
+            name,
+        });
+        let lost = std::mem::take(&mut unix.queue);
+        if lost.is_empty() || old.is_none() {
+            unix.queue = lost;
+            return;
+        }
+        self.discharge_all(UnixKind::Datagram, lost);
+        if let Some(Ok((base, old))) = old.map(|old| self.unix(old)) {
+            if old.peer() == Some(id) {
+                base.error = Some(Errno(libc::ECONNRESET));
+            }
+        }
+    }
+
+    fn connect_stream(&mut self, id: SocketId, listener: SocketId) -> Result<()> {
+        let (base, found) = self.unix(listener)?;
+        let (options, local) = (base.options.clone(), found.name.clone());
+        match &found.state {
+            State::Listening { backlog, queue } if !base.shut.read => {
                 if queue.len() > *backlog {
                     return Err(Errno(libc::EAGAIN));
                 }
             }
             _ => return Err(Errno(libc::ECONNREFUSED)),
         }
-        let options = base.options.clone();
-        match self.unix(id)?.1.state {
+        let (base, unix) = self.unix(id)?;
+        match unix.state {
             State::Closed => {}
-            State::Connected(_) => return Err(Errno(libc::EISCONN)),
+            State::Connected { .. } => return Err(Errno(libc::EISCONN)),
             State::Listening { .. } => return Err(Errno(libc::EINVAL)),
         }
-        let mut child = Unix::new(kind);
-        child.name = local;
-        child.state = State::Connected(id);
+        let host = base.host;
+        let mut child = Unix::new(unix.kind);
+        child.name = local.clone();
+        child.state = State::Connected {
+            peer: id,
+            name: unix.name.clone(),
+        };
         let mut child = Socket::new(host, Kind::Unix(child));
         child.base.options = options;
-        let child = self.sockets.insert(child);
-        if let State::Listening { queue, .. } = &mut self.unix(found)?.1.state {
-            queue.push_back(child);
+        let peer = self.sockets.insert(child);
+        if let State::Listening { queue, .. } = &mut self.unix(listener)?.1.state {
+            queue.push_back(peer);
         }
-        self.unix(id)?.1.state = State::Connected(child);
+        self.unix(id)?.1.state = State::Connected { peer, name: local };
         Ok(())
     }
 
@@ -276,9 +329,11 @@ impl Net {
     }
 
     pub(super) fn unix_peer_name(&mut self, id: SocketId) -> Option<Address> {
-        let peer = self.unix(id).ok()?.1.peer()?;
-        let name = self.unix(peer).map(|(_, peer)| peer.name.clone());
-        // A peer that is gone is not remembered.
-        Some(Address::Unix(name.unwrap_or(Name::Unnamed)))
+        let State::Connected { peer, name } = &self.unix(id).ok()?.1.state else {
+            return None;
+        };
+        let (peer, name) = (*peer, name.clone());
+        let now = self.unix(peer).map(|(_, peer)| peer.name.clone());
+        Some(Address::Unix(now.unwrap_or(name)))
     }
 }

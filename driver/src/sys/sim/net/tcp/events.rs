@@ -45,6 +45,10 @@ impl Net {
     pub(in super::super) fn tcp_asked(&mut self, from: HostId, to: HostId, syn: &Syn) {
         let listener = self.receiver((to, Transport::Tcp), syn.from, syn.to);
         let Some(id) = listener else {
+            if syn.from == syn.to {
+                self.tcp_meets_itself(from, syn);
+                return;
+            }
             let (client, at) = (syn.client, syn.to);
             self.wire.post(to, from, Load::Refused { client, at });
             return;
@@ -59,7 +63,7 @@ impl Net {
             self.tcp_retry(syn.client);
             return;
         }
-        let options = base.options.clone();
+        let (options, shut) = (base.options.clone(), base.shut);
         let inet = tcp.inet.unbound();
         let window = window(options.receive_buffer());
         let peer = (from, syn.client, syn.from);
@@ -67,6 +71,7 @@ impl Net {
         let tcp = Tcp::with_state(inet, State::Connected(stream));
         let mut child = Socket::new(to, Kind::Tcp(tcp));
         child.base.options = options;
+        child.base.shut = shut;
         let child = self.sockets.insert(child);
         self.occupy(child, syn.to);
         if let Some(listener) = self.listener(id) {
@@ -81,6 +86,19 @@ impl Net {
         let local = syn.to;
         self.wire.send(path, Segment::Accepted { local, window });
         self.tcp_transmit(child);
+    }
+
+    /// A connect has come back to the socket that it is from, which so is its own peer.
+    fn tcp_meets_itself(&mut self, host: HostId, syn: &Syn) {
+        let Ok(Parts { tcp, wire, .. }) = self.tcp(syn.client) else {
+            return;
+        };
+        if let State::Connecting(_) = tcp.state {
+            let peer = (host, syn.client, syn.from);
+            let stream = Stream::new(Stage::Open, peer, syn.window, syn.window);
+            tcp.state = State::Connected(stream);
+            tcp.watch(syn.client, wire);
+        }
     }
 
     fn listener(&mut self, id: SocketId) -> Option<&mut super::Listener> {
@@ -128,7 +146,11 @@ impl Net {
                 if stream.peer == path.source && stream.stage != Stage::Dead =>
             {
                 match segment {
-                    Segment::Data(_) if stream.stage == Stage::Orphan => self.tcp_abort(id),
+                    // Nobody will read it.
+                    Segment::Data(_) if base.shut.read && stream.is_end_sent() => {
+                        wire.send(path.reversed(), Segment::Reset);
+                        self.tcp_die(id, Errno(libc::ECONNRESET));
+                    }
                     Segment::Data(bytes) => {
                         let answer = stream.receive(&bytes, receive_buffer);
                         wire.send(path.reversed(), answer);

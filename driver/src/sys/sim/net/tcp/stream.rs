@@ -41,6 +41,8 @@ pub(super) struct Stream {
     acknowledged: u64,
     /// How far the peer has room.
     window: u64,
+    /// Whether nothing follows what is kept.
+    is_complete: bool,
     is_end_sent: bool,
 
     received: VecDeque<u8>,
@@ -74,6 +76,7 @@ impl Stream {
             sent: 0,
             acknowledged: 0,
             window,
+            is_complete: false,
             is_end_sent: false,
             received: VecDeque::new(),
             arrived: 0,
@@ -106,13 +109,18 @@ impl Stream {
         len
     }
 
+    /// Lets the end follow what is kept.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
     /// Whether poll(2) calls it writable: a third of the buffer is free.
     pub(super) fn is_roomy(&self, send_buffer: usize) -> bool {
         send_buffer.saturating_sub(self.kept()) >= self.kept() / 2
     }
 
     /// What may be sent now; the end, after the last byte, whatever the window.
-    pub(super) fn next_segment(&mut self, is_local: bool, is_last: bool) -> Option<Segment> {
+    pub(super) fn next_segment(&mut self, is_local: bool) -> Option<Segment> {
         let most = if is_local { SEGMENT_LOCAL } else { SEGMENT };
         let room = usize::try_from(self.window.saturating_sub(self.sent)).unwrap_or(usize::MAX);
         let bytes = super::take(&mut self.unsent, room.min(most), false);
@@ -120,7 +128,7 @@ impl Stream {
             self.sent += bytes.len() as u64;
             return Some(Segment::Data(bytes));
         }
-        if is_last && self.unsent.is_empty() && !self.is_end_sent {
+        if self.is_complete && self.unsent.is_empty() && !self.is_end_sent {
             self.is_end_sent = true;
             self.sent += 1;
             return Some(Segment::End);
@@ -191,6 +199,10 @@ impl Stream {
             Stage::Ready | Stage::Open => self.sent > self.acknowledged,
             Stage::Dead => false,
         }
+    }
+
+    pub(super) fn is_end_sent(&self) -> bool {
+        self.is_end_sent
     }
 
     /// Whether both directions have ended.

@@ -2,10 +2,11 @@
 
 use crate::sys::sim::errno::Errno;
 use crate::sys::sim::net::{Address, HostId, Links, Name, Net, SocketId};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A call on the sockets that the calls before have made, which are named by their places.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
     Socket(i32, i32, i32),
     /// Makes two.
@@ -32,7 +33,7 @@ pub(super) enum Call {
     Close(usize),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum To {
     Ip(IpAddr, u16),
     /// What a socket was bound to, also when it is closed; the loopback if that is anywhere.
@@ -83,6 +84,8 @@ impl Outcome {
             Address::Unspecified => "unspecified".to_owned(),
             Address::Inet(addr) if addr.port() == 0 => format!("{}, no port", addr.ip()),
             Address::Inet(addr) => addr.ip().to_string(),
+            // Where the kernel begins to count is its own affair.
+            Address::Unix(Name::Abstract(name)) if name.len() == 5 => "a number".to_owned(),
             Address::Unix(name) => format!("{name:?}"),
         })
     }
@@ -94,15 +97,18 @@ impl From<Errno> for Outcome {
     }
 }
 
-/// The address at which a socket is reached that is bound to one.
-pub(super) fn reachable(mut addr: SocketAddr) -> SocketAddr {
+/// The address at which a socket is reached that is bound to one, if it is.
+pub(super) fn reachable(name: Address) -> Option<Address> {
+    let Address::Inet(mut addr) = name else {
+        return Some(name);
+    };
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    addr
+    (addr.port() != 0).then_some(Address::Inet(addr))
 }
 
 /// Runs calls on the model, on one host.
@@ -111,6 +117,29 @@ pub(super) struct Model {
     pub(super) host: HostId,
     sockets: Vec<SocketId>,
     names: Vec<Option<Address>>,
+    /// Whose names stay theirs.
+    named: BTreeSet<usize>,
+}
+
+/// What there is to call.
+impl Model {
+    pub(super) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(super) fn is_connected(&mut self, place: usize) -> bool {
+        self.net.peer_name(self.sockets[place]).is_ok()
+    }
+
+    pub(super) fn is_bound(&mut self, place: usize) -> bool {
+        let name = self.net.local_name(self.sockets[place]);
+        matches!(name, Ok(Address::Inet(addr)) if addr.port() != 0)
+    }
+
+    /// What [`To::Name`] may be about while others share the machine's ports.
+    pub(super) fn named(&self) -> Vec<usize> {
+        self.named.iter().copied().collect()
+    }
 }
 
 impl Model {
@@ -122,6 +151,7 @@ impl Model {
             host,
             sockets: Vec::new(),
             names: Vec::new(),
+            named: BTreeSet::new(),
         }
     }
 
@@ -143,10 +173,7 @@ impl Model {
 
     fn remember(&mut self, place: usize) {
         if let Ok(name) = self.net.local_name(self.sockets[place]) {
-            self.names[place] = Some(match name {
-                Address::Inet(addr) => Address::Inet(reachable(addr)),
-                name => name,
-            });
+            self.names[place] = reachable(name);
         }
     }
 
@@ -179,12 +206,16 @@ impl Model {
             Call::Bind(place, to) => {
                 self.net.bind(id(place), &self.address(*to))?;
                 self.remember(*place);
+                self.named.insert(*place);
             }
             Call::Listen(place, backlog) => {
                 self.net.listen(id(place), *backlog)?;
                 self.remember(*place);
+                self.named.insert(*place);
             }
             Call::Connect(place, to) => {
+                // The kernel frees what was bound to when that fails.
+                self.named.remove(place);
                 self.net.connect(id(place), &self.address(*to))?;
                 self.remember(*place);
             }
@@ -228,7 +259,10 @@ impl Model {
                 return Ok(Outcome::of_name(&name));
             }
             Call::Poll(place) => return self.net.poll(id(place)).map(Outcome::Poll),
-            Call::Close(place) => self.net.close(id(place))?,
+            Call::Close(place) => {
+                self.named.remove(place);
+                self.net.close(id(place))?;
+            }
         }
         Ok(Outcome::Done)
     }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the calls that the model is compared with")]
 
 mod any;
+mod random;
 mod tcp;
 mod udp;
 mod unix;
@@ -113,6 +114,9 @@ impl Kernel {
     }
 
     fn made(&mut self, fd: RawFd) {
+        let mut on = 1;
+        // SAFETY: (K1) reads a word.
+        checked(unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut on) }).unwrap();
         // SAFETY: (R1) a call has just made it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         self.sockets.push(Some(fd));
@@ -154,23 +158,21 @@ impl Kernel {
         };
         // SAFETY: (K1) writes at most as many bytes as there are.
         checked(unsafe { call(fd, bytes.as_mut_ptr().cast(), room_at) })?;
+        Ok(decode(&bytes[..room as usize]))
+    }
+
+    fn named(&self, place: usize, peer: bool) -> Result<Outcome, Errno> {
         let prefix = self.prefix();
         let bare = |name: Vec<u8>| name.strip_prefix(&prefix[..]).unwrap_or(&name).to_vec();
-        Ok(match decode(&bytes[..room as usize]) {
+        Ok(Outcome::of_name(&match self.name(place, peer)? {
             Address::Unix(Name::Path(path)) => Address::Unix(Name::Path(bare(path))),
             Address::Unix(Name::Abstract(name)) => Address::Unix(Name::Abstract(bare(name))),
             address => address,
-        })
+        }))
     }
 
     fn remember(&mut self, place: usize) {
-        let prefix = self.prefix();
-        let full = |name: Vec<u8>| [&prefix[..], &name].concat();
-        self.names[place] = self.name(place, false).ok().map(|name| match name {
-            Address::Inet(addr) => Address::Inet(reachable(addr)),
-            Address::Unix(Name::Path(path)) => Address::Unix(Name::Path(full(path))),
-            name => name,
-        });
+        self.names[place] = self.name(place, false).ok().and_then(reachable);
     }
 
     fn poll(&self, place: usize, timeout: i32) -> u16 {
@@ -186,35 +188,13 @@ impl Kernel {
         poll.revents.unsigned_abs()
     }
 
-    /// Waits until poll(2) says this.
-    fn wait(&self, place: usize, expected: u16) {
-        for _ in 0..PATIENCE {
-            if self.poll(place, 0) == expected {
-                return;
-            }
-            std::thread::yield_now();
-        }
-        let found = self.poll(place, 0);
-        assert_eq!(
-            found, expected,
-            "poll of {place}: the kernel's, the model's"
-        );
-    }
-
-    fn set_nonblocking(&self, place: usize, on: bool) -> Result<(), Errno> {
-        let mut on = i32::from(on);
-        // SAFETY: (K1) reads a word.
-        checked(unsafe { libc::ioctl(self.fd(place)?, libc::FIONBIO, &raw mut on) })?;
-        Ok(())
-    }
-
     fn run(&mut self, call: &Call) -> Outcome {
         self.call(call).unwrap_or_else(Outcome::from)
     }
 
     fn send(&self, place: usize, bytes: &[u8], to: Option<To>) -> Result<Outcome, Errno> {
         let to = to.map_or(Vec::new(), |to| encode(&self.address(to)));
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_NOSIGNAL;
         let (fd, at, to_len) = (self.fd(place)?, bytes.as_ptr().cast(), len(&to));
         let to = if to.is_empty() {
             ptr::null()
@@ -244,7 +224,7 @@ impl Kernel {
             Call::Pipe => {
                 let mut fds = [0; 2];
                 // SAFETY: (K1) writes two descriptors.
-                checked(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_NONBLOCK) })?;
+                checked(unsafe { libc::pipe(fds.as_mut_ptr()) })?;
                 fds.into_iter().for_each(|fd| self.made(fd));
             }
             Call::Bind(place, to) => {
@@ -262,23 +242,19 @@ impl Kernel {
             Call::Connect(place, to) => {
                 let to = encode(&self.address(to));
                 let (fd, len) = (self.fd(place)?, len(&to));
-                self.set_nonblocking(place, true)?;
                 // SAFETY: (K1) reads the address.
                 let mut result = checked(unsafe { libc::connect(fd, to.as_ptr().cast(), len) });
                 if result == Err(Errno(libc::EINPROGRESS)) && self.poll(place, 100) != 0 {
                     // SAFETY: as above.
                     result = checked(unsafe { libc::connect(fd, to.as_ptr().cast(), len) });
                 }
-                self.set_nonblocking(place, false)?;
                 result?;
                 self.remember(place);
             }
             Call::Accept(place) => {
-                self.set_nonblocking(place, true)?;
                 let (fd, none, no_len) = (self.fd(place)?, ptr::null_mut(), ptr::null_mut());
                 // SAFETY: (K1) no memory.
                 let accepted = checked(unsafe { libc::accept(fd, none, no_len) });
-                self.set_nonblocking(place, false)?;
                 self.made(accepted?);
             }
             Call::Send(place, ref bytes) => return self.send(place, bytes, None),
@@ -286,7 +262,7 @@ impl Kernel {
             Call::Recv(place, room) | Call::Peek(place, room) => {
                 let mut bytes = vec![0; room];
                 let peek = matches!(call, Call::Peek(..));
-                let flags = libc::MSG_DONTWAIT | if peek { libc::MSG_PEEK } else { 0 };
+                let flags = if peek { libc::MSG_PEEK } else { 0 };
                 let (fd, at) = (self.fd(place)?, bytes.as_mut_ptr().cast());
                 // SAFETY: (K1) writes at most as many bytes as there are.
                 let received = unsafe { libc::recv(fd, at, room, flags) };
@@ -325,8 +301,8 @@ impl Kernel {
                 value.truncate(room as usize);
                 return Ok(Outcome::Bytes(value));
             }
-            Call::LocalName(place) => return Ok(Outcome::of_name(&self.name(place, false)?)),
-            Call::PeerName(place) => return Ok(Outcome::of_name(&self.name(place, true)?)),
+            Call::LocalName(place) => return self.named(place, false),
+            Call::PeerName(place) => return self.named(place, true),
             Call::Poll(place) => {
                 self.fd(place)?;
                 return Ok(Outcome::Poll(self.poll(place, 0)));
@@ -366,17 +342,53 @@ impl Call {
     }
 }
 
-/// Runs the calls on both sides.
-fn compare(calls: &[Call]) {
-    let (mut model, mut kernel) = (Model::new(), Kernel::new());
-    for (number, call) in calls.iter().enumerate() {
-        if let Some(place) = call.place() {
-            kernel.wait(place, model.poll(place));
+/// The model and the kernel, at the same place of the same program.
+struct Both {
+    model: Model,
+    kernel: Kernel,
+    calls: Vec<Call>,
+}
+
+impl Both {
+    fn new() -> Self {
+        Self {
+            model: Model::new(),
+            kernel: Kernel::new(),
+            calls: Vec::new(),
         }
-        let (expected, found) = (kernel.run(call), model.run(call));
+    }
+
+    fn run(&mut self, call: Call) {
+        if let Some(place) = call.place() {
+            self.wait(place);
+        }
+        let (expected, found) = (self.kernel.run(&call), self.model.run(&call));
+        self.calls.push(call);
+        let calls = &self.calls;
+        assert_eq!(found, expected, "the model's, the kernel's: {calls:?}");
+    }
+
+    /// Waits until poll(2) says what the model says.
+    fn wait(&self, place: usize) {
+        let expected = self.model.poll(place);
+        for _ in 0..PATIENCE {
+            if self.kernel.poll(place, 0) == expected {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        let found = self.kernel.poll(place, 0);
+        let calls = &self.calls;
         assert_eq!(
-            found, expected,
-            "the model's, the kernel's; {number}: {call:?} of {calls:#?}"
+            expected, found,
+            "poll of {place}, the model's, the kernel's: {calls:?}"
         );
+    }
+}
+
+fn compare(calls: &[Call]) {
+    let mut both = Both::new();
+    for call in calls {
+        both.run(call.clone());
     }
 }

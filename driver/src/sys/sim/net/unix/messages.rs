@@ -3,6 +3,7 @@
 use super::super::{Address, Base, HUP, IN, Name, Net, OUT, Received, Shut, SocketId, take};
 use super::{Message, State, Unix, UnixKind};
 use crate::sys::sim::errno::{Errno, Result};
+use std::collections::VecDeque;
 
 /// What the kernel keeps of a send buffer for itself.
 const RESERVED: usize = 32;
@@ -49,11 +50,11 @@ impl Net {
         let buffer = base.options.send_buffer();
         if kind == UnixKind::SeqPacket {
             base.take_error()?;
+            peer.ok_or(Errno(libc::ENOTCONN))?;
         }
         let name = match to {
-            None if peer.is_none() => return Err(Errno(libc::ENOTCONN)),
             None => None,
-            Some(Address::Unix(name)) => Some(name),
+            Some(Address::Unix(name)) if *name != Name::Unnamed => Some(name),
             Some(_) => return Err(Errno(libc::EINVAL)),
         };
         if bytes.len() > buffer - RESERVED {
@@ -72,7 +73,7 @@ impl Net {
             (None, peer) => peer.ok_or(Errno(libc::ENOTCONN))?,
         };
         let Ok((_, receiver)) = self.unix(target) else {
-            self.unix(id)?.1.state = State::Closed;
+            self.part_from_peer(id, None);
             return Err(Errno(libc::ECONNREFUSED));
         };
         if receiver.kind == UnixKind::Datagram {
@@ -169,6 +170,12 @@ impl Net {
         }
     }
 
+    pub(super) fn discharge_all(&mut self, kind: UnixKind, queue: VecDeque<Message>) {
+        for message in queue {
+            self.discharge(kind, message.sender, message.bytes.len());
+        }
+    }
+
     pub(in super::super) fn unix_shutdown(&mut self, id: SocketId, how: Shut) -> Result<()> {
         let (base, unix) = self.unix(id)?;
         base.shut.add(how);
@@ -191,21 +198,22 @@ impl Net {
         let Ok((_, unix)) = self.unix(id) else {
             return;
         };
-        let (kind, peer) = (unix.kind, unix.peer());
+        let (kind, peer, own_name) = (unix.kind, unix.peer(), unix.name.clone());
         let unread = std::mem::take(&mut unix.queue);
         let state = std::mem::replace(&mut unix.state, State::Closed);
         let is_reset = is_lost || !unread.is_empty();
-        for message in unread {
-            self.discharge(kind, message.sender, message.bytes.len());
-        }
+        self.discharge_all(kind, unread);
         if let State::Listening { queue, .. } = state {
             for child in queue {
                 self.part(child, true);
             }
         }
         let peer = peer.filter(|_| kind != UnixKind::Datagram);
-        if let Some(Ok((base, _))) = peer.map(|peer| self.unix(peer)) {
+        if let Some(Ok((base, peer))) = peer.map(|peer| self.unix(peer)) {
             base.shut = Shut::BOTH;
+            if let State::Connected { name, .. } = &mut peer.state {
+                *name = own_name;
+            }
             if is_reset {
                 base.error = Some(Errno(libc::ECONNRESET));
             }
@@ -218,7 +226,7 @@ impl Net {
             State::Listening { queue, .. } if queue.is_empty() => return 0,
             State::Listening { .. } => return IN,
             State::Closed if unix.kind != UnixKind::Datagram => HUP,
-            State::Closed | State::Connected(_) => 0,
+            State::Closed | State::Connected { .. } => 0,
         };
         if !unix.queue.is_empty() {
             events |= IN;

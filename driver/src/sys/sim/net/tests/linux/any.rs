@@ -34,8 +34,11 @@ fn options() {
         let mut calls = vec![socket, Call::Poll(0)];
         for name in numbers {
             let level = libc::SOL_SOCKET;
-            calls.push(Call::Get(0, level, name));
-            for value in [5, 0, 1, -1, 10_000, i32::MAX] {
+            // How large the buffers are at first is the machine's affair.
+            if ![libc::SO_SNDBUF, libc::SO_RCVBUF].contains(&name) {
+                calls.push(Call::Get(0, level, name));
+            }
+            for value in [5, 0, 1, 10_000] {
                 calls.push(Call::Set(0, level, name, word(value)));
                 calls.push(Call::Get(0, level, name));
             }

@@ -48,7 +48,8 @@ fn udp() {
             Call::PeerName(0),
             Call::Send(0, bytes("connected")),
             Call::Read(1, 20),
-            Call::Close(1),
+            // From now on nobody hears 0.
+            Call::Connect(1, To::Name(1)),
             Call::Send(0, bytes("lost")),
             Call::Poll(0),
             Call::Send(0, bytes("refused")),
