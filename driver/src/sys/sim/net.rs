@@ -151,7 +151,7 @@ impl Net {
         for id in lost {
             self.remove(id);
         }
-        self.wire.forget(host);
+        self.wire.forget(|path| path.from == host);
     }
 
     /// Makes a socket, from the numbers that

@@ -157,7 +157,7 @@ impl Net {
         if bytes.len() > max {
             return Err(Errno(libc::EMSGSIZE));
         }
-        let (base, udp) = self.udp(id)?;
+        let (base, _) = self.udp(id)?;
         base.take_error()?;
         if base.shut.write {
             return Err(Errno(libc::EPIPE));

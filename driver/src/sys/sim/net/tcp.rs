@@ -171,7 +171,7 @@ impl Net {
     }
 
     pub(super) fn tcp_listen(&mut self, id: SocketId, backlog: usize) -> Result<()> {
-        let Parts { base, tcp, .. } = self.tcp(id)?;
+        let tcp = self.tcp(id)?.tcp;
         match &mut tcp.state {
             State::Closed => {}
             State::Listening(listener) => {

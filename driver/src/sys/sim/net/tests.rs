@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod calls;
+mod hosts;
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux;
+mod streams;

@@ -286,11 +286,11 @@ impl Wire {
         None
     }
 
-    /// A host forgets what it would have sent again.
-    pub(super) fn forget(&mut self, host: HostId) {
+    /// What is held at a partition on these paths will not be sent again.
+    pub(super) fn forget(&mut self, is_lost: impl Fn(Path) -> bool) {
         for packet in std::mem::take(&mut self.held) {
             match packet.load {
-                Load::Segment(path) if packet.from == host => {
+                Load::Segment(path) if is_lost(path) => {
                     self.segments.remove(&path);
                 }
                 _ => self.held.push(packet),

@@ -265,7 +265,10 @@ impl Net {
         tcp.timer = None;
         match tcp.state {
             State::Connecting(_) => self.tcp_fail(id, Errno(libc::ETIMEDOUT)),
-            _ => self.tcp_die(id, Errno(libc::ETIMEDOUT)),
+            _ => {
+                self.wire.forget(|path| path.source == id);
+                self.tcp_die(id, Errno(libc::ETIMEDOUT));
+            }
         }
     }
 }

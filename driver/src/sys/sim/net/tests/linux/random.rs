@@ -164,7 +164,7 @@ fn udp() {
         let start = [kind.clone(), kind.clone(), kind.clone()];
         run(&start, |program| match program.below(2) {
             0 => program.transfer(&WRITE),
-            _ => program.set_up(&[kind.clone()], &to),
+            _ => program.set_up(&start, &to),
         });
     }
 }
