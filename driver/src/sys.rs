@@ -444,8 +444,7 @@ impl Backend {
     }
 
     /// Puts completions into `outlet` until its `room` is used up, and returns how much was. The
-    /// driver is consistent before each call of it, which stands in one place only, so that a sink's
-    /// closure is compiled into the loop.
+    /// driver is consistent before each call of it.
     #[inline]
     pub(crate) fn drain<T: Outlet>(
         &mut self,
@@ -455,15 +454,16 @@ impl Backend {
     ) -> usize {
         // What comes after this is for the next time.
         let n = room.min(self.available(core));
-        let mut source = Source::of::<T>(self, core);
-        let mut aside = 0;
-        for _ in 0..n {
-            match source.take::<T>(core) {
-                Some(completion) => core.put(completion, outlet),
-                None => aside += 1,
+        let takes = core.takes::<T>();
+        match self {
+            #[cfg(io_uring)]
+            Self::Uring(uring) if takes && core.local_len() == 0 => {
+                put_each(core, n, outlet, |core| uring.take::<T>(core))
             }
+            #[cfg(readiness)]
+            Self::Readiness(_) if takes => put_each(core, n, outlet, Core::take_local::<T>),
+            other => put_each(core, n, outlet, |core| other.take_in_turn::<T>(core)),
         }
-        n - aside
     }
 
     /// Takes local ones and the kernel's, in turn, until one is of the outlet's class; sees to the
@@ -544,51 +544,23 @@ unsafe fn push_under(
     }
 }
 
-/// Where completions come from.
-enum Source<'a> {
-    /// The kernel's queue alone.
-    #[cfg(io_uring)]
-    Ring(&'a mut io_uring::Uring),
-    /// Local ones alone: there is no queue of the kernel's.
-    #[cfg(readiness)]
-    Local,
-    /// Local ones, and the kernel's in turn.
-    Mixed(&'a mut Backend),
-}
-
-impl<'a> Source<'a> {
-    #[inline]
-    fn of<T: Outlet>(backend: &'a mut Backend, core: &Core) -> Self {
-        if !core.takes::<T>() {
-            return Self::Mixed(backend);
-        }
-        match backend {
-            #[cfg(readiness)]
-            Backend::Readiness(_) => Self::Local,
-            #[cfg(io_uring)]
-            _ if core.local_len() > 0 => Self::Mixed(backend),
-            #[cfg(io_uring)]
-            Backend::Uring(uring) => Self::Ring(uring),
-            #[cfg(any(sim, test, not(any(io_uring, readiness))))]
-            other => Self::Mixed(other),
+/// Puts what is taken `n` times into `outlet`, and returns how much that was: what is not of its class
+/// was seen to. A loop for each source of completions, with the sink compiled into it.
+#[inline]
+fn put_each<T: Outlet>(
+    core: &mut Core,
+    n: usize,
+    outlet: &mut T,
+    mut take: impl FnMut(&mut Core) -> Option<Completion>,
+) -> usize {
+    let mut aside = 0;
+    for _ in 0..n {
+        match take(core) {
+            Some(completion) => core.put(completion, outlet),
+            None => aside += 1,
         }
     }
-
-    /// One of the outlet's class, unless what there was is of another: that is seen to.
-    #[inline(always)]
-    fn take<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
-        match self {
-            #[cfg(io_uring)]
-            Self::Ring(uring) => uring.take::<T>(core),
-            #[cfg(readiness)]
-            Self::Local => core.take_local::<T>(),
-            Self::Mixed(backend) => {
-                // By its fields, so that one of the ring need not be in memory either.
-                let Completion { key, result, flags } = backend.take_in_turn::<T>(core)?;
-                Some(Completion { key, result, flags })
-            }
-        }
-    }
+    n - aside
 }
 
 /// What can be pushed from a queue.
