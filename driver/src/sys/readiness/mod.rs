@@ -7,7 +7,7 @@
 //! queue of the kernel's.
 //!
 //! One turn asks the selector at most once when there is nothing to wait for, and never if nothing
-//! waits. What it does is bounded by what was pushed and what waits, since only its beginning
+//! waits; one that has something to give does not ask, if the one before it did. What it does is bounded by what was pushed and what waits, since only its beginning
 //! starts anything: no busy descriptor keeps it from timers, wake-ups and the others.
 //!
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
@@ -78,6 +78,8 @@ pub(crate) struct Readiness {
     selector: Selector,
     /// Whether a foreign loop sleeps on the selector: what has woken it is to be drained.
     foreign: bool,
+    /// Whether the last turn had something to give without asking the selector.
+    gave_unasked: bool,
 }
 
 /// The selector's key for the notifier's descriptor. Keys of slots are smaller: see `new`.
@@ -116,6 +118,7 @@ impl Readiness {
             deadlines: Deadlines::with_capacity(limits.in_flight),
             selector,
             foreign: false,
+            gave_unasked: false,
         })
     }
 
@@ -354,6 +357,12 @@ impl Readiness {
                 if asked || !self.has_news() {
                     return Ok(());
                 }
+                // What was pushed has completed in part: its caller is served first, and the
+                // descriptors by the next turn at the latest (I38).
+                if core.local_len() > 0 && !self.gave_unasked {
+                    self.gave_unasked = true;
+                    return Ok(());
+                }
             } else if !self.workers.as_ref().is_none_or(Workers::rest) {
                 continue;
             }
@@ -397,6 +406,7 @@ impl Readiness {
     /// (D1) As [`turn`](Self::turn).
     unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
         self.foreign = false;
+        self.gave_unasked = false;
         core.stats.enters += 1;
         let mut rang = false;
         for i in 0..self.selector.wait(patience)? {
