@@ -1,6 +1,7 @@
 //! Programs on simulated hosts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod extremes;
 mod files;
 mod kit;
 mod network;

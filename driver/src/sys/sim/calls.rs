@@ -110,7 +110,8 @@ pub(super) fn resolve(
 /// # Safety
 /// (D1) The operation is in flight, and where it was.
 pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -> Tried {
-    if let Some(errno) = fault(state, &flight.call) {
+    // A fault is one of the first try: who waits for long has no more of them.
+    if let Some(errno) = fault(state, &flight.call).filter(|_| !flight.tried) {
         return Tried::Done(-errno);
     }
     let object = |at: usize| flight.files[at].map(|id| state.descriptors.object(id));
@@ -143,9 +144,7 @@ pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -
     };
     match result {
         Ok(result) => Tried::Done(result),
-        Err(Errno(libc::EAGAIN | libc::EINPROGRESS | libc::EALREADY))
-            if !gives_up(&flight.call) =>
-        {
+        Err(Errno(libc::EAGAIN | libc::EINPROGRESS | libc::EALREADY)) if !flight.gives_up() => {
             Tried::Blocks
         }
         Err(Errno(errno)) => Tried::Done(-errno),
@@ -190,24 +189,6 @@ pub(crate) fn address_of(
         state.net.local_name(id)?
     };
     Ok(sockets::raw_address(&address))
-}
-
-/// Whether it fails where others wait.
-fn gives_up(call: &Call) -> bool {
-    let Call::Socket { call, .. } = call else {
-        return false;
-    };
-    match call {
-        SocketCall::Recv { flags, .. }
-        | SocketCall::RecvMsg { flags, .. }
-        | SocketCall::Send { flags, .. }
-        | SocketCall::SendTo { flags, .. }
-        | SocketCall::SendMsg { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
-        SocketCall::Accept { .. }
-        | SocketCall::Connect { .. }
-        | SocketCall::Poll { .. }
-        | SocketCall::WaitId { .. } => false,
-    }
 }
 
 /// The error that an operation fails with for no reason of its own.

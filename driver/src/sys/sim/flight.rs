@@ -24,6 +24,8 @@ pub(super) struct Flight {
     /// When it is cancelled, if it has not completed.
     pub(super) deadline: Option<Duration>,
     pub(super) cancelled: bool,
+    /// Whether it was tried, and had to wait or is done.
+    pub(super) tried: bool,
     /// Its result, once it is done.
     pub(super) result: Option<i32>,
 }
@@ -51,6 +53,29 @@ impl Flight {
     /// A close is not cancelled: its descriptor was given up.
     pub(super) fn is_cancellable(&self) -> bool {
         !matches!(self.call, Call::Close { .. })
+    }
+
+    /// How far it is.
+    pub(super) fn stage(&self) -> (bool, Option<i32>) {
+        (self.tried, self.result)
+    }
+
+    /// Whether it fails where others wait.
+    pub(super) fn gives_up(&self) -> bool {
+        let Call::Socket { call, .. } = self.call else {
+            return false;
+        };
+        match call {
+            SocketCall::Recv { flags, .. }
+            | SocketCall::RecvMsg { flags, .. }
+            | SocketCall::Send { flags, .. }
+            | SocketCall::SendTo { flags, .. }
+            | SocketCall::SendMsg { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
+            SocketCall::Accept { .. }
+            | SocketCall::Connect { .. }
+            | SocketCall::Poll { .. }
+            | SocketCall::WaitId { .. } => false,
+        }
     }
 
     pub(super) fn lane(&self) -> Option<Lane> {

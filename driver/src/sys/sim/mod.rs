@@ -70,6 +70,8 @@ pub(crate) struct Sim {
     done: VecDeque<Completion>,
     /// The table of registered descriptors.
     fixed: Vec<Option<DescriptorId>>,
+    /// Whether the last wait ended with nothing: no two in a row do.
+    was_spurious: bool,
     shared: Arc<Shared>,
 }
 
@@ -105,6 +107,7 @@ impl Sim {
             flights: Vec::new(),
             done: VecDeque::new(),
             fixed: vec![None; limits.file_slots as usize],
+            was_spurious: false,
             shared: core.shared.clone(),
         }
     }
@@ -196,7 +199,7 @@ impl Sim {
         unsafe { self.hand_over(state) };
         loop {
             // SAFETY: (D1) the caller's contract.
-            unsafe { self.step(state) };
+            while unsafe { self.step(state) } {}
             let due = self.due(state.now());
             state.set_due(self.driver, due);
             let (enough, deadline) = match block {
@@ -209,7 +212,8 @@ impl Sim {
                 return Ok(());
             }
             let spurious = state.faults.spurious;
-            if state.chance(spurious) {
+            self.was_spurious = !self.was_spurious && state.chance(spurious);
+            if self.was_spurious {
                 return Ok(());
             }
             match state.next_event().into_iter().chain(deadline).min() {
@@ -261,6 +265,7 @@ impl Sim {
             expires: None,
             deadline,
             cancelled: false,
+            tried: false,
             result: None,
         };
         for (target, file) in flight::targets(&call).into_iter().zip(&mut flight.files) {
@@ -298,21 +303,28 @@ impl Sim {
         }
     }
 
-    /// Tries what is due, in an order that is drawn, and completes what is done.
+    /// Tries what is due, in an order that is drawn, and completes what is done. Whether anything came
+    /// of that, by which another may go on.
     ///
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
-    unsafe fn step(&mut self, state: &mut State) {
+    unsafe fn step(&mut self, state: &mut State) -> bool {
+        let mut moved = false;
         let mut order: Vec<u64> = self.flights.iter().map(|flight| flight.number).collect();
         state.random.shuffle(&mut order);
         for number in order {
             let at = self.place_of(number);
+            let before = self.flights[at].stage();
             // SAFETY: (D1) the caller's contract.
             if let Some(result) = unsafe { self.try_one(state, at) } {
                 let flight = self.flights.remove(at);
                 self.complete(state, &flight, result);
+                moved = true;
+            } else {
+                moved |= self.flights[at].stage() != before;
             }
         }
+        moved
     }
 
     fn place_of(&self, number: u64) -> usize {
@@ -332,35 +344,41 @@ impl Sim {
         if let Some(result) = flight.result {
             return (flight.from <= now).then_some(result); // Too late for a cancellation.
         }
-        if flight.deadline.is_some_and(|deadline| deadline <= now) {
-            self.flights[at].cancelled = true;
-        }
+        let is_late = flight.deadline.is_some_and(|deadline| deadline <= now);
+        self.flights[at].cancelled |= is_late;
         let flight = &self.flights[at];
         if flight.expires.is_some_and(|expires| expires <= now) {
             return Some(-numbers::ETIME);
         }
         let loses = state.faults.cancel_loses;
-        if flight.cancelled && !state.chance(loses) {
+        // Whatever its deadline is, it is tried once.
+        let is_owed = is_late && !flight.tried;
+        if flight.cancelled && !is_owed && !state.chance(loses) {
             return Some(-numbers::ECANCELED);
         }
-        if flight.from > now && !flight.cancelled || self.is_behind(at) {
+        if flight.from > now && !flight.cancelled {
             return None;
+        }
+        let stopped = flight.cancelled.then_some(-numbers::ECANCELED);
+        if self.is_behind(at) {
+            return stopped;
         }
         // SAFETY: (D1) the caller's contract.
         let tried = unsafe { self.perform(state, at) };
         let flight = &mut self.flights[at];
-        match tried {
-            Tried::Blocks => flight.cancelled.then_some(-numbers::ECANCELED),
-            Tried::Done(result) => {
-                let (burst, latency) = (state.faults.burst, state.faults.latency.clone());
-                if !state.chance(burst) {
-                    return Some(result);
-                }
+        flight.tried = true;
+        let Tried::Done(result) = tried else {
+            return stopped;
+        };
+        let (burst, latency) = (state.faults.burst, state.faults.latency.clone());
+        if state.chance(burst) {
+            flight.from = now.saturating_add(state.random.between(latency));
+            if flight.from > now {
                 flight.result = Some(result);
-                flight.from = now.saturating_add(state.random.between(latency));
-                None
+                return None;
             }
         }
+        Some(result)
     }
 
     /// # Safety
@@ -414,10 +432,13 @@ impl Sim {
     fn is_behind(&self, at: usize) -> bool {
         let lane = self.flights[at].lane();
         let before = &self.flights[..at];
+        let waits = !self.flights[at].gives_up();
+        // What would rather fail than wait has its turn when those before it have had theirs.
+        let is_before = |other: &Flight| other.result.is_none() && (waits || !other.tried);
         lane.is_some()
             && before
                 .iter()
-                .any(|other| other.result.is_none() && other.lane() == lane)
+                .any(|other| is_before(other) && other.lane() == lane)
     }
 
     fn complete(&mut self, state: &mut State, flight: &Flight, result: i32) {
@@ -475,7 +496,7 @@ impl Sim {
         while !self.flights.is_empty() {
             let state = &mut *world.state();
             // SAFETY: (D1) what was handed over is where it was until this function has returned.
-            unsafe { self.step(state) };
+            while unsafe { self.step(state) } {}
             if let Some(due) = self.due(state.now()) {
                 state.run_until(due);
             }
