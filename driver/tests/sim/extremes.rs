@@ -221,7 +221,7 @@ fn a_long_wait_is_one_try() {
             done(&mut driver, Bind::new(listener.as_fd(), addr));
             done(&mut driver, Listen::new(listener.as_fd(), 1));
             let mut accept = Accept::new(listener.as_fd());
-            let mut timeouts: Vec<Timeout> = (1..500)
+            let mut timeouts: Vec<Timeout> = (1..150)
                 .map(|n| Timeout::after(Duration::from_millis(n)))
                 .collect();
             driver

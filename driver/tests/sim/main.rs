@@ -1,8 +1,10 @@
 //! Programs on simulated hosts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod descriptors;
 mod extremes;
 mod files;
 mod kit;
 mod network;
+mod panics;
 mod worlds;

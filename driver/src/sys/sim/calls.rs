@@ -158,6 +158,7 @@ pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -
 pub(crate) unsafe fn plain(fd: RawFd, call: PlainCall) -> Option<i32> {
     let world = super::world::current()?;
     let state = &mut *world.state();
+    state.sweep();
     let (host, id) = state.descriptors.find_anywhere(fd)?;
     let object = state.descriptors.object(id);
     // SAFETY: the caller's contract.

@@ -390,29 +390,30 @@ impl Sim {
                 let spec = Duration::from(unsafe { spec.read() });
                 self.update(of.0, spec, absolute, state.now())
             }
-            Call::Close { target } => {
-                self.close(state, target, self.flights[at].files[0]);
-                Tried::Done(0)
-            }
+            Call::Close { target } => self.close(state, target, self.flights[at].files[0]),
             // SAFETY: (D1) the caller's contract.
             _ => unsafe { calls::perform(state, self.host, &self.flights[at]) },
         }
     }
 
-    /// Gives a descriptor up; what it stands for lives until nobody uses it.
-    fn close(&mut self, state: &mut State, target: Target, id: Option<DescriptorId>) {
-        match target {
-            Target::Fixed(place) => self.fixed[place as usize] = None,
-            Target::Plain(number) => {
-                // SAFETY: (I16) given up by the operation, and closed here and once.
-                drop(unsafe { OwnedFd::from_raw_fd(number) });
+    /// Gives a descriptor up; what it stands for lives until nobody uses it. Another close may have been
+    /// first, and the number be anybody's: that is left alone.
+    fn close(&mut self, state: &mut State, target: Target, id: Option<DescriptorId>) -> Tried {
+        let closed = match target {
+            Target::Fixed(place) => {
+                let there = self.fixed[place as usize].take();
+                there.map(|id| state.release(id))
             }
-        }
-        let id = id.expect("an operation is tried if its descriptor was found");
-        match target {
-            Target::Fixed(_) => state.release(id),
-            Target::Plain(_) => state.descriptors.close(id),
-        }
+            Target::Plain(number) => {
+                let now = state.descriptors.find(self.host, number).ok();
+                now.filter(|now| Some(*now) == id).map(|id| {
+                    // SAFETY: (I16) given up by the operation, and closed here and once.
+                    drop(unsafe { OwnedFd::from_raw_fd(number) });
+                    state.descriptors.close(id);
+                })
+            }
+        };
+        Tried::Done(closed.map_or(-libc::EBADF, |()| 0))
     }
 
     /// Sets the time of a running timeout.

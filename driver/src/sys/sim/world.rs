@@ -63,9 +63,10 @@ thread_local! {
     static CURRENT: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
 }
 
-/// The world that this thread is in.
+/// The world that this thread is in; none when the thread has ended so far.
 pub(super) fn current() -> Option<Rc<World>> {
-    CURRENT.with_borrow(Weak::upgrade)
+    let current = CURRENT.try_with(|current| current.borrow().upgrade());
+    current.ok().flatten()
 }
 
 /// So many lines are kept.
@@ -272,5 +273,29 @@ impl State {
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plain call in the destructor of a thread-local.
+    #[test]
+    fn at_a_threads_end_it_is_in_no_world() {
+        struct Last;
+        impl Drop for Last {
+            fn drop(&mut self) {
+                assert!(current().is_none());
+            }
+        }
+        thread_local! {
+            static LAST: Last = const { Last };
+        }
+        let thread = std::thread::spawn(|| {
+            LAST.with(|_| {}); // Destroyed after what comes to be later.
+            drop(World::new(1, Faults::none()));
+        });
+        thread.join().expect("no panic");
     }
 }
