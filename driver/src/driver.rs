@@ -211,11 +211,7 @@ impl<'arena> Driver<'arena> {
     ) -> io::Result<usize> {
         self.engine.core.close();
         self.engine.check_process()?;
-        let mut cancelled = self
-            .engine
-            .backend
-            .cancel(&mut self.engine.core, Which::All)
-            .is_ok();
+        let mut cancelled = self.engine.cancel(Which::All).is_ok();
         let wake_ups = self.engine.core.stats.wake_ups;
         while self.engine.core.in_flight() > 0 && sink.room() > 0 {
             if !cancelled {
@@ -225,11 +221,7 @@ impl<'arena> Driver<'arena> {
                         .backend
                         .turn(&mut self.engine.core, Block::Never)
                 }?;
-                cancelled = self
-                    .engine
-                    .backend
-                    .cancel(&mut self.engine.core, Which::All)
-                    .is_ok();
+                cancelled = self.engine.cancel(Which::All).is_ok();
             }
             let wait = Wait::new().at_least(self.in_flight()).until(deadline);
             // SAFETY: (D1) the caller's contract.

@@ -4,7 +4,7 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{Backend, CompleteIo, PreparedWait, Wait};
-use completeio_driver::op::{Nop, Recv, Timeout};
+use completeio_driver::op::{Exact, Nop, Recv, Timeout};
 use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +26,7 @@ contract![
     prepared_for_a_timeout,
     prepared_before_the_notifier_was_made,
     quiesced_and_resumed,
+    quiesced_between_two_flights,
     quiesced_into_a_small_sink,
     quiesced_with_all_cancels_used,
     the_backend_that_was_asked_for,
@@ -299,6 +300,25 @@ fn quiesced_and_resumed(cx: &mut Cx) {
     l.push(nop, 3);
     assert_eq!(kit::names(&l.take(1)), [3]);
     drop(theirs);
+}
+
+/// What goes on after a short result does not: one in flight, and one that would be.
+fn quiesced_between_two_flights(cx: &mut Cx) {
+    for turns in [0, 1] {
+        let (ours, mut theirs) = kit::pair();
+        let mut l = cx.ledger();
+        let fd = l.at(&ours);
+        theirs.write_all(b"abc").unwrap();
+        let op = l.start(Exact::new(Recv::new(fd, [0; 8])), 1);
+        for _ in 0..turns {
+            l.hand_over();
+        }
+        let mut entries = Vec::with_capacity(16);
+        let patience = Instant::now() + Duration::from_secs(5);
+        assert_eq!(l.quiesce(patience, &mut entries), 0, "{turns} turns");
+        let error = l.finish(op, entries.remove(0)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+    }
 }
 
 fn quiesced_into_a_small_sink(cx: &mut Cx) {
