@@ -4,7 +4,7 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps::{self, hand_over, take};
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, OwnedFd};
-use completeio_driver::op::{Read, Recv, Write};
+use completeio_driver::op::{Read, Recv, Write, WriteVectored};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read as _, Seek, Write as _};
@@ -20,6 +20,7 @@ contract![
     a_full_pipe_takes_a_part,
     a_write_is_woken_by_room,
     a_write_is_woken_by_the_last_readers_close,
+    a_write_of_nothing_waits_for_nothing,
     a_write_is_continued,
     a_vector_grows,
     cancelled_before_during_and_after,
@@ -169,6 +170,18 @@ fn a_write_is_woken_by_the_last_readers_close(cx: &mut Cx) {
     l.hand_over();
     drop(reader);
     assert_eq!(l.one().raw_os_error(), Some(libc::EPIPE));
+}
+
+/// Where there is no room, and where there never is any: the end to read from.
+fn a_write_of_nothing_waits_for_nothing(cx: &mut Cx) {
+    let (reader, mut writer) = small_pipe();
+    writer.write_all(&[7; ROOM]).unwrap();
+    let mut l = cx.ledger();
+    let (reading, writing) = (l.at(&reader), l.at(&writer));
+    assert_eq!(l.run(Write::new(writing, "")).unwrap(), 0);
+    assert_eq!(l.run(WriteVectored::new(writing, ["", ""])).unwrap(), 0);
+    assert_eq!(l.errno(Write::new(reading, "")), libc::EBADF);
+    assert_eq!(l.errno(WriteVectored::new(reading, [""; 0])), libc::EBADF);
 }
 
 fn a_write_is_continued(cx: &mut Cx) {

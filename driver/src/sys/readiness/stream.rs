@@ -145,10 +145,14 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
             // SAFETY: (K1) touches no memory.
             unsafe { libc::send(fd, ptr::null(), 0, FLAGS) }
         });
-        return match result {
-            error if error == -libc::ENOTSOCK => None,
-            result => Some(settle(result)),
-        };
+        return Some(settle(match result {
+            // It needs no room, and `poll` may never find any: at the end of a pipe that is read.
+            error if error == -libc::ENOTSOCK => {
+                // SAFETY: (K1) touches no memory.
+                uninterrupted(|| unsafe { libc::write(fd, ptr::null(), 0) })
+            }
+            result => result,
+        }));
     }
     // SAFETY: (D1) the caller's contract.
     let mut result = uninterrupted(|| unsafe { flagged(fd, call, RWF_NOSIGNAL) });
