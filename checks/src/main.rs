@@ -19,6 +19,7 @@ macro_rules! ensure {
     };
 }
 
+mod differential;
 mod forks;
 mod limits;
 mod quiet;
@@ -42,6 +43,7 @@ checks construct [OPTIONS] [--files-left N]
 checks emfile    [OPTIONS]
 checks fork      [OPTIONS] --case calls|drop|exit|exec|unwind|notify|outlive|scope|scope-unwind --dir DIR
 checks quiet     [OPTIONS] --case awake|asleep|batch|backlog|echo|expiry
+checks differential --cases N [--seed N] [--dir DIR]
 checks fds
 checks uid
 checks under-seccomp --forbid setup|enter|register|calls|all --errno N -- PROGRAM ARGS…
@@ -58,6 +60,8 @@ struct Options {
     work: String,
     case: String,
     rounds: usize,
+    cases: u32,
+    seed: Option<u64>,
     dir: PathBuf,
     files_left: Option<u64>,
     forbid: String,
@@ -70,6 +74,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Self {
         let mut options = Self {
             rounds: 1,
+            cases: 64,
             ..Self::default()
         };
         while let Some(option) = args.next() {
@@ -85,6 +90,8 @@ impl Options {
                 "--work" => options.work = value,
                 "--case" => options.case = value,
                 "--rounds" => options.rounds = number(&value),
+                "--cases" => options.cases = number(&value),
+                "--seed" => options.seed = Some(number(&value)),
                 "--dir" => options.dir = value.into(),
                 "--files-left" => options.files_left = Some(number(&value)),
                 "--forbid" => options.forbid = value,
@@ -189,6 +196,7 @@ fn main() {
         "emfile" => limits::accept_without_descriptors(&options),
         "fork" => forks::run(&options),
         "quiet" => quiet::run(&options),
+        "differential" => differential::run(&options),
         "fds" => open_fds().iter().for_each(|fd| println!("{fd}")),
         // SAFETY: reads a number.
         "uid" => println!("{}", unsafe { libc::geteuid() }),

@@ -48,12 +48,20 @@ impl Session {
     pub(crate) fn new(options: &Options) -> Self {
         let driver = options.builder().build().unwrap_or_else(|e| no_driver(&e));
         Self {
+            tolerate: options.tolerate,
+            ..Self::of(driver)
+        }
+    }
+
+    /// With a driver that is there, and without errors to be tolerated.
+    pub(crate) fn of(driver: Driver<'static>) -> Self {
+        Self {
             driver,
             in_flight: Vec::new(),
             done: HashMap::new(),
             next_id: 1,
             sink: Vec::with_capacity(8),
-            tolerate: options.tolerate,
+            tolerate: None,
             tolerated: 0,
         }
     }
