@@ -35,6 +35,8 @@ contract![
     what_was_advanced_survives_an_error,
     nothing_is_filled_that_was_not_lent,
     receives_on_one_socket_all_complete,
+    what_comes_at_once_is_for_all_that_wait,
+    a_receive_overtakes_none,
     flags_of_a_receive,
     both_directions_at_once,
     files_without_workers,
@@ -379,6 +381,34 @@ fn receives_on_one_socket_all_complete(cx: &mut Cx) {
         assert!(cx.is_io_uring() || served == usize::from(n));
         assert_eq!(l.op(ops[served]).buf(), &[n]);
     }
+}
+
+/// I34: the second one is not left behind with what came for it.
+fn what_comes_at_once_is_for_all_that_wait(cx: &mut Cx) {
+    let (ours, mut theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let fd = l.at(&ours);
+    for n in 0..5 {
+        l.start(Recv::new(fd, [0; 1]), n);
+    }
+    l.hand_over();
+    theirs.write_all(&[7; 5]).unwrap();
+    assert_eq!(kit::names(&l.take_sorted(5)), [0, 1, 2, 3, 4]);
+}
+
+/// I34: one that is pushed when its data is there stands behind those that wait for it. (On io_uring
+/// the order is the kernel's, which tries what is new first.)
+fn a_receive_overtakes_none(cx: &mut Cx) {
+    let (ours, mut theirs) = kit::pair();
+    let mut l = cx.ledger();
+    let fd = l.at(&ours);
+    let first = l.start(Recv::new(fd, [0; 1]), 0);
+    l.hand_over();
+    theirs.write_all(b"01").unwrap();
+    let second = l.start(Recv::new(fd, [0; 1]), 1);
+    assert_eq!(kit::names(&l.take_sorted(2)), [0, 1]);
+    let received = [first, second].map(|op| l.op(op).buf()[0]);
+    assert!(cx.is_io_uring() || received == *b"01", "{received:?}");
 }
 
 fn flags_of_a_receive(cx: &mut Cx) {
