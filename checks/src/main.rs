@@ -1,8 +1,9 @@
-//! What the process-level checks run as their children: see `tests/`.
+//! What the process-level checks run as their children: see `tests/`; and, by itself, `planted`, which
+//! tests the tests.
 //!
-//! Each subcommand is a small, bounded program on the driver's public API. Exit status: 0, all was
-//! well; 1, something was not, and stderr says what; 2, wrong arguments; 3, the driver could not be
-//! made, and stdout says why. A program that hangs is killed by an alarm.
+//! Each other subcommand is a small, bounded program on the driver's public API. Exit status: 0, all
+//! was well; 1, something was not, and stderr says what; 2, wrong arguments; 3, the driver could not
+//! be made, and stdout says why. A program that hangs is killed by an alarm.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -22,6 +23,7 @@ macro_rules! ensure {
 mod differential;
 mod forks;
 mod limits;
+mod planted;
 mod quiet;
 mod seccomp;
 mod session;
@@ -47,6 +49,7 @@ checks differential --cases N [--seed N] [--dir DIR]
 checks fds
 checks uid
 checks under-seccomp --forbid setup|enter|register|calls|all --errno N -- PROGRAM ARGS…
+checks planted       [NAME…]
 
 OPTIONS: --backend io_uring|readiness  --workers N  --tolerate ERRNO";
 
@@ -185,10 +188,13 @@ fn marker() {
 }
 
 fn main() {
-    // SAFETY: takes a number.
-    unsafe { libc::alarm(ALARM_S) };
     let mut args = env::args().skip(1);
     let subcommand = args.next().unwrap_or_else(|| usage());
+    if subcommand == "planted" {
+        planted::run(&args.collect::<Vec<_>>());
+    }
+    // SAFETY: takes a number.
+    unsafe { libc::alarm(ALARM_S) };
     let options = Options::parse(args);
     match subcommand.as_str() {
         "victim" => victim::run(&options),

@@ -279,7 +279,8 @@ impl Engine {
         if is_there || self.core.exacts.is_waiting() {
             return Block::Never;
         }
-        if self.core.notified && !self.core.shared.flag().prepare_sleep() {
+        let rung = self.core.notified && !self.core.shared.flag().prepare_sleep();
+        if rung && !planted!("wake-up-forgotten") {
             self.core.woken = true;
             return Block::Never;
         }
@@ -300,6 +301,10 @@ impl Drop for Engine {
         }
         let unwinding = AbortOnUnwind;
         self.core.close();
+        if planted!("drop-publishes") {
+            // SAFETY: (D1) of what was only pushed nobody has promised anything: that is the defect.
+            let _result = unsafe { self.backend.turn(&mut self.core, Block::Never) };
+        }
         self.core.exacts.end();
         self.backend.shut_down(&mut self.core, &mut Nowhere);
         self.core.slots.end();

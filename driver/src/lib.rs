@@ -26,6 +26,9 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[macro_use]
+mod planted;
+
 pub mod address;
 pub mod ancillary;
 pub mod buf;

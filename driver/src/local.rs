@@ -10,6 +10,7 @@ use crate::op::OpHead;
 use crate::outlet::Outlet;
 use crate::slots::Slab;
 use crate::stats::Stats;
+use crate::sys::errno;
 use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
@@ -148,7 +149,16 @@ impl Core {
     #[inline(always)]
     pub(crate) fn put<T: Outlet>(&mut self, completion: Completion, outlet: &mut T) {
         debug_assert_eq!(completion.class(), T::CLASS, "I37: not for this outlet");
+        if planted!("cancelled-lost") && completion.result == -errno::ECANCELED {
+            return;
+        }
+        if planted!("enoent-lost") && completion.result == -errno::ENOENT {
+            return;
+        }
         self.count(&completion);
+        if planted!("cancelled-doubled") && completion.result == -errno::ECANCELED {
+            outlet.put(self, completion);
+        }
         outlet.put(self, completion);
     }
 
@@ -205,7 +215,7 @@ impl Core {
 
     #[inline(always)]
     fn count(&mut self, completion: &Completion) {
-        if !completion.more() {
+        if !completion.more() && !planted!("credit-kept") {
             debug_assert!(self.in_flight() > 0, "I1: completed twice");
             self.stats.completed += 1;
         }

@@ -33,6 +33,9 @@ impl Outlet for Nowhere {
     const CLASS: Class = Class::Raw;
 
     fn put(&mut self, _core: &mut Core, completion: Completion) {
+        if planted!("dropped-leaks") {
+            return;
+        }
         drop(Entry::raw(&completion).into_fd());
     }
 }

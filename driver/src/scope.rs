@@ -493,6 +493,9 @@ impl<'s> Done<'s> {
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
+        if planted!("done-not-disposed") {
+            return;
+        }
         // SAFETY: (S4) taken here and once, in the destructor.
         let entry = unsafe { ManuallyDrop::take(&mut self.entry) };
         // SAFETY: (S1, S4) still lent, complete, and the last entry of its last flight.
@@ -607,7 +610,7 @@ fn take(core: &mut Core, completion: &Completion) -> (NonNull<OpHead>, Entry) {
     let head = unsafe { NonNull::new(completion.key.as_head()).unwrap_unchecked() };
     // SAFETY: (S1) in flight until now, so it is lent.
     let token = unsafe { (*head.as_ptr()).token };
-    if !completion.more() {
+    if !completion.more() && !planted!("loan-kept") {
         // SAFETY: (S2) it was inserted when it was pushed.
         unsafe { core.loans.remove(head) };
     }
@@ -621,7 +624,9 @@ impl Engine {
             return; // The operations are the parent's.
         }
         let unwinding = AbortOnUnwind;
-        while self.core.slots.end_scope() | !self.core.loans.is_empty() {
+        while (self.core.slots.end_scope() | !self.core.loans.is_empty())
+            && !planted!("scope-does-not-wait")
+        {
             if let Err(error) = self.end_some() {
                 abort(format_args!(
                     "the ring failed with {} operations of a scope in flight ({error})",

@@ -95,7 +95,7 @@ pub(crate) mod errno {
     /// FreeBSD has no `ETIME`.
     #[cfg(target_os = "freebsd")]
     pub(crate) use libc::ETIMEDOUT as ETIME;
-    pub(crate) use libc::{ECANCELED, EINTR};
+    pub(crate) use libc::{ECANCELED, EINTR, ENOENT};
 }
 
 /// Flags of open(2) that this crate names.
@@ -454,6 +454,7 @@ impl Backend {
     ) -> usize {
         // What comes after this is for the next time.
         let n = room.min(self.available(core));
+        let n = n.saturating_sub(usize::from(planted!("completion-late")));
         let takes = core.takes::<T>();
         match self {
             #[cfg(io_uring)]

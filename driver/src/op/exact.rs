@@ -200,7 +200,7 @@ unsafe fn moved<O: Transfer>(head: NonNull<OpHead>, result: i32) -> bool {
     // SAFETY: (D2) the caller's contract.
     let exact = unsafe { head.cast::<Exact<O>>().as_mut() };
     let n = usize::try_from(result).unwrap_or(0);
-    let is_short = n < exact.op.rest();
+    let is_short = n < exact.op.rest() && !planted!("part-for-the-whole");
     if is_short {
         exact.op.count(n);
     }
@@ -213,8 +213,10 @@ impl<O: Transfer> Op for Exact<O> {
 
     unsafe fn finish(&mut self, entry: Entry) -> io::Result<usize> {
         let error = match entry.result() {
-            // SAFETY: (D3) the caller's contract.
-            Ok(n) if n >= self.op.rest() => return unsafe { self.op.finish(entry) },
+            Ok(n) if n >= self.op.rest() || planted!("part-for-the-whole") => {
+                // SAFETY: (D3) the caller's contract.
+                return unsafe { self.op.finish(entry) };
+            }
             Ok(_) => O::NOTHING.into(),
             Err(error) => error,
         };

@@ -35,7 +35,11 @@ impl From<Duration> for Timespec {
         let duration = duration.min(Duration::from_secs(SECONDS_MAX));
         Self {
             seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-            nanoseconds: i64::from(duration.subsec_nanos()),
+            nanoseconds: if planted!("time-rounded-down") {
+                i64::from(duration.subsec_millis()) * 1_000_000
+            } else {
+                i64::from(duration.subsec_nanos())
+            },
         }
     }
 }

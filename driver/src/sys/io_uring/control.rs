@@ -92,10 +92,13 @@ pub(super) const fn poll_mask(events: u16) -> u32 {
 
 /// Cancels every operation with this key; posts nothing when that works, nor when there is none.
 pub(super) fn cancel_key(key: Key) -> Sqe {
-    Sqe {
-        addr: key.word(),
-        ..cancel(NO_FD, k::IORING_ASYNC_CANCEL_ALL)
+    let mut sqe = cancel(NO_FD, k::IORING_ASYNC_CANCEL_ALL);
+    sqe.addr = key.word();
+    if planted!("cancel-shares-key") {
+        sqe.user_data = key.word();
+        sqe.flags = 0;
     }
+    sqe
 }
 
 /// Cancels every operation on this descriptor.

@@ -116,6 +116,7 @@ impl Selector {
         const IN: i32 = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI;
         const BOTH: u32 = bits(IN | libc::EPOLLOUT | libc::EPOLLET);
         let events = match watch {
+            Watch::Edges if planted!("registration-lost") => BOTH | bits(libc::EPOLLONESHOT),
             Watch::Edges => BOTH,
             Watch::Readable => bits(libc::EPOLLIN),
         };

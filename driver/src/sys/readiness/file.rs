@@ -359,7 +359,8 @@ impl Readiness {
             Some(slot) => (self.table[slot].kind(), self.table[slot].file()),
             None => (Kind::Other, None),
         };
-        let fd = file.map_or(fd, |file| self.table.files.fd(file));
+        let held = file.filter(|_| !planted!("file-not-held"));
+        let fd = held.map_or(fd, |file| self.table.files.fd(file));
         Some(Place {
             fd,
             file,

@@ -73,7 +73,9 @@ impl Readiness {
         }
         let direction = direction(call);
         let known = slot.map(|slot| &mut self.table[slot]);
-        if known.is_none_or(|slot| is_worth_a_try(slot, direction, call)) {
+        if known
+            .is_none_or(|slot| is_worth_a_try(slot, direction, call) || planted!("queue-jumped"))
+        {
             // SAFETY: (D1) the caller's contract.
             let attempt = unsafe { first_attempt(&mut self.flights[index], fd, call) };
             if let Some(result) = self.outcome(attempt, slot, direction) {
@@ -186,7 +188,8 @@ impl Readiness {
                 let waiters = self.table[slot].waiters_mut(direction);
                 self.flights.stop_waiting(index, waiters);
                 self.complete(core, index, result);
-                if direction == Direction::Read && self.table[slot].is_drained() {
+                let is_empty = direction == Direction::Read && self.table[slot].is_drained();
+                if is_empty || planted!("one-waiter-served") {
                     break;
                 }
             } else if direction.is_ordered() {
@@ -253,6 +256,9 @@ fn waits_for_bytes(call: SocketCall) -> bool {
 #[inline]
 fn direction(call: SocketCall) -> Direction {
     const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
+    if planted!("wrong-direction") && matches!(call, SocketCall::SendMsg { .. }) {
+        return Direction::Read;
+    }
     match call {
         SocketCall::Recv { flags, .. } | SocketCall::RecvMsg { flags, .. }
             if flags & ASIDE != 0 =>
