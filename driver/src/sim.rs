@@ -38,7 +38,14 @@
 //! # What is simulated
 //! Every operation but [`Raw`](crate::op::Raw), which is refused, and those that the driver's
 //! [capabilities](Driver::capabilities) report as missing. What differs from Linux is said at
-//! [`World::host`] and [`Faults`].
+//! [`World::host`] and [`Faults`]; beside that:
+//! * A descriptor is known by its number. A duplicate
+//!   ([`try_clone`](std::os::fd::OwnedFd::try_clone)) is no descriptor of the host's, and keeps what it
+//!   was made of from being closed.
+//! * Control data is refused (`EOPNOTSUPP`), and so are pipes of packets (`EINVAL`).
+//!
+//! A driver of the real system has no place on a world's thread: its timed waits would go by the
+//! world's time.
 
 use crate::address::Address;
 use crate::builder::{Backend, Builder, Choice};
@@ -232,7 +239,7 @@ pub struct Faults {
     pub latency: Range<Duration>,
     /// A read, write, send or receive moves a part of what it could, at least one byte.
     pub short: f64,
-    /// A wait ends with nothing.
+    /// A wait ends with nothing; no two in a row do.
     pub spurious: f64,
     /// An operation that is cancelled completes as if it was not, if it can.
     pub cancel_loses: f64,

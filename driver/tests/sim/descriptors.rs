@@ -217,3 +217,20 @@ fn a_world_in_a_thread_local() {
     });
     thread.join().unwrap();
 }
+
+/// As the module's documentation has it.
+#[test]
+fn a_duplicate_is_not_known() {
+    let world = World::new(1, Faults::none());
+    let mut driver = world.host("a").driver(Driver::builder()).unwrap();
+    let file = done(&mut driver, create(c"f"));
+    let duplicate = file.try_clone().unwrap();
+    assert_eq!(
+        errno(&mut driver, ReadAt::new(duplicate.as_fd(), 0, [0; 1])),
+        libc::EBADF
+    );
+    drop(file);
+    assert_eq!(world.open_descriptors(), 1);
+    drop(duplicate);
+    assert_eq!(world.open_descriptors(), 0);
+}
