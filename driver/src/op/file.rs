@@ -26,9 +26,9 @@ use std::os::fd::OwnedFd;
 /// Errors: as [pread(2)](https://man7.org/linux/man-pages/man2/pread.2.html), unchanged; an offset
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
-/// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset. readiness: `pread`
-/// on a worker thread, `preadv2` if there are [flags](Self::flags); files without a position give
-/// `ESPIPE`.
+/// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset, and to read
+/// nothing is a success of a directory too (`EISDIR`). readiness: `pread` on a worker thread, `preadv2`
+/// if there are [flags](Self::flags); files without a position give `ESPIPE`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -323,8 +323,8 @@ impl Default for OpenOptions {
 /// Completes with the new descriptor, which is close-on-exec. `P` holds the path: a `&CStr`, a
 /// `CString`, or anything that refers to one.
 ///
-/// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged. The
-/// directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
+/// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged; where the
+/// flags are wrong too, io_uring gives the error of an empty or too long path. The directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
 /// ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_OPENAT`, Linux 5.6. readiness: `openat` on a worker thread.

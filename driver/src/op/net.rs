@@ -149,6 +149,10 @@ pub struct MsgFlags(i32);
 
 impl MsgFlags {
     /// Leaves what is received in the queue (`MSG_PEEK`).
+    ///
+    /// With [`WAIT_ALL`](Self::WAIT_ALL), where fewer bytes are there than room, io_uring takes the same
+    /// ones again for what is missing, and counts them (seen on Linux 6.18); readiness completes with
+    /// what is there.
     pub const PEEK: Self = Self(sys::msg_flags::PEEK);
     /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
     ///

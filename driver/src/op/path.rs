@@ -202,7 +202,8 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for Unlink<F, P> {
 /// Completes when it has its new name; what had that name before is replaced, in one step, unless
 /// an option says otherwise. Cancelled, both names are as they were.
 ///
-/// Errors: as [renameat2(2)](https://man7.org/linux/man-pages/man2/rename.2.html), unchanged. Both
+/// Errors: as [renameat2(2)](https://man7.org/linux/man-pages/man2/rename.2.html), unchanged; where
+/// several apply, io_uring gives that of an empty or too long name. Both
 /// directories must be plain descriptors, or [`Cwd`](crate::driver::Cwd), and open until this
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
@@ -410,7 +411,8 @@ impl<F: Descriptor, T: AsRef<CStr> + Unpin, P: AsRef<CStr> + Unpin> Describe for
 /// Completes when the name is there. Of a symbolic link, the link itself gets it, unless an option
 /// says otherwise. Cancelled, there is no such name.
 ///
-/// Errors: as [linkat(2)](https://man7.org/linux/man-pages/man2/linkat.2.html), unchanged. Both
+/// Errors: as [linkat(2)](https://man7.org/linux/man-pages/man2/linkat.2.html), unchanged; where several
+/// apply, as for [`Rename`]. Both
 /// directories must be plain descriptors, or [`Cwd`](crate::driver::Cwd), and open until this
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///

@@ -8,8 +8,10 @@ use crate::sys::file::rw_flags;
 /// kin: `RWF_…`.
 ///
 /// A file system that does not have one gives `EOPNOTSUPP`, unchanged; so does a kernel that does
-/// not know it. Devices whose drivers take no flags do so on readiness, while io_uring then makes
-/// the call without them, or, for `NOWAIT`, gives `EAGAIN`. [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html)
+/// not know it. Devices whose drivers take no flags, and directories, do so on readiness, while
+/// io_uring then makes the call without them, or, for `NOWAIT`, gives `EAGAIN`. Where the offset is
+/// wrong too (`EINVAL`), io_uring gives the flag's error; without bytes to move readiness looks at no
+/// flag. [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html)
 ///
 /// ```
 /// use completeio_driver::{driver::Cwd, op::{RwFlags, WriteAt}};

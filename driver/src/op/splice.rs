@@ -23,7 +23,8 @@ use std::ptr::NonNull;
 ///
 /// Errors: as [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html), unchanged; an
 /// offset above `i64::MAX` is refused ([`Refusal::Offset`]). `SIGPIPE` is not raised: `EPIPE`
-/// comes.
+/// comes. Where several apply, io_uring gives that of the descriptors (`EBADF`) before that of an
+/// offset (`ESPIPE`), and a closed descriptor is `EBADF` for no length too, where the call gives 0.
 ///
 /// Both descriptors must name the same files until it completes: io_uring's kernel looks the
 /// numbers up on a worker of its own, some time after the submission, and a cancellation by

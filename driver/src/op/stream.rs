@@ -29,7 +29,8 @@ use std::io;
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most
 /// counters and devices are read without blocking whatever it says. Terminals, and on readiness
-/// FIFOs that were opened by their name, know no such read (Linux 6.18): when they are in blocking
+/// FIFOs that were opened by their name and pipes that a splice has used, know no such read (Linux
+/// 6.18): when they are in blocking
 /// mode, the kernel (io_uring) or the driver (readiness) asks
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html) first, and reads when that says
 /// that there is something. If another process takes it away in between, or if a terminal is set
@@ -95,7 +96,8 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 ///   taken it. readiness writes at most 64 bytes at once, then asks again, and completes with what
 ///   was taken; a terminal with less room than that blocks the driver's thread until its output
 ///   moves on.
-/// * FIFOs on readiness: 4,096 bytes at once, for which there is room.
+/// * FIFOs, and pipes that a splice has used, on readiness: 4,096 bytes at once, for which there is
+///   room.
 /// * Counters ([eventfd(2)]): they block when they would overflow.
 ///
 /// With `O_NONBLOCK` none of them blocks.

@@ -22,6 +22,7 @@ mod cancel;
 mod children;
 mod deadlines;
 mod descriptors;
+mod differences;
 mod durable;
 mod errors;
 mod exact;
