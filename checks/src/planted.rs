@@ -254,7 +254,7 @@ impl Suite {
         }
         let log = fs::read(&self.log).unwrap();
         let log = String::from_utf8_lossy(&log);
-        let says = |line: &&str| line.ends_with("FAILED") || line.ends_with("hangs: aborting");
+        let says = |line: &&str| line.ends_with("FAILED") || line.ends_with("aborting");
         let first = log.lines().find(says).unwrap_or_default();
         let took = start.elapsed();
         Some(format!("{status} after {took:.1?}; {first}"))
