@@ -1,13 +1,14 @@
 //! A host's disk.
 
 use crate::kit::{both, create, done, errno, run, seeds};
-use completeio_driver::driver::{AsFd, Cwd, Driver};
+use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Cwd, Driver, Entry, FixedFd};
 use completeio_driver::op::{
     Close, MakeDir, OpenAt, OpenOptions, ReadAt, ReadExactAt, Rename, Stat, Sync, Unlink,
     WriteAllAt, WriteAt,
 };
 use completeio_driver::sim::{self, Faults};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 #[test]
 fn what_is_written_is_read() {
@@ -135,4 +136,31 @@ fn a_crash_takes_what_was_not_synced() {
         }
     });
     assert!(lost.get() > 0 && lost.get() < seeds(200).end);
+}
+
+/// A place of the table is closed as it is by then: filled anew since, or empty.
+#[test]
+fn places_of_the_table_are_closed() {
+    sim::check(seeds(50), &Faults::default(), |world| {
+        let host = world.host("a");
+        let mut closes = [0; 3].map(|_| Close::new(FixedFd::from_id(0)));
+        let mut driver = host.driver(Driver::builder()).unwrap();
+        let files = [c"f", c"g"].map(|name| done(&mut driver, create(name)));
+        driver.register_fd(files[0].as_raw_fd(), 0).unwrap();
+        let mut entries: Vec<Entry> = Vec::with_capacity(3);
+        for (i, close) in closes.iter_mut().enumerate() {
+            driver.try_push(close, i).unwrap();
+        }
+        // SAFETY: the closes outlive the driver, and nobody touches them.
+        unsafe { driver.submit(Some(Duration::ZERO), &mut entries) }.unwrap();
+        driver.register_fd(files[1].as_raw_fd(), 0).unwrap();
+        while driver.in_flight() > 0 {
+            // SAFETY: as above.
+            unsafe { driver.submit(None, &mut entries) }.unwrap();
+        }
+        let closed = entries.iter().filter(|entry| entry.result().is_ok());
+        assert!((1..=2).contains(&closed.count()), "{entries:?}");
+        drop((driver, files));
+        assert_eq!(world.open_descriptors(), 0);
+    });
 }

@@ -3,7 +3,7 @@
 use crate::kit::{create, done, seeds};
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{AsFd, CompleteIo, Driver, Entry};
-use completeio_driver::op::{Timeout, WriteAt};
+use completeio_driver::op::{Recv, Timeout, WriteAt};
 use completeio_driver::sim::{self, Faults, World};
 use std::io::ErrorKind;
 use std::panic;
@@ -120,4 +120,28 @@ fn a_driver_is_dropped_in_flight() {
         unsafe { driver.submit(Some(Duration::from_millis(4)), &mut entries) }.unwrap();
         assert!(entries.len() < 8);
     }
+}
+
+/// One that waits behind another is cancelled, also where cancellations lose.
+#[test]
+fn what_waits_for_its_turn_is_cancelled() {
+    let faults = Faults {
+        cancel_loses: 1.0,
+        ..Faults::none()
+    };
+    let world = World::new(1, faults);
+    let host = world.host("a");
+    let (socket, _peer) = host.socket_pair().unwrap();
+    let mut receives = [0; 2].map(|_| Recv::new(socket.as_fd(), [0; 8]));
+    let mut driver = host.driver(Driver::builder()).unwrap();
+    for (i, receive) in receives.iter_mut().enumerate() {
+        driver.try_push(receive, i).unwrap();
+    }
+    driver.try_cancel(1).unwrap();
+    let mut entry: Option<Entry> = None;
+    // SAFETY: the receives outlive the driver, and nobody touches them; the socket is open.
+    unsafe { driver.submit(None, &mut entry) }.unwrap();
+    let entry = entry.unwrap();
+    assert_eq!(entry.user_data(), 1);
+    assert_eq!(entry.raw_os_error(), Some(libc::ECANCELED));
 }

@@ -41,11 +41,12 @@ enum Direction {
 }
 
 impl Flight {
-    pub(super) fn is_named(&self, which: Which) -> bool {
+    /// Whether a cancellation means it; `file` is what its target is.
+    pub(super) fn is_named(&self, which: Which, file: Option<DescriptorId>) -> bool {
         match which {
             Which::UserData(user_data) => self.key.without_fd() == Key::raw(user_data),
             Which::Key(key) => self.key == key,
-            Which::Target(target) => targets(&self.call).contains(&Some(target)),
+            Which::Target(_) => file.is_some() && self.files.contains(&file),
             Which::All => true,
         }
     }

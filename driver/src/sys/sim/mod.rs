@@ -241,7 +241,7 @@ impl Sim {
                     let flight = unsafe { self.start(state, key, call, deadline) };
                     self.flights.push(flight);
                 }
-                Pushed::Cancel(which) => self.carry_out(which),
+                Pushed::Cancel(which) => self.carry_out(state, which),
             }
         }
     }
@@ -297,9 +297,14 @@ impl Sim {
         flight
     }
 
-    fn carry_out(&mut self, which: Which) {
+    fn carry_out(&mut self, state: &State, which: Which) {
+        // By the file: its number may be another's by now.
+        let file = match which {
+            Which::Target(target) => calls::resolve(state, self.host, &self.fixed, target).ok(),
+            Which::UserData(_) | Which::Key(_) | Which::All => None,
+        };
         for flight in &mut self.flights {
-            flight.cancelled |= flight.is_cancellable() && flight.is_named(which);
+            flight.cancelled |= flight.is_cancellable() && flight.is_named(which, file);
         }
     }
 
@@ -492,8 +497,8 @@ impl Sim {
 
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, outlet: &mut T) {
         self.pushed.clear(); // Never handed over: it was never there.
-        self.carry_out(Which::All);
         let world = self.world.clone();
+        self.carry_out(&world.state(), Which::All);
         while !self.flights.is_empty() {
             let state = &mut *world.state();
             // SAFETY: (D1) what was handed over is where it was until this function has returned.

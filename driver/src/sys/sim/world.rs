@@ -76,10 +76,12 @@ impl World {
     /// `None` when the thread is in a world.
     pub(crate) fn new(seed: u64, faults: Faults) -> Option<Rc<Self>> {
         let clock = Clock::enter()?;
-        let net = Net::new(faults.links());
+        let mut random = Random::new(seed);
+        let mut net = Net::new(faults.links());
+        net.run_until(clock.now(), &mut random); // Its time begins with the world's.
         let state = State {
             clock,
-            random: Random::new(seed),
+            random,
             faults,
             net,
             descriptors: Descriptors::default(),
