@@ -162,9 +162,8 @@ impl Net {
                         self.tcp_finish(id);
                     }
                     Segment::Acknowledged { arrived, window } => {
-                        if stream.acknowledge(arrived, window) {
-                            tcp.stop_timer(wire);
-                        }
+                        stream.acknowledge(arrived, window);
+                        tcp.stop_timer(wire);
                         self.tcp_settled(id);
                         self.tcp_transmit(id);
                         self.tcp_finish(id);

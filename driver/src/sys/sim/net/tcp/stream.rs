@@ -136,12 +136,11 @@ impl Stream {
         None
     }
 
-    /// Notes what the peer says that it has; whether that is more than before.
-    pub(super) fn acknowledge(&mut self, arrived: u64, window: u64) -> bool {
+    /// Notes what the peer says. Room that it has announced once stays, also when it has made
+    /// its buffer smaller.
+    pub(super) fn acknowledge(&mut self, arrived: u64, window: u64) {
         self.window = self.window.max(window);
-        let is_more = arrived > self.acknowledged;
         self.acknowledged = self.acknowledged.max(arrived);
-        is_more
     }
 
     pub(super) fn has_bytes(&self) -> bool {
@@ -163,8 +162,7 @@ impl Stream {
     }
 
     fn answer(&mut self, receive_buffer: usize) -> Segment {
-        // What was announced once stays so, also when the buffer was made smaller.
-        self.announced = self.announced.max(self.room_until(receive_buffer));
+        self.announced = self.room_until(receive_buffer);
         Segment::Acknowledged {
             arrived: self.arrived,
             window: self.announced,

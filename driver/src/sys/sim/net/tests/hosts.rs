@@ -379,14 +379,75 @@ fn what_is_closed_still_sends_and_then_goes() {
     world.net.close(server).unwrap();
     world.pass(10 * MS);
     assert_eq!(world.sockets(), 0);
-    // Whose peer never closes goes too, after a while.
+    // Whose peer never closes goes too, after a while, and takes nothing with it.
     let (client, server) = world.connected();
+    world.net.send(client, &[7; 10_000], None).unwrap();
     world.net.close(client).unwrap();
     world.pass(10 * MS);
     assert_eq!(world.sockets(), 2);
     world.run();
     assert_eq!(world.sockets(), 1);
-    world.net.close(server).unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.net.read(server, 5_000).unwrap().len(), 5_000);
+        world.run();
+    }
+    assert_eq!(world.poll(server), IN | OUT | RDHUP);
+}
+
+#[test]
+fn a_connection_that_gets_on_does_not_time_out() {
+    let slow = Links {
+        delay: 4 * MS..4 * MS,
+        stall_timeout: 10 * MS,
+        ..Links::default()
+    };
+    let mut world = World::new(1, 2, slow);
+    let listener = world.listener(1, 5);
+    let (client, address) = (world.tcp(0), world.address(listener));
+    let _ = world.net.connect(client, &address);
+    world.pass(8 * MS);
+    for _ in 0..20 {
+        world.send(client, "x").unwrap();
+        world.pass(2 * MS);
+    }
+    assert_eq!(world.poll(client), OUT);
+}
+
+#[test]
+fn a_connection_that_is_over_frees_its_address() {
+    let mut world = World::new(1, 2, links());
+    let listener = world.listener(1, 5);
+    let (client, address) = (world.tcp(0), world.address(listener));
+    let _ = world.net.connect(client, &address);
+    world.pass(3 * MS);
+    let (server, _) = world.net.accept(listener).unwrap();
+    world.net.close(listener).unwrap();
+    let next = world.tcp(1);
+    assert_eq!(world.net.bind(next, &address), Err(Errno(libc::EADDRINUSE)));
+    world.net.crash(world.hosts[0]);
+    world.send(server, "x").unwrap();
+    world.pass(2 * MS);
+    assert_eq!(world.net.bind(next, &address), Ok(()));
+    assert_eq!(world.recv(server), Err(RESET));
+}
+
+#[test]
+fn unix_senders_wait_for_room() {
+    for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET, libc::SOCK_DGRAM] {
+        let mut world = World::new(1, 1, links());
+        let (a, b) = world.net.socket_pair(world.hosts[0], kind, 0).unwrap();
+        for _ in 0..3 {
+            let mut sent = 0;
+            while world.net.send(a, &[1; 1000], None).is_ok() {
+                sent += 1;
+            }
+            assert!((100..=213).contains(&sent), "{sent} messages");
+            assert_eq!(world.net.send(a, &[1], None), Err(AGAIN));
+            assert_eq!(world.poll(a), 0);
+            while world.recv(b).is_ok() {}
+            assert_eq!(world.poll(a), OUT);
+        }
+    }
 }
 
 #[test]
@@ -488,7 +549,7 @@ fn datagrams_do_not_wait() {
     // For a partition to end.
     world.net.partition(a, b);
     world.net.send(from, &[1], Some(&address)).unwrap();
-    world.pass(MS);
+    world.pass(MS / 2);
     world.net.heal(a, b);
     world.run();
     assert_eq!(world.recv(to), Err(AGAIN));
@@ -500,17 +561,19 @@ fn datagrams_do_not_wait() {
     world.net.heal(a, b);
     assert_eq!(world.recv(to), Err(AGAIN));
     // For room.
-    for _ in 0..10 {
-        world.net.send(from, &[3; 60_000], Some(&address)).unwrap();
+    for _ in 0..3 {
+        for _ in 0..10 {
+            world.net.send(from, &[3; 60_000], Some(&address)).unwrap();
+        }
+        world.run();
+        let mut received = 0;
+        while let Ok(datagram) = world.net.recv(to, 10, false) {
+            assert!(datagram.is_truncated());
+            assert_eq!((datagram.len, datagram.bytes), (60_000, vec![3; 10]));
+            received += 1;
+        }
+        assert_eq!(received, 3);
     }
-    world.run();
-    let mut received = 0;
-    while let Ok(datagram) = world.net.recv(to, 10, false) {
-        assert!(datagram.is_truncated());
-        assert_eq!((datagram.len, datagram.bytes), (60_000, vec![3; 10]));
-        received += 1;
-    }
-    assert_eq!(received, 3);
 }
 
 #[test]

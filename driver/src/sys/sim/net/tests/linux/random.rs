@@ -119,7 +119,7 @@ fn run(start: &[Call], next: impl Fn(&mut Program) -> Call) {
 #[test]
 fn pipes() {
     run(&[Call::Pipe], |program| {
-        let len = program.pick(&[1, 3, 4000, 4096, 4097, 10_000, 70_000]);
+        let len = program.pick(&[1, 3, 96, 4000, 4096, 4097, 10_000, 70_000]);
         match program.below(20) {
             0..=9 => Call::Read(0, len),
             10..=18 => Call::Write(1, vec![1; len]),

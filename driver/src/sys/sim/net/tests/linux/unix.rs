@@ -72,6 +72,19 @@ fn unix_streams() {
         Call::Close(1),
         Call::Bind(2, To::Abstract("later")),
     ]);
+    // What was accepted has its listener's name, but does not own it.
+    compare(&[
+        UNIX,
+        Call::Bind(0, To::Abstract("shared")),
+        Call::Listen(0, 3),
+        UNIX,
+        Call::Connect(1, To::Abstract("shared")),
+        Call::Accept(0),
+        Call::LocalName(2),
+        Call::Close(2),
+        UNIX,
+        Call::Connect(3, To::Abstract("shared")),
+    ]);
     // A listener goes with a connection that was not accepted.
     compare(&[
         UNIX,
