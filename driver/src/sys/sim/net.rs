@@ -13,9 +13,9 @@
 //! | `options` | what is set and given back |
 //! | `socket`, `slab` | what they have in common, and where they live |
 //!
-//! Not modelled: loss and congestion below TCP (segments are late, never lost), `TIME_WAIT`,
-//! out-of-band data, ancillary data, broadcast and multicast, raw sockets; a close with a time to
-//! linger does not wait.
+//! Not modelled: loss and congestion below TCP (segments are late, never lost), Nagle's algorithm,
+//! `TIME_WAIT`, probes of idle connections, out-of-band data, ancillary data, broadcast and
+//! multicast, raw sockets; a close with a time to linger does not wait.
 
 mod address;
 mod datagram;

@@ -191,7 +191,7 @@ impl Wire {
     /// Makes an event due after this time.
     pub(super) fn after(&mut self, delay: Duration, event: Event) -> Key {
         self.sequence += 1;
-        let key = (self.now + delay, self.sequence);
+        let key = (self.now.saturating_add(delay), self.sequence);
         self.events.insert(key, event);
         key
     }
