@@ -5,4 +5,6 @@ mod calls;
 mod hosts;
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux;
+// Long, and nothing for Miri to find.
+#[cfg(not(miri))]
 mod streams;

@@ -637,6 +637,7 @@ fn hosts_have_their_own_names_and_addresses() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "tens of thousands of sockets")]
 fn ports_are_picked_until_there_are_none() {
     let mut world = World::new(1, 1, links());
     let mut seen = std::collections::BTreeSet::new();
