@@ -1,8 +1,8 @@
 //! A driver's way: one operation for each step.
 
 use super::outcome::{Outcome, Seen};
-use super::roles::Roles;
-use super::site::{Site, pair};
+use super::roles::{Kind, Roles};
+use super::site::{Site, pair, set_non_blocking};
 use super::step::{Door, Extent, How, Move, Owner, Space, Step};
 use crate::session::{Lent, Session};
 use completeio_driver::driver::{AsRawFd, Backend, CompleteIo, Fd};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// for it is being made smaller.
 static HANGS_MS: AtomicU64 = AtomicU64::new(10_000);
 /// So many turns are given to one that is to wait: for the flights of an exact one.
-const TURNS: usize = 8;
+const TURNS: usize = 64;
 
 pub(crate) struct Driven {
     pub(crate) backend: Backend,
@@ -67,8 +67,13 @@ impl Driven {
     }
 
     /// Takes over what was made.
-    pub(crate) fn keep(&mut self, fd: OwnedFd) -> io::Result<()> {
+    pub(crate) fn keep(&mut self, kind: Kind, fd: OwnedFd) -> io::Result<()> {
         let number = self.site.place(fd)?;
+        if kind == Kind::Pipe && self.backend == Backend::Readiness {
+            // In blocking mode, one that a splice has used takes a write page by page, and then less
+            // of it: see `Write`.
+            set_non_blocking(number)?;
+        }
         self.fds.push(self.session.driver.attach(number)?);
         Ok(())
     }

@@ -24,10 +24,13 @@ pub(crate) enum Known {
     Nothing,
     FlagsFirst,
     NamesFirst,
+    PeekedTwice,
+    ShutDatagrams,
+    ShortOfDevices,
 }
 
 /// How an excuse is named, and why it is one.
-const TABLE: [(Known, &str, &str); 16] = [
+const TABLE: [(Known, &str, &str); 19] = [
     (
         Known::OffsetAboveMax,
         "offset above i64::MAX",
@@ -108,6 +111,21 @@ const TABLE: [(Known, &str, &str); 16] = [
         "a name that can be none, and another error",
         "io_uring's kernel looks at the names first: see Rename",
     ),
+    (
+        Known::PeekedTwice,
+        "PEEK with WAIT_ALL, and fewer bytes than that",
+        "io_uring's kernel takes the same ones again for what is missing: see MsgFlags::PEEK",
+    ),
+    (
+        Known::ShutDatagrams,
+        "receive of datagrams behind a shutdown",
+        "0 by a call that blocks and on io_uring, a wait on readiness: asked nowhere: see Shutdown",
+    ),
+    (
+        Known::ShortOfDevices,
+        "read of a device",
+        "is cut short where the thread has run for long: what both moved is compared",
+    ),
 ];
 
 /// How often each was needed.
@@ -134,6 +152,9 @@ pub(crate) fn not_asked(roles: &Roles, step: &Step) -> Option<Known> {
             let role = roles.of(m.fd);
             if m.write && role.kind == Kind::Tcp && roles.is_full(m.fd, m.len()) {
                 return Some(Known::TcpAtItsEnd);
+            }
+            if !m.write && role.kind == Kind::Datagrams && role.ended {
+                return Some(Known::ShutDatagrams);
             }
             let Door::Socket { flags } = m.door else {
                 return roles.is_over(m.fd).then_some(Known::TcpAtItsEnd);
@@ -228,6 +249,18 @@ pub(crate) fn excuse(
     };
     if m.len() == 0 && either(Outcome::Done(0)) {
         return Some(Known::Nothing);
+    }
+    if let (Outcome::Done(all), Outcome::Done(n)) = (plain.outcome, seen.outcome) {
+        let fewer = usize::try_from(n).ok().filter(|_| n > 0 && n < all);
+        let alike = fewer.is_some_and(|n| plain.bytes[..n] == seen.bytes[..n]);
+        if roles.of(m.fd).kind == Kind::Device && !m.write && alike {
+            return Some(Known::ShortOfDevices);
+        }
+    }
+    if let Door::Socket { flags } = m.door {
+        const BOTH: i32 = libc::MSG_PEEK | libc::MSG_WAITALL;
+        let short = matches!(plain.outcome, Outcome::Done(n) if n < m.len() as u64);
+        return (io_uring && flags & BOTH == BOTH && short).then_some(Known::PeekedTwice);
     }
     let Door::At { flags, .. } = m.door else {
         return None;

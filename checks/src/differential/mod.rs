@@ -188,8 +188,9 @@ impl Case {
             case.plain.keep(role.kind, fd)?;
         }
         for way in &mut case.driven {
-            for fd in way.site.begin(&mut Roles::default())? {
-                way.keep(fd)?;
+            let begun = way.site.begin(&mut Roles::default())?;
+            for (fd, role) in begun.into_iter().zip(case.roles.iter()) {
+                way.keep(role.kind, fd)?;
             }
         }
         Ok(case)
@@ -258,7 +259,7 @@ impl Case {
         }
         for (way, made) in self.driven.iter_mut().zip(made_by) {
             for fd in made {
-                way.keep(fd)?;
+                way.keep(kind, fd)?;
             }
         }
         Ok(())

@@ -17,7 +17,8 @@ use std::os::fd::OwnedFd;
 /// Ends one direction of a connection, or both.
 ///
 /// Completes when the socket has taken note; what was sent before is still delivered. A receive
-/// that waits on the direction that is ended completes with 0.
+/// that waits on the direction that is ended completes with 0; of datagrams, on readiness, it goes on
+/// waiting, for a call that does not block says so (`EAGAIN`).
 ///
 /// Errors: as [shutdown(2)](https://man7.org/linux/man-pages/man2/shutdown.2.html), unchanged.
 ///

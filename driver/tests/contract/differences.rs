@@ -4,16 +4,18 @@
 use crate::kit;
 use crate::ledger::Cx;
 use crate::stream::PAGE;
+use completeio_driver::driver::CompleteIo;
 use completeio_driver::op::{
     HardLink, MsgFlags, OpenAt, OpenOptions, ReadAt, Recv, Rename, RwFlags, Splice, Tee, Write,
 };
 use std::fs::File;
 use std::io::Write as _;
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 
 contract![
     peeking_at_more_than_there_is,
+    datagrams_behind_a_shutdown,
     flags_where_none_are_taken,
     reading_nothing,
     splices_that_are_wrong_in_two_ways,
@@ -33,6 +35,26 @@ fn peeking_at_more_than_there_is(cx: &mut Cx) {
     let n = l.finish(op, entry).unwrap();
     let expected: &[u8] = if cx.is_io_uring() { b"abab" } else { b"ab" };
     assert_eq!(&l.op(op).buf()[..n], expected);
+}
+
+fn datagrams_behind_a_shutdown(cx: &mut Cx) {
+    let (ours, _theirs) = UnixDatagram::pair().unwrap();
+    ours.shutdown(Shutdown::Read).unwrap();
+    let mut l = cx.ledger();
+    let fd = l.at(&ours);
+    let op = l.start(Recv::new(fd, [0; 4]), 1);
+    l.hand_over();
+    if !cx.is_io_uring() {
+        l.try_cancel(1).unwrap();
+    }
+    let entry = l.one();
+    let expected = if cx.is_io_uring() {
+        None
+    } else {
+        Some(libc::ECANCELED)
+    };
+    let errno = l.finish(op, entry).err().and_then(|e| e.raw_os_error());
+    assert_eq!(errno, expected);
 }
 
 fn flags_where_none_are_taken(cx: &mut Cx) {
