@@ -25,6 +25,16 @@ impl Progress {
         self.lent = lent;
     }
 
+    /// A flight begins of what a buffer of `len` bytes has left: where it starts, and its length.
+    #[inline]
+    fn begin_in(&mut self, len: usize) -> (usize, u32) {
+        let done = self.done.min(len);
+        let rest = len - done;
+        let lent = clamp_len(rest);
+        self.begin(rest, lent as usize);
+        (done, lent)
+    }
+
     /// The bytes that the last flight was lent.
     pub(crate) fn lent(&self) -> u32 {
         clamp_len(self.lent)
@@ -84,16 +94,6 @@ impl<F, B> Transfer<F, B> {
             progress: Progress::default(),
         }
     }
-
-    /// The flight of what a buffer of `len` bytes has left: where it starts, and its length.
-    #[inline]
-    fn begin(&mut self, len: usize) -> (usize, u32) {
-        let done = self.progress.done().min(len);
-        let rest = len - done;
-        let lent = clamp_len(rest);
-        self.progress.begin(rest, lent as usize);
-        (done, lent)
-    }
 }
 
 impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
@@ -101,7 +101,8 @@ impl<F: Descriptor, B: IoBufMut> Transfer<F, B> {
     #[inline]
     pub(crate) fn room(&mut self) -> (Target, *mut u8, u32) {
         let (ptr, len) = self.buf.parts_mut();
-        let (done, len) = self.begin(len);
+        // From here on the buffer is not to be borrowed again: it may lie in this very struct.
+        let (done, len) = self.progress.begin_in(len);
         (self.fd.target(), ptr.wrapping_add(done), len)
     }
 
@@ -133,7 +134,7 @@ impl<F: Descriptor, B: IoBuf> Transfer<F, B> {
     #[inline]
     pub(crate) fn bytes(&mut self) -> (Target, *const u8, u32) {
         let (ptr, len) = self.buf.parts();
-        let (done, len) = self.begin(len);
+        let (done, len) = self.progress.begin_in(len);
         (self.fd.target(), ptr.wrapping_add(done), len)
     }
 

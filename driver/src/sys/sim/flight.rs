@@ -135,7 +135,7 @@ fn is_cwd(target: Target) -> bool {
 pub(super) fn expiry(spec: Duration, clock: Clock, absolute: bool, now: Duration) -> Duration {
     if absolute {
         // All clocks of a world go alike.
-        now + spec.saturating_sub(crate::sys::clock::now(clock))
+        now.saturating_add(spec.saturating_sub(crate::sys::clock::now(clock)))
     } else {
         now.saturating_add(spec)
     }
