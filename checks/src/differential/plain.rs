@@ -176,7 +176,6 @@ impl Plain {
                 follow,
                 empty_path,
             } => {
-                // An empty name alone asks for the descriptor's own file.
                 let (from, to) = (name(from)?, name(to)?);
                 let flags = (if *follow { libc::AT_SYMLINK_FOLLOW } else { 0 })
                     | (if *empty_path { libc::AT_EMPTY_PATH } else { 0 });
