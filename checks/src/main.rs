@@ -3,7 +3,8 @@
 //!
 //! Each other subcommand is a small, bounded program on the driver's public API. Exit status: 0, all
 //! was well; 1, something was not, and stderr says what; 2, wrong arguments; 3, the driver could not
-//! be made, and stdout says why. A program that hangs is killed by an alarm.
+//! be made, and stdout says why. A program that hangs is killed by an alarm. `sim` and `differential`
+//! are for people too: see there.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -28,6 +29,8 @@ mod quiet;
 mod seccomp;
 mod session;
 mod setup;
+#[cfg(feature = "sim")]
+mod sim;
 mod victim;
 
 use completeio_driver::driver::{Backend, Builder, Driver};
@@ -39,18 +42,49 @@ use std::{env, fs, process, thread};
 /// After so many seconds a child is taken for hung, and dies by SIGALRM.
 const ALARM_S: u32 = 60;
 
-const USAGE: &str = "\
-checks victim    [OPTIONS] --work nop|net|file|timers|mixed --rounds N --dir DIR
-checks construct [OPTIONS] [--files-left N]
-checks emfile    [OPTIONS]
-checks fork      [OPTIONS] --case calls|drop|exit|exec|unwind|notify|outlive|scope|scope-unwind --dir DIR
-checks quiet     [OPTIONS] --case awake|asleep|batch|backlog|echo|expiry
-checks differential --cases N [--seed N] [--dir DIR]
-checks fds
-checks uid
-checks under-seccomp --forbid setup|enter|register|calls|all --errno N -- PROGRAM ARGS…
-checks planted       [NAME…]
+/// A subcommand: its name, its arguments, what it is for.
+struct Subcommand {
+    name: &'static str,
+    arguments: &'static str,
+    purpose: &'static str,
+    run: fn(&Options),
+}
 
+macro_rules! subcommands {
+    ($($(#[$attribute:meta])* $name:literal $arguments:literal $purpose:literal $run:expr),* $(,)?) => {
+        const SUBCOMMANDS: &[Subcommand] = &[$($(#[$attribute])* Subcommand {
+            name: $name,
+            arguments: $arguments,
+            purpose: $purpose,
+            run: $run,
+        }),*];
+    };
+}
+
+subcommands! {
+    "list" "" "tells what subcommands there are" list,
+    #[cfg(feature = "sim")]
+    "sim" "--seeds N [--ops N] [--seed FIRST]" "random scripts on simulated hosts" sim::run,
+    "victim" "[OPTIONS] --work nop|net|file|timers|mixed --rounds N --dir DIR"
+        "a workload, to be disturbed from outside" victim::run,
+    "construct" "[OPTIONS] [--files-left N]" "makes a driver, and says what came of it"
+        setup::construct,
+    "emfile" "[OPTIONS]" "accepts without a free descriptor" limits::accept_without_descriptors,
+    "fork" "[OPTIONS] --case calls|drop|exit|exec|unwind|notify|outlive|scope|scope-unwind --dir DIR"
+        "forks with operations in flight" forks::run,
+    "quiet" "[OPTIONS] --case awake|asleep|batch|backlog|echo|expiry"
+        "does something, to have its system calls counted" quiet::run,
+    "differential" "--cases N [--seed N] [--dir DIR]"
+        "the same operations on each backend and by plain system calls" differential::run,
+    "planted" "[NAME…]" "tests the tests, by defects that are planted in the driver" planted::run,
+    "fds" "" "prints the open descriptors" |_| open_fds().iter().for_each(|fd| println!("{fd}")),
+    // SAFETY: reads a number.
+    "uid" "" "prints the effective user" |_| println!("{}", unsafe { libc::geteuid() }),
+    "under-seccomp" "--forbid setup|enter|register|calls|all --errno N -- PROGRAM ARGS…"
+        "runs a program that may not use io_uring" seccomp::run,
+}
+
+const OPTIONS: &str = "\
 OPTIONS: --backend io_uring|readiness  --workers N  --tolerate ERRNO";
 
 /// The arguments of all subcommands.
@@ -69,6 +103,10 @@ struct Options {
     files_left: Option<u64>,
     forbid: String,
     errno: u32,
+    seeds: u64,
+    ops: usize,
+    /// What is no option.
+    names: Vec<String>,
     /// What follows `--`.
     command: Vec<String>,
 }
@@ -78,12 +116,18 @@ impl Options {
         let mut options = Self {
             rounds: 1,
             cases: 64,
+            seeds: 1000,
+            ops: 200,
             ..Self::default()
         };
         while let Some(option) = args.next() {
             if option == "--" {
                 options.command = args.collect();
                 break;
+            }
+            if !option.starts_with("--") {
+                options.names.push(option);
+                continue;
             }
             let value = args.next().unwrap_or_else(|| usage());
             match option.as_str() {
@@ -99,6 +143,8 @@ impl Options {
                 "--files-left" => options.files_left = Some(number(&value)),
                 "--forbid" => options.forbid = value,
                 "--errno" => options.errno = number(&value),
+                "--seeds" => options.seeds = number(&value),
+                "--ops" => options.ops = number(&value),
                 _ => usage(),
             }
         }
@@ -131,7 +177,13 @@ fn number<N: std::str::FromStr>(text: &str) -> N {
 }
 
 fn usage() -> ! {
-    eprintln!("{USAGE}");
+    for Subcommand {
+        name, arguments, ..
+    } in SUBCOMMANDS
+    {
+        eprintln!("checks {name} {arguments}");
+    }
+    eprintln!("\n{OPTIONS}");
     process::exit(2);
 }
 
@@ -187,26 +239,27 @@ fn marker() {
     unsafe { libc::syscall(libc::SYS_getppid) };
 }
 
-fn main() {
-    let mut args = env::args().skip(1);
-    let subcommand = args.next().unwrap_or_else(|| usage());
-    if subcommand == "planted" {
-        planted::run(&args.collect::<Vec<_>>());
-    }
+/// The alarm goes off later.
+fn watch() {
     // SAFETY: takes a number.
     unsafe { libc::alarm(ALARM_S) };
-    let options = Options::parse(args);
-    match subcommand.as_str() {
-        "victim" => victim::run(&options),
-        "construct" => setup::construct(&options),
-        "emfile" => limits::accept_without_descriptors(&options),
-        "fork" => forks::run(&options),
-        "quiet" => quiet::run(&options),
-        "differential" => differential::run(&options),
-        "fds" => open_fds().iter().for_each(|fd| println!("{fd}")),
-        // SAFETY: reads a number.
-        "uid" => println!("{}", unsafe { libc::geteuid() }),
-        "under-seccomp" => seccomp::run(&options),
-        _ => usage(),
+}
+
+fn list(_: &Options) {
+    for Subcommand { name, purpose, .. } in SUBCOMMANDS {
+        println!("{name:<14} {purpose}");
     }
+}
+
+fn main() {
+    let mut args = env::args().skip(1);
+    let name = args.next().unwrap_or_else(|| usage());
+    let options = Options::parse(args);
+    if name != "planted" {
+        watch(); // It bounds its children itself.
+    }
+    let subcommand = SUBCOMMANDS
+        .iter()
+        .find(|subcommand| subcommand.name == name);
+    (subcommand.unwrap_or_else(|| usage()).run)(&options);
 }

@@ -4,6 +4,7 @@
 //! `planted!` (`driver/src/planted.rs`); one build with `--cfg planted` has all of them, and the
 //! environment names the one that is active.
 
+use crate::Options;
 use completeio_driver::driver::{Backend, Driver};
 use std::env;
 use std::fmt;
@@ -144,7 +145,8 @@ fn module(backend: Backend) -> &'static str {
 }
 
 /// Runs the suite once for each of the defects on each backend, all of them if none is named.
-pub(crate) fn run(names: &[String]) -> ! {
+pub(crate) fn run(options: &Options) {
+    let names = &options.names;
     let is_known = |name: &&String| DEFECTS.iter().any(|defect| defect.name == **name);
     if let Some(name) = names.iter().find(|name| !is_known(name)) {
         let known: Vec<_> = DEFECTS.iter().map(|defect| defect.name).collect();

@@ -11,23 +11,29 @@ use std::time::Duration;
 
 /// An operation at a fixed address, reached through one pointer only: what a driver has in flight
 /// must not be touched by other ways. Dropped by hand or by its owner when it is not in flight.
-pub(crate) struct Lent<O>(NonNull<O>);
+pub(crate) struct Lent<O: ?Sized>(NonNull<O>);
 
 impl<O> Lent<O> {
     pub(crate) fn new(op: O) -> Self {
-        Self(NonNull::from(Box::leak(Box::new(op))))
+        Self::boxed(Box::new(op))
+    }
+}
+
+impl<O: ?Sized> Lent<O> {
+    pub(crate) fn boxed(op: Box<O>) -> Self {
+        Self(NonNull::from(Box::leak(op)))
     }
 
     /// The operation; not while it is in flight.
     pub(crate) fn op(&mut self) -> &mut O {
-        // SAFETY: boxed by `new`; callers do not ask while it is in flight.
+        // SAFETY: boxed before; callers do not ask while it is in flight.
         unsafe { self.0.as_mut() }
     }
 }
 
-impl<O> Drop for Lent<O> {
+impl<O: ?Sized> Drop for Lent<O> {
     fn drop(&mut self) {
-        // SAFETY: leaked by `new`, and freed here only.
+        // SAFETY: leaked by `boxed`, and freed here only.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
