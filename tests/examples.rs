@@ -697,8 +697,13 @@ fn crashes_are_survived_and_a_careless_store_is_found() {
     let found = run(Command::new(example("crashes")).arg("--careless"));
     assert_eq!(found.status.code(), Some(1));
     let said = text(&found.stderr);
-    assert!(
-        said.contains("seed 0 fails") && said.contains("store crashes"),
-        "{said}"
-    );
+    // Which seed, is the generator's affair; no fault is needed.
+    for part in [
+        "seed ",
+        "what was acknowledged is there",
+        "short: 0.0",
+        "store crashes",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
 }
