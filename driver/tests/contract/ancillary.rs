@@ -785,6 +785,7 @@ u.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
 s.sendall(u.getsockname()[1].to_bytes(2, 'big'))
 text, control, flags, addr = u.recvmsg(16, 64)
 assert control == [(socket.IPPROTO_IP, socket.IP_TOS, b'\\x02')], control
+assert addr[0] == '127.0.0.5', addr
 u.sendmsg([b'tos'], [(socket.IPPROTO_IP, socket.IP_TOS, (1).to_bytes(4, sys.byteorder))], 0, addr)
 ";
     let (ours, theirs) = kit::pair();
@@ -823,10 +824,13 @@ u.sendmsg([b'tos'], [(socket.IPPROTO_IP, socket.IP_TOS, (1).to_bytes(4, sys.byte
     assert_eq!(l.finish(port, entry).unwrap(), 2);
     let port = u16::from_be_bytes(*l.op(port).buf());
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Python answers to the address that it was sent from, which is told as the packet's source.
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     set(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS);
-    let mut control = Outgoing::<{ space(4) }>::new();
+    let mut control = Outgoing::<{ space(4) + space(12) }>::new();
     control.traffic_class_v4(2).unwrap();
+    let from = Ipv4Addr::new(127, 0, 0, 5);
+    control.source(from.into(), 0).unwrap();
     let op = SendMsg::new(l.at(&socket), ["tos"], control).to(at);
     assert_eq!(l.run(op).unwrap(), 3);
     assert_eq!(told(&mut l, &socket), ["TrafficClass(1)"]);
