@@ -455,14 +455,15 @@ impl Backend {
         // What comes after this is for the next time.
         let n = room.min(self.available(core));
         let n = n.saturating_sub(usize::from(planted!("completion-late")));
-        let takes = core.takes::<T>();
         match self {
             #[cfg(io_uring)]
-            Self::Uring(uring) if takes && core.local_len() == 0 => {
+            Self::Uring(uring) if core.takes::<T>() && core.local_len() == 0 => {
                 put_each(core, n, outlet, |core| uring.take::<T>(core))
             }
             #[cfg(readiness)]
-            Self::Readiness(_) if takes => put_each(core, n, outlet, Core::take_local::<T>),
+            Self::Readiness(_) if core.takes::<T>() => {
+                put_each(core, n, outlet, Core::take_local::<T>)
+            }
             other => put_each(core, n, outlet, |core| other.take_in_turn::<T>(core)),
         }
     }
