@@ -12,9 +12,10 @@
 //! | `InFlight` | the kernel, or a worker | `Waiting` after a short result; `Free` with its last |
 //! | `Waiting` | the driver, until there is a submission place | `InFlight`; `Free` when it is cancelled |
 //!
-//! A place that was cancelled does not go on. At its deadline the driver cancels it, and again from time
-//! to time: what is between a worker and a queue of the kernel's no cancellation finds. The operation's own memory is touched in a submit only:
-//! what a cancellation must know of it, by its safe door, stands in the place.
+//! A place that was cancelled does not go on. At its deadline the driver cancels it, and again from
+//! time to time: what is between a worker and a queue of the kernel's no cancellation finds. The
+//! operation's own memory is touched in a submit only: what a cancellation must know of it, by its safe
+//! door, stands in the place.
 #![allow(
     unsafe_code,
     reason = "tells operations in flight what they have moved"
@@ -35,7 +36,7 @@ use std::time::Duration;
 /// After so long what was cancelled at its deadline, and goes on, is cancelled again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What the table of an exact operation's functions has more than others'.
+/// What the table of a followed operation's functions has more than others'.
 #[derive(Clone, Copy)]
 pub(crate) struct GoesOn {
     /// Begins its first flight. For an operation that is not in flight.
@@ -70,7 +71,7 @@ enum State {
     Waiting,
 }
 
-/// What is known of one exact operation.
+/// What is known of one operation that is followed.
 struct Place {
     state: State,
     cancelled: bool,
@@ -111,7 +112,7 @@ pub(crate) struct Exacts {
     over: bool,
 }
 
-/// What became of an exact operation's completion.
+/// What became of a followed operation's completion.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// No such operation is in flight (I37).
@@ -199,7 +200,7 @@ impl Exacts {
         };
         // SAFETY: (D1) in flight until now, by the state of its place.
         let table = unsafe { OpHead::table(head) };
-        let goes_on = table.goes_on.expect("an exact operation is in a place");
+        let goes_on = table.goes_on.expect("what is in a place is followed");
         // SAFETY: (D1) as above: it was handed over, and has come back.
         let is_short = completion.result > 0 && unsafe { (goes_on.moved)(head, completion.result) };
         let place = &mut self.places[index as usize];

@@ -121,12 +121,12 @@ impl World {
     /// Cuts all links between two hosts: packets are lost, and connections stand still, until
     /// [`heal`](Self::heal) or until their time is over.
     pub fn partition(&self, a: &Host, b: &Host) {
-        self.inner.state().partition(a.id, b.id, true);
+        self.inner.state().partition(a.id, b.id);
     }
 
     /// Ends a [`partition`](Self::partition).
     pub fn heal(&self, a: &Host, b: &Host) {
-        self.inner.state().partition(a.id, b.id, false);
+        self.inner.state().heal(a.id, b.id);
     }
 
     /// The last few thousand things that have happened, a line each: when, on which host, the

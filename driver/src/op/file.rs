@@ -324,7 +324,8 @@ impl Default for OpenOptions {
 /// `CString`, or anything that refers to one.
 ///
 /// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged; where the
-/// flags are wrong too, io_uring gives the error of an empty or too long path. The directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
+/// flags are wrong too, io_uring gives the error of an empty or too long path. The directory must be a
+/// plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
 /// ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_OPENAT`, Linux 5.6. readiness: `openat` on a worker thread.

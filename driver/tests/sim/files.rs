@@ -7,7 +7,6 @@ use completeio_driver::op::{
     WriteAllAt, WriteAt,
 };
 use completeio_driver::sim::{self, Faults};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 #[test]
@@ -63,26 +62,15 @@ fn errors_are_those_of_the_kernel() {
     });
 }
 
-/// A descriptor that is closed in any way is closed.
+/// Whoever has a descriptor closes it as any other.
 #[test]
 fn descriptors_that_are_dropped_are_gone() {
     both(|world| {
         let mut driver = world.host("a").driver(Driver::builder()).unwrap();
-        let file: OwnedFd = done(&mut driver, create(c"f"));
-        let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let file = done(&mut driver, create(c"f"));
         assert_eq!(world.open_descriptors(), 1);
         drop(file);
         assert_eq!(world.open_descriptors(), 0);
-        // The number may be anyone's now, and is nobody's in the world.
-        use completeio_driver::driver::CompleteIo;
-        if let Ok(host) = std::fs::File::open("/dev/null") {
-            assert!(
-                driver
-                    .attach(std::os::fd::AsRawFd::as_raw_fd(&host))
-                    .is_err()
-            );
-        }
-        let _ = number;
     });
 }
 

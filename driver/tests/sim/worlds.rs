@@ -2,9 +2,10 @@
 
 use crate::kit::{create, done, seeds};
 use completeio_driver::clock::Instant;
-use completeio_driver::driver::{AsFd, CompleteIo, Driver, Entry};
+use completeio_driver::driver::{AsFd, Backend, CompleteIo, Driver, Entry};
 use completeio_driver::op::{Recv, Timeout, WriteAt};
 use completeio_driver::sim::{self, Faults, World};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::panic;
 use std::time::Duration;
@@ -43,6 +44,20 @@ fn a_wait_that_nothing_ends_is_an_error() {
             assert_eq!(waited.unwrap_err().kind(), ErrorKind::Deadlock);
         })
         .unwrap();
+}
+
+/// Every operation is reported, as simulated or as missing: the names are those of the real backends.
+#[test]
+fn every_operation_is_reported() {
+    let names = |driver: &Driver<'_>| {
+        let operations = driver.capabilities().operations.iter();
+        operations.map(|(name, _)| *name).collect::<BTreeSet<_>>()
+    };
+    let real = Driver::builder().backend(Backend::Readiness).build();
+    let real = names(&real.unwrap());
+    let world = World::new(1, Faults::none());
+    let simulated = world.host("a").driver(Driver::builder()).unwrap();
+    assert_eq!(names(&simulated), real);
 }
 
 fn program(world: &World) {

@@ -7,8 +7,9 @@
 //! queue of the kernel's.
 //!
 //! One turn asks the selector at most once when there is nothing to wait for, and never if nothing
-//! waits; one that has something to give does not ask, if the one before it did. What it does is bounded by what was pushed and what waits, since only its beginning
-//! starts anything: no busy descriptor keeps it from timers, wake-ups and the others.
+//! waits; one that has something to give does not ask, if the one before it did. What it does is
+//! bounded by what was pushed and what waits, since only its beginning starts anything: no busy
+//! descriptor keeps it from timers, wake-ups and the others.
 //!
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.

@@ -111,7 +111,12 @@ pub(super) fn resolve(
 /// (D1) The operation is in flight, and where it was.
 pub(super) unsafe fn perform(state: &mut State, host: HostId, flight: &Flight) -> Tried {
     // A fault is one of the first try: who waits for long has no more of them.
-    if let Some(errno) = fault(state, &flight.call).filter(|_| !flight.tried) {
+    let fault = if flight.tried {
+        None
+    } else {
+        fault(state, &flight.call)
+    };
+    if let Some(errno) = fault {
         return Tried::Done(-errno);
     }
     let object = |at: usize| flight.files[at].map(|id| state.descriptors.object(id));
@@ -194,7 +199,7 @@ pub(crate) fn address_of(
 
 /// The error that an operation fails with for no reason of its own.
 fn fault(state: &mut State, call: &Call) -> Option<i32> {
-    let faults = &state.faults;
+    let State { random, faults, .. } = state;
     let on_disk = matches!(call, Call::File { .. } | Call::Path(_));
     let takes_space = matches!(
         call,
@@ -214,14 +219,13 @@ fn fault(state: &mut State, call: &Call) -> Option<i32> {
                 ..
             }
     );
-    let (error, full, none) = (faults.disk_error, faults.disk_full, faults.no_descriptor);
-    if on_disk && state.chance(error) {
+    if on_disk && random.chance(faults.disk_error) {
         return Some(libc::EIO);
     }
-    if takes_space && state.chance(full) {
+    if takes_space && random.chance(faults.disk_full) {
         return Some(libc::ENOSPC);
     }
-    (makes_descriptor && state.chance(none)).then_some(libc::EMFILE)
+    (makes_descriptor && random.chance(faults.no_descriptor)).then_some(libc::EMFILE)
 }
 
 /// The directories that an operation's paths start from.
@@ -246,8 +250,7 @@ fn socket(object: Object) -> Result<SocketId> {
 
 /// How much of `len` bytes is moved: all, or by chance a part.
 fn some_of(state: &mut State, len: usize) -> usize {
-    let short = state.faults.short;
-    if len > 1 && state.chance(short) {
+    if len > 1 && state.random.chance(state.faults.short) {
         let part = 1 + state.random.below(len as u64);
         return usize::try_from(part).expect("no more than the length");
     }

@@ -72,16 +72,6 @@ impl Descriptors {
         Ok(held.into())
     }
 
-    /// The same on any host.
-    pub(super) fn find_anywhere(&self, number: RawFd) -> Option<(HostId, DescriptorId)> {
-        let id = *self.by_number.get(&number)?;
-        Some((self[id].host, id))
-    }
-
-    pub(super) fn host(&self, id: DescriptorId) -> HostId {
-        self[id].host
-    }
-
     /// The number was closed by who has the id.
     pub(super) fn close(&mut self, id: DescriptorId) {
         self[id].watch = None;
@@ -94,6 +84,12 @@ impl Descriptors {
         let id = self.by_number.get(&number).copied();
         id.filter(|id| self[*id].host == host)
             .ok_or(Errno(libc::EBADF))
+    }
+
+    /// The same on any host.
+    pub(super) fn find_anywhere(&self, number: RawFd) -> Option<(HostId, DescriptorId)> {
+        let id = *self.by_number.get(&number)?;
+        Some((self[id].host, id))
     }
 
     pub(super) fn object(&self, id: DescriptorId) -> Object {
@@ -109,7 +105,7 @@ impl Descriptors {
     }
 
     /// Ends a use; gives the object if it was the last of a closed descriptor.
-    pub(super) fn release(&mut self, id: DescriptorId) -> Option<Object> {
+    pub(super) fn release(&mut self, id: DescriptorId) -> Option<(HostId, Object)> {
         self[id].users -= 1;
         self.take_if_over(id)
     }
@@ -128,19 +124,19 @@ impl Descriptors {
                 if self.by_number.get(&number) == Some(&id) {
                     self.by_number.remove(&number);
                 }
-                let host = self[id].host;
-                over.extend(self.take_if_over(id).map(|object| (host, object)));
+                over.extend(self.take_if_over(id));
             }
         }
         over
     }
 
-    fn take_if_over(&mut self, id: DescriptorId) -> Option<Object> {
+    fn take_if_over(&mut self, id: DescriptorId) -> Option<(HostId, Object)> {
         let descriptor = &self[id];
         if descriptor.watch.is_some() || descriptor.users > 0 {
             return None;
         }
-        self.places[id.0].take().map(|descriptor| descriptor.object)
+        let over = self.places[id.0].take();
+        over.map(|descriptor| (descriptor.host, descriptor.object))
     }
 
     /// Forgets a host's descriptors, which keep their numbers until they are closed.

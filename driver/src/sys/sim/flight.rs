@@ -86,8 +86,9 @@ impl Flight {
                 StreamCall::Write { .. } | StreamCall::WriteVectored { .. } => Direction::Out,
             },
             Call::Socket { call, .. } => match call {
-                SocketCall::Recv { .. } | SocketCall::RecvMsg { .. } => Direction::In,
-                SocketCall::Accept { .. } => Direction::In,
+                SocketCall::Recv { .. }
+                | SocketCall::RecvMsg { .. }
+                | SocketCall::Accept { .. } => Direction::In,
                 SocketCall::Send { .. }
                 | SocketCall::SendTo { .. }
                 | SocketCall::SendMsg { .. } => Direction::Out,

@@ -8,7 +8,6 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::buf::IoVec;
 use crate::op::call::LEN_MAX;
 use crate::sys::address::{ROOM, bytes, zeroed};
-use crate::sys::message::RawMessage;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 
@@ -119,10 +118,10 @@ pub(super) unsafe fn write_address(
 }
 
 /// # Safety
-/// (D1) A message's description is lent.
-pub(super) unsafe fn message(ptr: *const RawMessage) -> RawMessage {
+/// (D1) A value is lent for reading.
+pub(super) unsafe fn get<T: Copy>(from: *const T) -> T {
     // SAFETY: (D1) the caller's contract.
-    unsafe { ptr.read() }
+    unsafe { from.read() }
 }
 
 /// # Safety

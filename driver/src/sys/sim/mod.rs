@@ -5,7 +5,7 @@
 //!
 //! * `world`: what all drivers of one world share: the time, the hosts, the descriptors, the trace.
 //! * `flight`: the operations that a driver has in flight.
-//! * `calls`: carries them out; the only file that follows their addresses.
+//! * `calls`: carries them out. `lent`: follows their addresses, as nothing else does after the push.
 //! * `descriptors`: numbers of real descriptors, and the simulated objects behind them.
 //! * `fs`, `net`: a host's disk; the network, with its delays and partitions. Neither knows of
 //!   operations.
@@ -211,8 +211,7 @@ impl Sim {
             if self.available(core) >= enough || is_over || self.rang(core) {
                 return Ok(());
             }
-            let spurious = state.faults.spurious;
-            self.was_spurious = !self.was_spurious && state.chance(spurious);
+            self.was_spurious = !self.was_spurious && state.random.chance(state.faults.spurious);
             if self.was_spurious {
                 return Ok(());
             }
@@ -284,13 +283,12 @@ impl Sim {
             absolute,
         } = call
         {
-            // SAFETY: (D1) lent for reading.
-            let spec = Duration::from(unsafe { spec.read() });
+            // SAFETY: (D1) the caller's contract.
+            let spec = Duration::from(unsafe { lent::get(spec) });
             flight.expires = Some(flight::expiry(spec, clock, absolute, now));
         }
-        let (late, latency) = (state.faults.late, state.faults.latency.clone());
-        if state.chance(late) {
-            flight.from = now.saturating_add(state.random.between(latency));
+        if state.random.chance(state.faults.late) {
+            flight.from = state.later();
         }
         let (number, name) = (flight.number, flight::name(&call));
         state.note(self.host, format_args!("{number} {name}"));
@@ -355,10 +353,9 @@ impl Sim {
         if flight.expires.is_some_and(|expires| expires <= now) {
             return Some(-numbers::ETIME);
         }
-        let loses = state.faults.cancel_loses;
         // Whatever its deadline is, it is tried once.
         let is_owed = is_late && !flight.tried;
-        if flight.cancelled && !is_owed && !state.chance(loses) {
+        if flight.cancelled && !is_owed && !state.random.chance(state.faults.cancel_loses) {
             return Some(-numbers::ECANCELED);
         }
         if flight.from > now && !flight.cancelled {
@@ -375,9 +372,8 @@ impl Sim {
         let Tried::Done(result) = tried else {
             return stopped;
         };
-        let (burst, latency) = (state.faults.burst, state.faults.latency.clone());
-        if state.chance(burst) {
-            flight.from = now.saturating_add(state.random.between(latency));
+        if state.random.chance(state.faults.burst) {
+            flight.from = state.later();
             if flight.from > now {
                 flight.result = Some(result);
                 return None;
@@ -391,8 +387,8 @@ impl Sim {
     unsafe fn perform(&mut self, state: &mut State, at: usize) -> Tried {
         match self.flights[at].call {
             Call::TimeoutUpdate { of, spec, absolute } => {
-                // SAFETY: (D1) lent for reading.
-                let spec = Duration::from(unsafe { spec.read() });
+                // SAFETY: (D1) the caller's contract.
+                let spec = Duration::from(unsafe { lent::get(spec) });
                 self.update(of.0, spec, absolute, state.now())
             }
             Call::Close { target } => self.close(state, target, self.flights[at].files[0]),

@@ -27,7 +27,8 @@ impl Random {
         (self.next() >> 11) % bound
     }
 
-    /// True with this probability.
+    /// True with this probability. One number is drawn, also where it is 0: so a fault that is left out
+    /// leaves the rest of a run as it was.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
         let drawn = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
@@ -35,7 +36,7 @@ impl Random {
     }
 
     /// From the start of `range` up to its end.
-    pub(crate) fn between(&mut self, range: Range<Duration>) -> Duration {
+    pub(crate) fn between(&mut self, range: &Range<Duration>) -> Duration {
         let span = range.end.saturating_sub(range.start).as_nanos();
         let span = u64::try_from(span).unwrap_or(u64::MAX);
         let drawn = if span == 0 { 0 } else { self.below(span) };

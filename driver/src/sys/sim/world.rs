@@ -2,7 +2,6 @@
 
 use super::clock::Clock;
 use super::descriptors::{DescriptorId, Descriptors, Object};
-use super::errno::Result;
 use super::fs::Fs;
 use super::net::Net;
 use super::random::Random;
@@ -11,7 +10,6 @@ use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -176,12 +174,12 @@ impl State {
         true
     }
 
-    pub(crate) fn partition(&mut self, a: HostId, b: HostId, cut: bool) {
-        if cut {
-            self.net.partition(a, b);
-        } else {
-            self.net.heal(a, b);
-        }
+    pub(crate) fn partition(&mut self, a: HostId, b: HostId) {
+        self.net.partition(a, b);
+    }
+
+    pub(crate) fn heal(&mut self, a: HostId, b: HostId) {
+        self.net.heal(a, b);
     }
 
     pub(crate) fn addresses(&self, host: HostId) -> (Ipv4Addr, Ipv6Addr) {
@@ -202,9 +200,8 @@ impl State {
 
     /// Ends an operation's use of its descriptor.
     pub(super) fn release(&mut self, id: DescriptorId) {
-        let host = self.descriptors.host(id);
         if let Some(object) = self.descriptors.release(id) {
-            self.close((host, object));
+            self.close(object);
         }
     }
 
@@ -234,15 +231,10 @@ impl State {
         true
     }
 
-    /// True with the probability of a fault. It is drawn for one that never happens, too: without
-    /// it, the rest of a run is as it was.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
-        self.random.chance(probability)
-    }
-
-    /// A new descriptor; the object is to be closed where there is none.
-    pub(super) fn make(&mut self, host: HostId, object: Object) -> Result<OwnedFd> {
-        self.descriptors.make(host, object)
+    /// A time to come, by a latency.
+    pub(super) fn later(&mut self) -> Duration {
+        let latency = self.random.between(&self.faults.latency);
+        self.now().saturating_add(latency)
     }
 
     /// Adds a line to the trace.

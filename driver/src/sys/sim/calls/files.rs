@@ -245,7 +245,7 @@ fn open(
     let now = state.now();
     let inode = state.fs(host).open(dir, path, flags, mode, now)?;
     state.fs(host).retain(inode);
-    match state.make(host, Object::File { inode, flags }) {
+    match state.descriptors.make(host, Object::File { inode, flags }) {
         Ok(fd) => Ok(fd.into_raw_fd()),
         Err(errno) => {
             state.fs(host).release(inode);

@@ -163,7 +163,7 @@ pub(super) fn make_both(
 
 /// A descriptor for a new socket, which is closed where there is none.
 fn make(state: &mut State, host: HostId, id: SocketId) -> Result<OwnedFd> {
-    let made = state.make(host, Object::Socket(id));
+    let made = state.descriptors.make(host, Object::Socket(id));
     if made.is_err() {
         state.net.close(id)?;
     }
@@ -232,7 +232,7 @@ fn send(state: &mut State, id: SocketId, bytes: &[u8], to: Option<&Address>) -> 
 /// (D1) The message is lent, with all that it describes.
 unsafe fn send_message(state: &mut State, id: SocketId, msg: *const RawMessage) -> Result<i32> {
     // SAFETY: (D1) the caller's contract.
-    let msg = unsafe { lent::message(msg) };
+    let msg = unsafe { lent::get(msg) };
     if msg.msg_controllen > 0 {
         return Err(Errno(libc::EOPNOTSUPP)); // No ancillary data is simulated.
     }
@@ -257,7 +257,7 @@ unsafe fn recv_message(
     flags: i32,
 ) -> Result<i32> {
     // SAFETY: (D1) the caller's contract.
-    let mut msg = unsafe { lent::message(to) };
+    let mut msg = unsafe { lent::get(to) };
     // SAFETY: (D1) the caller's contract.
     let places = unsafe { lent::places(msg.msg_iov.cast(), msg.msg_iovlen) };
     let received = recv(state, id, lent::room(&places), flags)?;

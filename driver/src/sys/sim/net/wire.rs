@@ -232,19 +232,19 @@ impl Wire {
                     return;
                 }
                 if random.chance(self.links.duplicate) {
-                    let delay = random.between(self.links.delay.clone());
+                    let delay = random.between(&self.links.delay);
                     self.after(delay, Event::Arrive(packet.clone()));
                 }
             }
             Load::Segment(Path { source, target, .. }) if random.chance(self.links.reset) => {
                 for end in [source, target] {
-                    let delay = random.between(self.links.delay.clone());
+                    let delay = random.between(&self.links.delay);
                     self.after(delay, Event::Reset(end));
                 }
             }
             _ => {}
         }
-        let delay = random.between(self.links.delay.clone());
+        let delay = random.between(&self.links.delay);
         self.after(delay, Event::Arrive(packet));
     }
 
