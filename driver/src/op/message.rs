@@ -364,46 +364,53 @@ impl<F, B> IntoInner for RecvFrom<F, B> {
     }
 }
 
-// SAFETY: (D2) `repr(C)` with its head first.
-unsafe impl<F: Descriptor, B: IoBufMut> OpCode for RecvFrom<F, B> {}
+/// What a receive is that also tells who sent it, into one buffer or several.
+macro_rules! receives_from {
+    ($op:ident: $buffers:ident) => {
+        // SAFETY: (D2) `repr(C)` with its head first.
+        unsafe impl<F: Descriptor, B: $buffers> OpCode for $op<F, B> {}
 
-impl<F: Descriptor, B: IoBufMut> Describe for RecvFrom<F, B> {
-    #[inline]
-    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) `this` is valid and not in flight.
-        let op = unsafe { &mut *this };
-        let flags = receive_flags(op.flags, 0)?;
-        let parts = op.transfer.room();
-        let len = op.transfer.progress.lent();
-        // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let sender = unsafe { &raw mut (*this).addr };
-        // SAFETY: (D2) as above.
-        let header = unsafe { &raw mut (*this).header };
-        let pieces = pieces(parts.places, parts.count);
-        // SAFETY: (D2) fields of what is valid, with others of it.
-        let msg = unsafe { Header::fill_from(header, sender, pieces) };
-        Ok(Call::Socket {
-            target: parts.target,
-            call: SocketCall::RecvMsg {
-                msg,
-                len,
-                flags,
-                control: false,
-            },
-        })
-    }
+        impl<F: Descriptor, B: $buffers> Describe for $op<F, B> {
+            #[inline]
+            unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
+                // SAFETY: (D2) `this` is valid and not in flight.
+                let op = unsafe { &mut *this };
+                let flags = receive_flags(op.flags, 0)?;
+                let parts = op.transfer.room();
+                let len = op.transfer.progress.lent();
+                // SAFETY: (D2) `this` is valid; only the field's address is taken.
+                let sender = unsafe { &raw mut (*this).addr };
+                // SAFETY: (D2) as above.
+                let header = unsafe { &raw mut (*this).header };
+                let pieces = pieces(parts.places, parts.count);
+                // SAFETY: (D2) fields of what is valid, with others of it.
+                let msg = unsafe { Header::fill_from(header, sender, pieces) };
+                Ok(Call::Socket {
+                    target: parts.target,
+                    call: SocketCall::RecvMsg {
+                        msg,
+                        len,
+                        flags,
+                        control: false,
+                    },
+                })
+            }
+        }
+
+        impl<F: Descriptor, B: $buffers> Op for $op<F, B> {
+            type Fd = F;
+            type Output = Received;
+
+            unsafe fn finish(&mut self, entry: Entry) -> io::Result<Received> {
+                // SAFETY: (D3) the caller's contract.
+                let len = unsafe { self.transfer.finish_read(entry) }?;
+                Ok(self.header.received(len, &mut self.addr))
+            }
+        }
+    };
 }
-
-impl<F: Descriptor, B: IoBufMut> Op for RecvFrom<F, B> {
-    type Fd = F;
-    type Output = Received;
-
-    unsafe fn finish(&mut self, entry: Entry) -> io::Result<Received> {
-        // SAFETY: (D3) the caller's contract.
-        let len = unsafe { self.transfer.finish_read(entry) }?;
-        Ok(self.header.received(len, &mut self.addr))
-    }
-}
+pub(super) use receives_from;
+receives_from!(RecvFrom: IoBufMut);
 
 macro_rules! with_flags {
     ($($op:ident)*) => {$(

@@ -2,7 +2,9 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, SocketCall};
-use super::message::{Header, Received, pieces, receive_flags, send_flags, send_to_flags};
+use super::message::{
+    Header, Received, pieces, receive_flags, receives_from, send_flags, send_to_flags,
+};
 use super::net::MsgFlags;
 use super::vectored::{Parts, Transfers, vectored_accessors};
 use super::{Op, OpCode, OpHead, sealed::Describe};
@@ -410,42 +412,4 @@ impl<F: Descriptor, V: IoBufs> Op for SendToVectored<F, V> {
     }
 }
 
-// SAFETY: (D2) `repr(C)` with its head first.
-unsafe impl<F: Descriptor, V: IoBufsMut> OpCode for RecvFromVectored<F, V> {}
-
-impl<F: Descriptor, V: IoBufsMut> Describe for RecvFromVectored<F, V> {
-    unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
-        // SAFETY: (D2) `this` is valid and not in flight.
-        let op = unsafe { &mut *this };
-        let flags = receive_flags(op.flags, 0)?;
-        let parts = op.transfer.room();
-        let len = op.transfer.progress.lent();
-        // SAFETY: (D2) `this` is valid; only the field's address is taken.
-        let sender = unsafe { &raw mut (*this).addr };
-        // SAFETY: (D2) as above.
-        let header = unsafe { &raw mut (*this).header };
-        let pieces = pieces(parts.places, parts.count);
-        // SAFETY: (D2) fields of what is valid, with others of it.
-        let msg = unsafe { Header::fill_from(header, sender, pieces) };
-        Ok(Call::Socket {
-            target: parts.target,
-            call: SocketCall::RecvMsg {
-                msg,
-                len,
-                flags,
-                control: false,
-            },
-        })
-    }
-}
-
-impl<F: Descriptor, V: IoBufsMut> Op for RecvFromVectored<F, V> {
-    type Fd = F;
-    type Output = Received;
-
-    unsafe fn finish(&mut self, entry: Entry) -> io::Result<Received> {
-        // SAFETY: (D3) the caller's contract.
-        let len = unsafe { self.transfer.finish_read(entry) }?;
-        Ok(self.header.received(len, &mut self.addr))
-    }
-}
+receives_from!(RecvFromVectored: IoBufsMut);
