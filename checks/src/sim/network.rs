@@ -1,5 +1,6 @@
 //! What goes through sockets and pipes, as far as a plain model knows.
 
+use super::expect::Settled;
 use super::plan::Bytes;
 use completeio_driver::driver::{AsFd, OwnedFd};
 use completeio_driver::sim::World;
@@ -257,8 +258,25 @@ impl Network {
         transfers.parts[part] = bytes;
     }
 
+    /// What a transfer has moved whose bytes did not come out; `None` if that is not known.
+    pub(super) fn moved_unseen(&mut self, transfer: Transfer, settled: &Settled) -> Option<Bytes> {
+        match settled {
+            Settled::Failed(errno) => {
+                if *errno != libc::ECANCELED {
+                    self.failed(transfer);
+                }
+                (!transfer.is_exact).then(Vec::new)
+            }
+            Settled::Never => Some(Vec::new()),
+            Settled::Done(_) | Settled::Lost => {
+                self.failed(transfer);
+                None
+            }
+        }
+    }
+
     /// A transfer has failed, or may have, so that the connection may be over.
-    pub(super) fn failed(&mut self, transfer: Transfer) {
+    fn failed(&mut self, transfer: Transfer) {
         let Some(stream) = transfer.stream else {
             return;
         };

@@ -206,17 +206,7 @@ impl Asker<'_> {
             let network = &mut model.network;
             let moved = match settled {
                 Settled::Done(Outcome::Count(n)) => Some(sent[..n].to_vec()),
-                Settled::Failed(errno) => {
-                    if errno != libc::ECANCELED {
-                        network.failed(transfer);
-                    }
-                    (!is_exact).then(Vec::new)
-                }
-                Settled::Never => Some(Vec::new()),
-                Settled::Done(_) | Settled::Lost => {
-                    network.failed(transfer);
-                    None
-                }
+                other => network.moved_unseen(transfer, &other),
             };
             network.moved(transfer, moved);
         });
@@ -229,7 +219,7 @@ impl Asker<'_> {
     }
 
     fn received(transfer: Transfer, expect: Expect) -> Expect {
-        let (is_exact, most) = (expect.is_exact, expect.most);
+        let most = expect.most;
         expect.with(move |model, settled, _| {
             let network = &mut model.network;
             let moved = match settled {
@@ -239,17 +229,7 @@ impl Asker<'_> {
                     }
                     Some(bytes)
                 }
-                Settled::Failed(errno) => {
-                    if errno != libc::ECANCELED {
-                        network.failed(transfer);
-                    }
-                    (!is_exact).then(Vec::new)
-                }
-                Settled::Never => Some(Vec::new()),
-                Settled::Done(_) | Settled::Lost => {
-                    network.failed(transfer);
-                    None
-                }
+                other => network.moved_unseen(transfer, &other),
             };
             network.moved(transfer, moved);
         })
