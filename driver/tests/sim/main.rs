@@ -4,6 +4,7 @@
 mod descriptors;
 mod extremes;
 mod files;
+mod inside;
 mod kit;
 mod network;
 mod panics;
