@@ -18,8 +18,9 @@ use std::time::Duration;
 /// The name in the capability report.
 pub(super) const NAME: &str = "epoll";
 
-/// Events taken by one call. More wait in the kernel, which reports in turn.
-const EVENTS: u16 = 256;
+/// Events taken by one call. More wait in the kernel, which reports in turn. They are as few as one call
+/// is worth: what a receive has touched, in the kernel too, is to be in the cache when its answer is sent.
+const EVENTS: u16 = 64;
 
 /// The longest wait that is asked for at once; whoever waits longer asks again.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

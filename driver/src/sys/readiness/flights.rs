@@ -12,7 +12,9 @@
 //! So an operation completes from `Loose` only, by [`Flights::remove`], and that is the one door.
 //!
 //! What is done at once costs no more than a place in the slab and one in the queue. The buckets, by
-//! which a flight is found by its key, hold those that stay longer; a search adds what was pushed.
+//! which a flight is found by its key, are filled by the first search that comes after it: most
+//! flights end without one. Those that stay until then stand in a list, whose neighbours are touched
+//! together, where those of a bucket lie anywhere.
 
 use crate::clock::Clock;
 use crate::fd::Target;
@@ -64,8 +66,20 @@ pub(super) enum State {
     },
 }
 
-/// One operation in flight.
+/// What a search by key has to know of a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// In the pushed queue, or not at all: it is done at once.
+    Queue,
+    /// In the list of those that stay.
+    Unnamed,
+    /// In its bucket.
+    Bucket,
+}
+
+/// One operation in flight: a cache line of what it does, and one of where it is.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Flight {
     pub(super) call: Call,
     pub(super) key: Key,
@@ -75,20 +89,19 @@ pub(super) struct Flight {
     pub(super) doomed: bool,
     /// How often it was tried since it last waited.
     pub(super) tries: u8,
-    /// The table's keys of both descriptors, where they were attached, when it was started.
-    pub(super) known: [Option<u64>; 2],
     /// Whether it has a deadline, which stands in a heap of its own beside whatever the state is.
     pub(super) limited: bool,
-    /// Whether it is in its bucket.
-    named: bool,
+    found: Found,
     pub(super) state: State,
     /// Where in the queue of the pushed ones it stands or stood, counted from the first ever.
     place: u64,
     /// The others that wait.
     queue: Links,
-    /// The others in its bucket.
+    /// The others that a search finds where it finds this one.
     chain: Links,
 }
+
+const _: () = assert!(size_of::<Flight>() == 2 * 64);
 
 impl Flight {
     /// What the operation is directed at, if that is a descriptor.
@@ -139,7 +152,7 @@ impl Flight {
 /// The role of [`Flight::queue`]: waiters of a descriptor.
 pub(super) struct Queued;
 /// The role of [`Flight::chain`].
-struct SameBucket;
+struct Searched;
 
 impl Linked<Queued> for Flight {
     #[inline]
@@ -153,7 +166,7 @@ impl Linked<Queued> for Flight {
     }
 }
 
-impl Linked<SameBucket> for Flight {
+impl Linked<Searched> for Flight {
     #[inline]
     fn links(&self) -> &Links {
         &self.chain
@@ -168,6 +181,9 @@ impl Linked<SameBucket> for Flight {
 /// The slab. Indexes of it are checked at every use, and name a flight that is not free.
 pub(super) struct Flights {
     flights: Box<[Flight]>,
+    /// For each flight that is a splice, the table's keys of both descriptors, where they were
+    /// attached, when it was started.
+    known: Box<[[Option<u64>; 2]]>,
     free: Vec<u32>,
     /// In the order of the pushes; [`NONE`] where one was taken out. A place for each credit: none
     /// comes back before a turn has emptied the queue.
@@ -178,7 +194,9 @@ pub(super) struct Flights {
     /// All before this place are in their buckets, or have left.
     named: u64,
     waiting_len: u32,
-    buckets: Box<[List<SameBucket>]>,
+    /// Those that stay, and were not searched for, in the order of the pushes.
+    unnamed: List<Searched>,
+    buckets: Box<[List<Searched>]>,
     /// What is left of a hash is the index of a bucket.
     shift: u32,
 }
@@ -192,9 +210,8 @@ impl Flights {
             moved: 0,
             doomed: false,
             tries: 0,
-            known: [None; 2],
             limited: false,
-            named: false,
+            found: Found::Queue,
             state: State::Free,
             place: 0,
             queue: Links::UNLINKED,
@@ -204,12 +221,14 @@ impl Flights {
         let buckets = capacity.next_power_of_two().max(2);
         Self {
             flights: (0..capacity).map(flight).collect(),
+            known: (0..capacity).map(|_| [None; 2]).collect(),
             free: (0..capacity).rev().collect(),
             pushed: VecDeque::with_capacity(capacity as usize),
             pushed_len: 0,
             started: 0,
             named: 0,
             waiting_len: 0,
+            unnamed: List::new(),
             buckets: (0..buckets).map(|_| List::new()).collect(),
             shift: u64::BITS - buckets.trailing_zeros(),
         }
@@ -273,9 +292,7 @@ impl Flights {
         );
         flight.state = State::Free;
         let of = (flight.key, flight.limited);
-        if flight.named {
-            self.forget_name(index);
-        }
+        self.unfind(index);
         // Last in, first out: what is touched next is still in the cache.
         self.free.push(index);
         of
@@ -317,7 +334,7 @@ impl Flights {
         self.stay(index, state);
     }
 
-    /// Notes where a loose one stays. It may be there for long: it is found by its key from now on.
+    /// Notes where a loose one stays. It may be there for long: a search by its key is to find it.
     fn stay(&mut self, index: u32, state: State) {
         let flight = &mut self[index];
         assert!(
@@ -325,7 +342,10 @@ impl Flights {
             "flight {index} is linked"
         );
         flight.state = state;
-        self.name(index);
+        if flight.found == Found::Queue {
+            flight.found = Found::Unnamed;
+            self.unnamed.push_back(&mut self.flights, index);
+        }
     }
 
     /// Takes back one from where [`hand_over`](Self::hand_over) had noted it; returns that.
@@ -363,36 +383,51 @@ impl Flights {
         self[index].state = State::Loose;
     }
 
+    /// Keeps the table's keys of a splice's descriptors.
+    pub(super) fn set_known(&mut self, index: u32, known: [Option<u64>; 2]) {
+        self.known[index as usize] = known;
+    }
+
+    /// What was kept of a splice's descriptors.
+    pub(super) fn known(&self, index: u32) -> [Option<u64>; 2] {
+        self.known[index as usize]
+    }
+
     /// The waiter behind one.
     #[inline]
     pub(super) fn next_waiter(&self, index: u32, waiters: &List<Queued>) -> Option<u32> {
         waiters.after(&self.flights, index)
     }
 
-    /// Puts one into its bucket, if it is not there: behind all that were pushed before it.
+    /// No search finds it any more.
     #[inline]
-    fn name(&mut self, index: u32) {
+    fn unfind(&mut self, index: u32) {
         let flight = &mut self.flights[index as usize];
-        if !flight.named {
-            flight.named = true;
-            let key = flight.key;
-            let bucket = self.bucket(key);
-            self.buckets[bucket].push_back(&mut self.flights, index);
+        let key = flight.key;
+        match std::mem::replace(&mut flight.found, Found::Queue) {
+            Found::Queue => {}
+            Found::Unnamed => self.unnamed.remove(&mut self.flights, index),
+            Found::Bucket => {
+                let bucket = self.bucket(key);
+                self.buckets[bucket].remove(&mut self.flights, index);
+            }
         }
     }
 
-    /// Takes one out of its bucket.
-    #[inline(never)]
-    fn forget_name(&mut self, index: u32) {
+    /// Puts one that is in no list into its bucket, behind all that were pushed before it.
+    fn name(&mut self, index: u32) {
         let flight = &mut self.flights[index as usize];
-        flight.named = false;
+        flight.found = Found::Bucket;
         let key = flight.key;
         let bucket = self.bucket(key);
-        self.buckets[bucket].remove(&mut self.flights, index);
+        self.buckets[bucket].push_back(&mut self.flights, index);
     }
 
-    /// Puts all that were pushed into their buckets.
-    fn name_pushed(&mut self) {
+    /// Puts all that there are into their buckets: those that stay were pushed first.
+    fn name_all(&mut self) {
+        while let Some(index) = self.unnamed.pop_front(&mut self.flights) {
+            self.name(index);
+        }
         let done = self.named.saturating_sub(self.started);
         let done = usize::try_from(done).expect("no more than the queue has");
         for at in done..self.pushed.len() {
@@ -406,7 +441,7 @@ impl Flights {
 
     /// The oldest one with this key, whether its result is a descriptor or not.
     pub(super) fn find(&mut self, key: Key) -> Option<u32> {
-        self.name_pushed();
+        self.name_all();
         self.matching(self.buckets[self.bucket(key)].front(), key)
     }
 
@@ -504,6 +539,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn found_in_the_order_of_the_pushes_wherever_they_are() {
+        let mut flights = Flights::with_capacity(8);
+        let mut waiters = List::new();
+        let mut pushed = Vec::new();
+        // One more has started with each search, and the one before it stays.
+        for started in 0..4 {
+            pushed.extend([(); 2].map(|()| flights.insert(Call::Nop, Key::raw(7))));
+            let next = flights.start_next();
+            assert_eq!(next, Some(pushed[started]));
+            if started % 2 == 0 {
+                flights.wait(pushed[started], &mut waiters, 3, Direction::Read);
+            } else {
+                let clock = Clock::Monotonic;
+                flights.hand_over(pushed[started], State::Timer { clock });
+            }
+            if started != 2 {
+                assert_eq!(with_user_data(&mut flights, 7), pushed);
+            }
+        }
+        // One from a bucket, and one that no search has come upon.
+        let [first, last] = [pushed.remove(0), pushed.pop().expect("eight were pushed")];
+        flights.stop_waiting(first, &mut waiters);
+        flights.remove(first);
+        flights.take_pushed(last);
+        flights.remove(last);
+        let new = flights.insert(Call::Nop, Key::raw(7));
+        while flights.start_next().is_some_and(|index| index != new) {}
+        flights.wait(new, &mut waiters, 3, Direction::Read);
+        flights.stop_waiting(new, &mut waiters);
+        flights.remove(new);
+        assert_eq!(with_user_data(&mut flights, 7), pushed);
     }
 
     #[test]

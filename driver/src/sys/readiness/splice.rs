@@ -43,7 +43,8 @@ impl Readiness {
         fresh: bool,
     ) {
         if fresh {
-            self.flights[index].known = [call.from, call.to].map(|target| self.key_of(target));
+            let known = [call.from, call.to].map(|target| self.key_of(target));
+            self.flights.set_known(index, known);
         }
         loop {
             let ends = match self.ends(index, call) {
@@ -150,7 +151,7 @@ impl Readiness {
 
     /// Both ends; EBADF if one has left the table since the operation was started (I11).
     fn ends(&self, index: u32, call: SpliceCall) -> Result<[End; 2], i32> {
-        let known = self.flights[index].known;
+        let known = self.flights.known(index);
         for (target, known) in [call.from, call.to].into_iter().zip(known) {
             if known.is_some() && known != self.key_of(target) {
                 return Err(-libc::EBADF);
