@@ -76,9 +76,11 @@ fn a_peer_that_says_no_more(cx: &mut Cx) {
 /// Our side ends first, and the peer's still arrives.
 fn nothing_more_to_say(cx: &mut Cx) {
     let (ours, mut theirs) = kit::tcp_pair();
+    let (checked, go) = mpsc::channel();
     let peer = thread::spawn(move || {
         let mut question = String::new();
         theirs.read_to_string(&mut question).unwrap();
+        go.recv().unwrap();
         theirs.write_all(&much()).unwrap();
         question
     });
@@ -90,6 +92,7 @@ fn nothing_more_to_say(cx: &mut Cx) {
     assert_eq!(kit::names(&l.take(1)), [8]);
     l.run(Shutdown::new(fd, How::Write)).unwrap();
     assert_eq!(l.errno(Send::new(fd, "more")), libc::EPIPE);
+    checked.send(()).unwrap();
     let entry = l.one();
     assert_eq!(entry.user_data(), 7, "it was not ended");
     assert_eq!(l.finish(waiting, entry).unwrap(), 1);
