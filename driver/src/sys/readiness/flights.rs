@@ -292,7 +292,9 @@ impl Flights {
         );
         flight.state = State::Free;
         let of = (flight.key, flight.limited);
-        self.unfind(index);
+        if flight.found != Found::Queue {
+            self.unfind(index);
+        }
         // Last in, first out: what is touched next is still in the cache.
         self.free.push(index);
         of
@@ -400,7 +402,7 @@ impl Flights {
     }
 
     /// No search finds it any more.
-    #[inline]
+    #[inline(never)]
     fn unfind(&mut self, index: u32) {
         let flight = &mut self.flights[index as usize];
         let key = flight.key;
