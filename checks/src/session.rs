@@ -1,42 +1,13 @@
 //! A driver with a ledger: each operation completes exactly once, or the process ends.
 
 use crate::Options;
+pub(crate) use checks::lent::Lent;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Driver, Entry, Fd, Full, SetupError, Wait};
 use completeio_driver::op::{Op, OpCode, OpObject};
 use std::collections::HashMap;
 use std::io;
 use std::process;
-use std::ptr::NonNull;
 use std::time::Duration;
-
-/// An operation at a fixed address, reached through one pointer only: what a driver has in flight
-/// must not be touched by other ways. Dropped by hand or by its owner when it is not in flight.
-pub(crate) struct Lent<O: ?Sized>(NonNull<O>);
-
-impl<O> Lent<O> {
-    pub(crate) fn new(op: O) -> Self {
-        Self::boxed(Box::new(op))
-    }
-}
-
-impl<O: ?Sized> Lent<O> {
-    pub(crate) fn boxed(op: Box<O>) -> Self {
-        Self(NonNull::from(Box::leak(op)))
-    }
-
-    /// The operation; not while it is in flight.
-    pub(crate) fn op(&mut self) -> &mut O {
-        // SAFETY: boxed before; callers do not ask while it is in flight.
-        unsafe { self.0.as_mut() }
-    }
-}
-
-impl<O: ?Sized> Drop for Lent<O> {
-    fn drop(&mut self) {
-        // SAFETY: leaked by `boxed`, and freed here only.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-    }
-}
 
 /// A driver and its ledger.
 pub(crate) struct Session {
@@ -96,7 +67,7 @@ impl Session {
         loop {
             // SAFETY: `op` is at a fixed address and not in flight; whoever drops it waits for its
             // entry, or drops the session first; failures end the process.
-            let object = unsafe { OpObject::from_ptr(op.0, id) };
+            let object = unsafe { OpObject::from_ptr(op.as_ptr(), id) };
             let before = self.driver.in_flight();
             match self.driver.try_push_dyn(object) {
                 Ok(()) => break,

@@ -1,9 +1,9 @@
 //! Random scripts on simulated hosts, and a ledger that nothing gets past.
 //!
-//! A script is drawn from a seed (`script`): operations of every family, pushed in each way there is,
-//! cancelled, lost with their drivers and hosts. It is carried out by a driver on each of two hosts
-//! (`machine`, `side`), with what each operation may come to (`calls`), and what the disks and
-//! the network are known to hold (`disk`, `network`).
+//! A script is drawn from a seed, or spelled by bytes (`script`): operations of every family, pushed in
+//! each way there is, cancelled, lost with their drivers and hosts. It is carried out by a driver on
+//! each of two hosts (`machine`, `side`), with what each operation may come to (`calls`), and what the
+//! disks and the network are known to hold (`disk`, `network`).
 
 mod calls;
 mod disk;
@@ -14,15 +14,14 @@ mod plan;
 mod script;
 mod side;
 
-use crate::Options;
 use completeio_driver::sim::{Failure, Faults, World, search};
 use network::Role;
 use script::Script;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::process;
 use std::time::{Duration, Instant};
 
 /// What is cancelled by its descriptor, and closed whatever is in flight on it.
@@ -43,20 +42,20 @@ const REPORTED: u64 = 3;
 /// How often the progress is told, but on a terminal.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(options: &Options) {
-    let first = options.seed.unwrap_or(0);
-    let seeds = first..first.saturating_add(options.seeds);
-    let (mut failed, mut told) = (0, Instant::now());
+/// Carries out the scripts of so many steps that these seeds give, after a `watch` for each, and prints
+/// how those fail that do. The last line is `N passed, N failed, 0 skipped`. Whether all have passed.
+pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> bool {
+    let (all, mut failed, mut told) = (seeds.end - seeds.start, 0, Instant::now());
     let is_watched = io::stderr().is_terminal();
     panic::set_hook(Box::new(only_the_second));
     for seed in seeds.clone() {
-        crate::watch();
-        if let Some(report) = check(seed, options.ops, failed < REPORTED) {
+        watch();
+        if let Some(report) = check(seed, Script::draw(seed, steps), failed < REPORTED) {
             failed += 1;
             println!("{report}");
         }
         let done = seed - seeds.start + 1;
-        let line = format!("{done} of {} seeds, {failed} failed", options.seeds);
+        let line = format!("{done} of {all} seeds, {failed} failed");
         if is_watched {
             eprint!("\r{line}");
         } else if told.elapsed() >= TELL_EVERY {
@@ -67,11 +66,22 @@ pub(crate) fn run(options: &Options) {
     if is_watched {
         eprintln!();
     }
-    println!(
-        "{} passed, {failed} failed, 0 skipped",
-        options.seeds - failed
-    );
-    process::exit(i32::from(failed > 0));
+    println!("{} passed, {failed} failed, 0 skipped", all - failed);
+    failed == 0
+}
+
+/// Carries out the script that bytes spell, on a seed that is their first two. How it fails, if it
+/// does, with the shortest script that does. Panics are printed by the process's hook on the way.
+///
+/// Other bytes at a place are another choice there, and leave the rest as it is where they can: for who
+/// changes bytes to find scripts that do something new.
+pub fn run_bytes(bytes: &[u8]) -> Option<String> {
+    let (seed, steps) = bytes.split_first_chunk()?;
+    check(
+        u16::from_le_bytes(*seed).into(),
+        Script::spelled(steps),
+        true,
+    )
 }
 
 thread_local! {
@@ -100,9 +110,8 @@ fn faults(seed: u64) -> Faults {
     }
 }
 
-/// One seed; how it fails, if it does: in full, or in a line.
-fn check(seed: u64, ops: usize, in_full: bool) -> Option<String> {
-    let script = Script::draw(seed, ops);
+/// A script on one seed; how it fails, if it does: in full, or in a line.
+fn check(seed: u64, script: Script, in_full: bool) -> Option<String> {
     let faults = faults(seed);
     let found = search(seed..seed + 1, &faults, |world| {
         run_once(world, &script, &faults);

@@ -8,7 +8,7 @@ use super::expect::Expect;
 use super::network::Network;
 use super::plan::{Bytes, Parts, Plain, Raw, Safe};
 use super::script::{Call, Kind};
-use crate::session::Lent;
+use crate::lent::Lent;
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{Driver, Holds, OwnedFd};
 use completeio_driver::op::{Deadline, Nop, OpenOptions, Timeout, TimeoutUpdate};

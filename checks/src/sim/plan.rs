@@ -1,6 +1,6 @@
 //! Operations of any type as one: pushed, lent and owned, with plain outcomes.
 
-use crate::session::Lent;
+use crate::lent::Lent;
 use completeio_driver::driver::{CompleteIo, Descriptor, Driver, Entry, Holds, OwnedFd, Owns};
 use completeio_driver::op::{
     Accept, Bind, Close, Connect, Deadline, Exact, GetXattr, Listen, MakeDir, Metadata, Nop, Op,

@@ -1,4 +1,4 @@
-//! What a run does: drawn from a seed, and the same whatever comes of it.
+//! What a run does: drawn from a seed, or spelled by bytes, and the same whatever comes of it.
 
 use std::fmt;
 use std::time::Duration;
@@ -131,8 +131,18 @@ pub(super) struct Script(pub(super) Vec<Step>);
 
 impl Script {
     pub(super) fn draw(seed: u64, steps: usize) -> Self {
-        let mut random = Random(seed ^ 0x5eed_0f5c_1217);
-        Self((0..steps).map(|_| random.step()).collect())
+        let mut choices = Choices::Seed(seed ^ 0x5eed_0f5c_1217);
+        Self((0..steps).map(|_| choices.step()).collect())
+    }
+
+    /// As many steps as there are bytes for.
+    pub(super) fn spelled(bytes: &[u8]) -> Self {
+        let mut choices = Choices::Bytes(bytes);
+        let mut steps = Vec::new();
+        while !choices.are_used_up() {
+            steps.push(choices.step());
+        }
+        Self(steps)
     }
 }
 
@@ -142,17 +152,40 @@ impl fmt::Display for Script {
     }
 }
 
-/// Steele, Lea and Flood's SplitMix64.
-struct Random(u64);
+/// What decides between what there is.
+enum Choices<'a> {
+    /// Steele, Lea and Flood's SplitMix64.
+    Seed(u64),
+    /// A byte for a choice of up to 256, two for one of more; the first when they are used up.
+    Bytes(&'a [u8]),
+}
 
-impl Random {
+impl Choices<'_> {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % bound as u64).unwrap()
+        match self {
+            Self::Seed(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut mixed = *state;
+                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                mixed ^= mixed >> 31;
+                usize::try_from(mixed % bound as u64).unwrap()
+            }
+            Self::Bytes(bytes) => {
+                let taken = bytes.len().min(1 + usize::from(bound > 1 << 8));
+                let (number, rest) = bytes.split_at(taken);
+                *bytes = rest;
+                let number = number
+                    .iter()
+                    .rev()
+                    .fold(0, |n, byte| n << 8 | usize::from(*byte));
+                number % bound
+            }
+        }
+    }
+
+    fn are_used_up(&self) -> bool {
+        matches!(self, Self::Bytes([]))
     }
 
     fn one_in(&mut self, n: usize) -> bool {

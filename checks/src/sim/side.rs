@@ -7,7 +7,7 @@ use super::calls::{Asker, Made, Model, RawUse};
 use super::expect::Settled;
 use super::plan::{Lending, Outcome, Owned, Raw, Safe};
 use super::script::{Call, Cancel, Kind, Way};
-use crate::session::Lent;
+use crate::lent::Lent;
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Driver, Entry, FixedFd, Wait};
 use completeio_driver::op::OpObject;

@@ -1,7 +1,7 @@
 //! Operations on files, on names, and on places of the driver's table.
 
 use super::{Asker, Made, bytes, halves, limited, name, room, rooms};
-use crate::session::Lent;
+use crate::lent::Lent;
 use crate::sim::calls::{OpenFile, file_name, for_all};
 use crate::sim::disk::{ATTRIBUTES, Area, FILES, NAMES, NameCall, Named, Region};
 use crate::sim::expect::{Expect, Fault, Settled};

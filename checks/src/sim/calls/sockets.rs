@@ -1,7 +1,7 @@
 //! Operations on sockets and pipes.
 
 use super::{Asker, Made, Model, bytes, halves, limited, room, rooms};
-use crate::session::Lent;
+use crate::lent::Lent;
 use crate::sim::expect::{Expect, Fault, Settled};
 use crate::sim::network::{RECEIVING, Role, SENDING, Transfer};
 use crate::sim::plan::Outcome;
