@@ -365,7 +365,10 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     }
 
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>> {
-        self.engine.cancel(Which::UserData(user_data))
+        if !Key::fits(user_data) {
+            return Ok(()); // No operation has it.
+        }
+        self.engine.cancel(Which::Raw(Key::raw(user_data)))
     }
 
     fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>> {

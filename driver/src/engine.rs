@@ -125,7 +125,7 @@ impl Engine {
         while let Some(index) = next {
             next = self.core.exacts.find_cancelled(Some(index), which);
             // By its descriptor, or with all others, the kernel finds it under any key.
-            if let Which::UserData(_) | Which::Key(_) = which {
+            if let Which::Raw(_) | Which::Key(_) = which {
                 self.cancel_flight(index)?;
             }
             self.core.cancel_exact(index);

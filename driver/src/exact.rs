@@ -266,10 +266,7 @@ impl Exacts {
         while let Some(index) = at {
             let place = &self.places[index as usize];
             let is_meant = match which {
-                Which::UserData(user_data) => {
-                    Key::fits(user_data) && place.outer == Key::raw(user_data)
-                }
-                Which::Key(key) => place.outer == key,
+                Which::Raw(key) | Which::Key(key) => place.outer == key,
                 Which::Target(target) => place.target == target,
                 Which::All => true,
             };

@@ -108,7 +108,7 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(any(io_uring, readiness, sim))]
+    #[cfg(any(io_uring, readiness, sim, test))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)

@@ -209,8 +209,8 @@ pub(crate) enum Block {
 /// Which operations to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
-    /// Raw operations with this user data.
-    UserData(usize),
+    /// Raw operations whose user data this key has, descriptors or not.
+    Raw(Key),
     /// One operation of the safe layer.
     Key(Key),
     Target(Target),

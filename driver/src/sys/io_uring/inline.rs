@@ -135,7 +135,7 @@ impl Uring {
     pub(super) fn cancel_calls(&mut self, core: &mut Core, which: Which) {
         self.pushes.calls.retain(|Inline { call, key }| {
             let meant = match which {
-                Which::UserData(user_data) => key.without_fd() == Key::raw(user_data),
+                Which::Raw(raw) => key.without_fd() == raw,
                 Which::Key(other) => key.without_fd() == other.without_fd(),
                 Which::Target(target) => call.target() == Some(target),
                 Which::All => true,

@@ -448,19 +448,13 @@ impl Uring {
     }
 
     pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
-        if let Which::UserData(user_data) = which {
-            if !Key::fits(user_data) {
-                return Ok(()); // No operation has it.
-            }
-        }
         if self.cancels == self.cancels_max {
             return Err(Full::new(()));
         }
         self.cancels += 1;
         self.cancel_calls(core, which);
         match which {
-            Which::UserData(user_data) => {
-                let key = Key::raw(user_data);
+            Which::Raw(key) => {
                 self.push_internal(control::cancel_key(key));
                 if self.pushes.makes_fds && !planted!("accept-not-cancelled") {
                     self.push_internal(control::cancel_key(key.with_fd(true)));

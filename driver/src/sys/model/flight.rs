@@ -166,10 +166,7 @@ impl Flight {
 
     pub(super) fn is_named(&self, which: Which) -> bool {
         match which {
-            Which::UserData(user_data) => {
-                let key = Key::raw(user_data);
-                [key, key.with_fd(true)].contains(&self.key)
-            }
+            Which::Raw(key) => self.key.without_fd() == key,
             Which::Key(key) => self.key == key,
             Which::Target(_) => unreachable!("no test of the model asks for it"),
             Which::All => true,

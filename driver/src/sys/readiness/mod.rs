@@ -282,11 +282,7 @@ impl Readiness {
     /// or queued: its descriptor was given up.
     pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
         match which {
-            Which::UserData(user_data) if Key::fits(user_data) => {
-                self.cancel_key(core, Key::raw(user_data));
-            }
-            Which::UserData(_) => {} // No operation has it.
-            Which::Key(key) => self.cancel_key(core, key),
+            Which::Raw(key) | Which::Key(key) => self.cancel_key(core, key),
             Which::Target(target) => {
                 self.cancel_where(core, |flights, index| {
                     flights[index].target() == Some(target)

@@ -44,7 +44,7 @@ impl Flight {
     /// Whether a cancellation means it; `file` is what its target is.
     pub(super) fn is_named(&self, which: Which, file: Option<DescriptorId>) -> bool {
         match which {
-            Which::UserData(user_data) => self.key.without_fd() == Key::raw(user_data),
+            Which::Raw(key) => self.key.without_fd() == key,
             Which::Key(key) => self.key == key,
             Which::Target(_) => file.is_some() && self.files.contains(&file),
             Which::All => true,

@@ -299,7 +299,7 @@ impl Sim {
         // By the file: its number may be another's by now.
         let file = match which {
             Which::Target(target) => calls::resolve(state, self.host, &self.fixed, target).ok(),
-            Which::UserData(_) | Which::Key(_) | Which::All => None,
+            Which::Raw(_) | Which::Key(_) | Which::All => None,
         };
         for flight in &mut self.flights {
             flight.cancelled |= flight.is_cancellable() && flight.is_named(which, file);

@@ -67,7 +67,7 @@ fn a_queued_rename_keeps_both_directories() {
         bench.backend.detach(&mut bench.core, fd.as_raw_fd());
     }
     let kept_by_three = files(&bench);
-    bench.cancel(Which::UserData(3));
+    bench.cancel(Which::Raw(Key::raw(3)));
     let cancelled = bench.take();
     let kept_by_two = files(&bench);
     let _writer = fifo.writer(); // What fails before this waits for the worker.

@@ -247,7 +247,7 @@ fn the_whole_of_a_stream_is_waited_for() {
     assert!(bench.take().is_empty());
     peer.write_all(b"cdef").unwrap();
     assert_eq!(bench.wait(1), [(0, Ok(4))]);
-    bench.cancel(Which::UserData(1));
+    bench.cancel(Which::Raw(Key::raw(1)));
     assert_eq!(
         bench.take(),
         [(1, Ok(2))],
@@ -331,14 +331,14 @@ fn what_was_pushed_and_cancelled_is_not_started() {
     bench.push(&mut nop, 7);
     bench.push(&mut timeout, 8);
     assert_eq!(bench.backend.capacity_left(), 13);
-    bench.cancel(Which::UserData(7));
+    bench.cancel(Which::Raw(Key::raw(7)));
     assert_eq!(
         bench.take(),
         [(7, Err(libc::ECANCELED)), (7, Err(libc::ECANCELED))]
     );
     assert_eq!(bench.backend.capacity_left(), 15);
     bench.turn(Block::Never);
-    bench.cancel(Which::UserData(8));
+    bench.cancel(Which::Raw(Key::raw(8)));
     assert_eq!(bench.take(), [(8, Err(libc::ECANCELED))]);
     bench.push(&mut nop, 8);
     assert_eq!(
