@@ -138,10 +138,90 @@ impl fmt::Debug for Address {
     }
 }
 
+/// Addresses as kernels write them.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod written {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::net::{Ipv6Addr, SocketAddrV6};
+    use std::os::unix::ffi::OsStrExt;
+
+    /// Whatever a kernel writes, and however long it says that is (the first two bytes), is the address
+    /// that socket.h has there, or none.
+    pub fn check(bytes: &[u8]) {
+        let Some((said, bytes)) = bytes.split_first_chunk() else {
+            return;
+        };
+        let said = RawAddressLen::from(u16::from_le_bytes(*said));
+        let mut storage = [0; 128];
+        let filled = bytes.len().min(storage.len());
+        storage[..filled].copy_from_slice(&bytes[..filled]);
+        let mut address = Address::unspecified();
+        address.make_room();
+        // SAFETY: (A1) as many bytes as the storage has, any of which are one.
+        unsafe { (&raw mut address.raw).cast::<[u8; 128]>().write(storage) };
+        address.set_len(said);
+
+        if said == 0 {
+            storage.fill(0);
+        }
+        let at = |from: usize| storage.split_at(from).1;
+        let family = i32::from(u16::from_ne_bytes([storage[0], storage[1]]));
+        let port = u16::from_be_bytes([storage[2], storage[3]]);
+        let word = |from| u32::from_ne_bytes(*at(from).first_chunk().expect("within the storage"));
+        let socket_addr = match family {
+            libc::AF_INET if said >= 16 => Some(SocketAddr::from((word(4).to_ne_bytes(), port))),
+            libc::AF_INET6 if said >= 28 => {
+                let ip: [u8; 16] = *at(8).first_chunk().expect("within the storage");
+                Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, word(4), word(24)).into())
+            }
+            _ => None,
+        };
+        let longest = if family == libc::AF_UNIX { 110 } else { 128 };
+        let said = usize::try_from(said).expect("16 bits").min(longest);
+        let name = storage[..said].get(2..).unwrap_or_default();
+        let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let path = (family == libc::AF_UNIX && !path.is_empty()).then(|| OsStr::from_bytes(path));
+
+        assert_eq!(address.family(), family);
+        assert_eq!(address.len() as usize, said);
+        assert_eq!(address.as_socket_addr(), socket_addr);
+        assert_eq!(address.as_pathname().as_deref(), path.map(Path::new));
+        let shown = match (socket_addr, path) {
+            (Some(addr), _) => addr.to_string(),
+            (None, Some(path)) => Path::new(path).display().to_string(),
+            (None, None) => format!("(family {family})"),
+        };
+        assert_eq!(address.to_string(), shown);
+        let again = match (socket_addr, path) {
+            (Some(addr), _) => Address::from(addr),
+            (None, Some(path)) if path.len() < 108 => Address::unix(path).expect("it fits"),
+            _ => address,
+        };
+        let same = |a: &Address| (a.as_socket_addr(), a.as_pathname(), a.family());
+        assert_eq!(same(&again), same(&address), "made again");
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::fuzzing::noise;
+
+    #[test]
+    fn whatever_a_kernel_writes() {
+        for round in 0_u8..if cfg!(miri) { 60 } else { 240 } {
+            let mut bytes = noise(round.into(), 2 + 128);
+            bytes[1] %= 2;
+            // A family that is known, and names of any length.
+            bytes[2..4].copy_from_slice(&[[1, 10, 2, 77][usize::from(round % 4)], 0]);
+            bytes[4 + usize::from(round / 2)..].fill(0);
+            written::check(&bytes);
+        }
+        written::check(&[]);
+        written::check(&[255, 255, 1, 0]);
+    }
 
     #[test]
     fn internet_addresses_survive_the_round_trip() {

@@ -43,6 +43,8 @@ mod entry;
 mod error;
 mod exact;
 mod fd;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod guide;
 mod key;
 mod list;

@@ -55,13 +55,13 @@ impl Timers {
     }
 
     /// How many timers are set.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
 
     /// Whether no timer is set.
-    #[cfg(any(readiness, test))]
+    #[cfg(any(readiness, test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -188,24 +188,13 @@ fn parent(index: u32) -> u32 {
     (index - 1) / ARITY
 }
 
-#[cfg(test)]
-mod tests {
+/// The heap beside what it must do.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model {
     use super::*;
     use std::collections::BTreeMap;
 
-    const MILLISECOND: Duration = Duration::from_millis(1);
-
-    /// Marsaglia's xorshift64.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: u32) -> u32 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            u32::try_from(self.0 % u64::from(bound)).expect("below a u32")
-        }
-    }
+    pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
     fn assert_invariants(timers: &Timers) {
         let heap = &timers.heap[..timers.len()];
@@ -257,33 +246,29 @@ mod tests {
         }
     }
 
-    fn random_deadline(random: &mut Random, now: Duration) -> Duration {
-        match random.below(16) {
-            0 => Duration::ZERO,
-            1 => Duration::MAX,
-            // Few different ones, some of them in the past: many are equal.
-            _ => (now + random.below(32) * MILLISECOND).saturating_sub(4 * MILLISECOND),
-        }
-    }
-
-    fn run_against_the_model(seed: u64, capacity: u32, steps: u32) {
-        let mut random = Random(seed);
+    /// Does to a heap what the bytes say, and to an ordered map, which must agree; says how many timers
+    /// have expired. The first is the capacity; then it is three for a step.
+    pub fn compare(bytes: &[u8]) -> usize {
+        let Some((capacity, steps)) = bytes.split_first() else {
+            return 0;
+        };
+        let capacity = u32::from(*capacity).max(1);
         let mut timers = Timers::with_capacity(capacity);
         let memory = (timers.heap.as_ptr(), timers.position.as_ptr());
         let mut model = Model::default();
         let mut now = Duration::ZERO;
         let mut popped = 0;
-        for _ in 0..steps {
-            let key = random.below(capacity);
-            match random.below(8) {
+        for step in steps.chunks_exact(3) {
+            let key = u32::from(step[1]) % capacity;
+            match step[0] % 8 {
                 0..=3 if model.set.contains_key(&key) => {}
                 0..=3 => {
-                    let deadline = random_deadline(&mut random, now);
+                    let deadline = deadline(step[2], now);
                     timers.insert(deadline, key);
                     model.insert(deadline, key);
                 }
                 4 => assert_eq!(timers.remove(key), model.remove(key)),
-                5..=6 => now += random.below(8) * MILLISECOND,
+                5..=6 => now += u32::from(step[2] % 8) * MILLISECOND,
                 _ => loop {
                     let expired = timers.pop_expired(now);
                     assert_eq!(expired, model.pop_expired(now));
@@ -298,10 +283,6 @@ mod tests {
             assert_eq!(timers.is_empty(), model.queue.is_empty());
             assert_invariants(&timers);
         }
-        assert!(
-            popped > steps / 100,
-            "the run did not test what it should: {popped} popped"
-        );
         while let Some(key) = timers.pop_expired(Duration::MAX) {
             assert_eq!(Some(key), model.pop_expired(Duration::MAX));
         }
@@ -311,13 +292,36 @@ mod tests {
             (timers.heap.as_ptr(), timers.position.as_ptr()),
             "no new memory"
         );
+        popped
     }
+
+    fn deadline(number: u8, now: Duration) -> Duration {
+        match number {
+            0..=15 => Duration::ZERO,
+            16..=31 => Duration::MAX,
+            // Few different ones, some of them in the past: many are equal.
+            _ => (now + u32::from(number % 32) * MILLISECOND).saturating_sub(4 * MILLISECOND),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model::{MILLISECOND, compare};
+    use super::*;
+    use crate::fuzzing::noise;
 
     #[test]
     fn as_an_ordered_map() {
         let steps = if cfg!(miri) { 100 } else { 50_000 };
         for (seed, capacity) in [(1, 1), (2, 2), (3, 5), (4, 21), (5, 64)] {
-            run_against_the_model(seed, capacity, steps);
+            let mut bytes = noise(seed, 1 + 3 * steps);
+            bytes[0] = capacity;
+            let popped = compare(&bytes);
+            assert!(
+                popped > steps / 100,
+                "the run did not test what it should: {popped} popped"
+            );
         }
     }
 
