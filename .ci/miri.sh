@@ -7,7 +7,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
-dir="${CARGO_TARGET_DIR:-target}/miri"
+dir=$(realpath -m "${CARGO_TARGET_DIR:-target}/miri")
 
 # Parts of the paths of the tests that are run.
 pure=(
@@ -54,9 +54,9 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # The clocks and the environment are the host's. An operation is found again by the address of its
 # head, which a completion carries: that its provenance is exposed need not be told each time.
-miri() { # which tests of the driver …
-  MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test -p completeio-driver --all-features \
-    --target-dir "$dir" "$@" 2>&1 | tee "$log"
+miri() { # in which directory, which tests …
+  (cd "$1" && MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test \
+    --target-dir "$dir/$1" "${@:2}") 2>&1 | tee "$log"
   local status=${PIPESTATUS[0]} ok bad ignored
   # The last line of all that ran: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
   read -r ok bad ignored < <(
@@ -74,9 +74,12 @@ for model in stacked tree; do
   flags="-Zmiri-disable-isolation -Zmiri-permissive-provenance"
   [ "$model" = tree ] && flags="$flags -Zmiri-tree-borrows"
   echo "== $model borrows"
-  miri --lib -- "${pure[@]}"
+  miri driver --all-features --lib -- "${pure[@]}"
   # Every operation whose buffer, table or address lies in it, on a simulated host. Tree Borrows, which
   # allow more, take longer than it is worth.
-  [ "$model" = tree ] || miri --test sim -- inside::
+  [ "$model" = tree ] && continue
+  miri driver --all-features --test sim -- inside::
+  # Scripts of every family of operations; keys of slots; timeouts; control data with descriptors.
+  miri fuzz --test plain
 done
 finish
