@@ -10,6 +10,7 @@ use super::fs::Inode;
 use super::net::SocketId;
 use super::world::HostId;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -37,7 +38,7 @@ pub(super) struct Descriptor {
     object: Object,
     number: RawFd,
     /// Ends when the number is closed; `None` then.
-    watch: Option<UnixStream>,
+    watch: Option<File>,
     /// How many operations in flight, and places of a driver's table, use it.
     users: u32,
     position: u64,
@@ -174,9 +175,11 @@ impl std::ops::IndexMut<DescriptorId> for Descriptors {
     }
 }
 
-/// The end that tells when the other is closed, and that one.
-fn pair() -> io::Result<(UnixStream, UnixStream)> {
+/// The end that tells when the other is closed, and that one. It is read by read(2): Miri, which has no
+/// sockets but pairs, refuses the recv(2) of a `UnixStream`.
+fn pair() -> io::Result<(File, UnixStream)> {
     let (watch, held) = UnixStream::pair()?;
+    let watch = File::from(OwnedFd::from(watch));
     // SAFETY: (K1) integers in, one out. Miri does not know what `set_nonblocking` does.
     if unsafe { libc::fcntl(watch.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
         return Err(io::Error::last_os_error());
@@ -184,6 +187,6 @@ fn pair() -> io::Result<(UnixStream, UnixStream)> {
     Ok((watch, held))
 }
 
-fn is_closed(mut watch: &UnixStream) -> bool {
+fn is_closed(mut watch: &File) -> bool {
     matches!(watch.read(&mut [0]), Ok(0))
 }
