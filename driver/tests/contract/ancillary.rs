@@ -13,32 +13,36 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-contract![
-    descriptors_arrive,
-    borrowed_descriptors_stay,
-    many_descriptors_in_boxes,
-    nobody_takes_them,
-    used_again,
-    disposed_of,
-    lost_with_the_driver,
-    cancelled_when_it_had_completed,
-    orphans,
-    cut_for_want_of_room,
-    peeked_at,
-    the_first_byte_alone_carries_them,
-    a_pending_receive_loses_nothing,
-    fruitless_tries_forge_no_credentials,
-    credentials_and_process,
-    what_headers_say_v4,
-    what_headers_say_v6,
-    the_source_is_chosen,
-    segments_out_and_in,
-    refused,
-    errors_of_the_plain_call,
-    cancelled_and_abandoned,
-    in_a_scope_and_owned,
-    with_python,
-];
+contract! {
+    everywhere: [
+        cancelled_and_abandoned,
+    ],
+    on_host: [
+        descriptors_arrive,
+        borrowed_descriptors_stay,
+        many_descriptors_in_boxes,
+        nobody_takes_them,
+        used_again,
+        disposed_of,
+        lost_with_the_driver,
+        cancelled_when_it_had_completed,
+        orphans,
+        cut_for_want_of_room,
+        peeked_at,
+        the_first_byte_alone_carries_them,
+        a_pending_receive_loses_nothing,
+        fruitless_tries_forge_no_credentials,
+        credentials_and_process,
+        what_headers_say_v4,
+        what_headers_say_v6,
+        the_source_is_chosen,
+        segments_out_and_in,
+        refused,
+        errors_of_the_plain_call,
+        in_a_scope_and_owned,
+        with_python,
+    ],
+}
 
 const ROOM: usize = 128;
 type Receive = RecvMsg<Fd, [[u8; 16]; 1], Incoming<ROOM>>;
@@ -714,7 +718,7 @@ fn errors_of_the_plain_call(cx: &mut Cx) {
 }
 
 fn cancelled_and_abandoned(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     set(&ours, libc::SOL_SOCKET, libc::SO_PASSCRED);
     for handed_over in [false, true] {
         let mut l = cx.ledger();

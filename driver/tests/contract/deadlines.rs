@@ -6,7 +6,7 @@ use crate::races::{ROUNDS, Rival, round};
 use crate::steps;
 use completeio_driver::address::Address;
 use completeio_driver::clock::Instant;
-use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Cwd, Entry, Refusal, Wait};
+use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, CompleteIo, Cwd, Entry, Refusal, Wait};
 use completeio_driver::op::{
     self, Accept, Connect, Deadline, MsgFlags, Nop, OpenAt, Poll, PollEvents, ReadAt, Recv, Send,
     Timeout, WriteAt,
@@ -15,40 +15,44 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-contract![
-    in_time,
-    out_of_time,
-    each_kind_that_waits,
-    a_passed_deadline,
-    far_deadlines,
-    timeouts_under_a_deadline,
-    what_has_moved_is_not_lost,
-    errors_are_unchanged,
-    cancelled_before_the_deadline,
-    cancelled_before_it_was_handed_over,
-    refused_operations,
-    a_file_in_time,
-    streams,
-    counted_from_the_push,
-    a_deadline_for_each_of_a_full_queue,
-    a_queue_of_the_largest_size,
-    batches_of_both_kinds,
-    a_deadline_ends_no_other_operation,
-    one_name_for_two,
-    by_a_scope,
-    by_a_slot,
-    a_driver_dropped_with_deadlines,
-    what_was_only_pushed_is_not_executed,
-    descriptors_are_not_lost,
-    receive_or_timed_out,
-    receive_or_cancelled,
-    by_foreign_loop,
-];
+contract! {
+    everywhere: [
+        in_time,
+        out_of_time,
+        a_passed_deadline,
+        far_deadlines,
+        timeouts_under_a_deadline,
+        errors_are_unchanged,
+        cancelled_before_the_deadline,
+        cancelled_before_it_was_handed_over,
+        refused_operations,
+        a_file_in_time,
+        streams,
+        counted_from_the_push,
+        a_deadline_for_each_of_a_full_queue,
+        batches_of_both_kinds,
+        a_deadline_ends_no_other_operation,
+        one_name_for_two,
+        a_driver_dropped_with_deadlines,
+        what_was_only_pushed_is_not_executed,
+    ],
+    on_host: [
+        each_kind_that_waits,
+        what_has_moved_is_not_lost,
+        a_queue_of_the_largest_size,
+        by_a_scope,
+        by_a_slot,
+        descriptors_are_not_lost,
+        receive_or_timed_out,
+        receive_or_cancelled,
+        by_foreign_loop,
+    ],
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
 
-fn pending(socket: &UnixStream) -> Recv<completeio_driver::driver::BorrowedFd<'static>, [u8; 8]> {
+fn pending(socket: &impl AsRawFd) -> Recv<BorrowedFd<'static>, [u8; 8]> {
     Recv::new(kit::plain(socket), [0; 8])
 }
 
@@ -58,7 +62,7 @@ fn kind<T: std::fmt::Debug>(result: std::io::Result<T>) -> ErrorKind {
 }
 
 fn in_time(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     // At once, and later.
     (&theirs).write_all(b"x").unwrap();
@@ -75,7 +79,7 @@ fn in_time(cx: &mut Cx) {
 
 /// I12: never early, and `ECANCELED` in the entry.
 fn out_of_time(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = l.lend(Deadline::after(pending(&ours), Duration::ZERO));
     for (n, micros) in [0, 1, 50, 999, 1_001, 4_000]
@@ -141,7 +145,7 @@ fn each_kind_that_waits(cx: &mut Cx) {
 
 /// It is tried once all the same.
 fn a_passed_deadline(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let past = Instant::now() - HOUR;
     for at in [past, past - Duration::MAX, Instant::now()] {
@@ -156,7 +160,7 @@ fn a_passed_deadline(cx: &mut Cx) {
 }
 
 fn far_deadlines(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let fars = [
         HOUR,
@@ -205,7 +209,7 @@ fn errors_are_unchanged(cx: &mut Cx) {
 
 /// A cancellation that comes first is told as one.
 fn cancelled_before_the_deadline(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     for how in 0..3 {
         let op = l.start(Deadline::after(pending(&ours), HOUR), 7);
@@ -222,7 +226,7 @@ fn cancelled_before_the_deadline(cx: &mut Cx) {
 }
 
 fn cancelled_before_it_was_handed_over(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = l.start(Deadline::after(pending(&ours), HOUR), 7);
     l.try_cancel(7).unwrap();
@@ -232,7 +236,7 @@ fn cancelled_before_it_was_handed_over(cx: &mut Cx) {
 }
 
 fn refused_operations(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     for _ in 0..3 {
         let read = ReadAt::new(kit::plain(&file), u64::MAX, [0; 8]);
@@ -245,7 +249,7 @@ fn refused_operations(cx: &mut Cx) {
 
 /// What does not wait for a peer: complete, whether it was fast enough or not.
 fn a_file_in_time(cx: &mut Cx) {
-    let file = kit::file(b"before");
+    let file = cx.file(b"before");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     assert_eq!(
@@ -266,14 +270,14 @@ fn a_file_in_time(cx: &mut Cx) {
 
 /// Each push begins the time anew.
 fn streams(cx: &mut Cx) {
-    let (empty, _writer) = kit::pipe();
+    let (empty, _writer) = cx.pipe();
     let mut l = cx.ledger();
     let op = Deadline::after(op::Read::new(kit::plain(&empty), [0; 8]), SOON);
     assert_eq!(kind(l.run(op)), ErrorKind::TimedOut);
 }
 
 fn counted_from_the_push(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = l.lend(Deadline::after(pending(&ours), SOON));
     for n in 0..3 {
@@ -287,7 +291,7 @@ fn counted_from_the_push(cx: &mut Cx) {
 
 /// I2: a deadline takes no place of the operations'.
 fn a_deadline_for_each_of_a_full_queue(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     for entries in [1, 2, 3, 8, 64, 1024] {
         let mut l = cx.with(|limits| limits.entries(entries).in_flight(2 * entries));
         for batch in 0..2 {
@@ -332,7 +336,7 @@ fn a_queue_of_the_largest_size(cx: &mut Cx) {
 
 /// In one batch through a queue: those without a deadline are not linked to those with one.
 fn batches_of_both_kinds(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.with(|limits| limits.entries(8));
     let mut queue = std::collections::VecDeque::new();
     let mut late = Vec::new();
@@ -364,7 +368,7 @@ fn batches_of_both_kinds(cx: &mut Cx) {
 }
 
 fn a_deadline_ends_no_other_operation(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     for n in 0..8 {
         l.start(pending(&ours), n);
@@ -386,7 +390,7 @@ fn a_deadline_ends_no_other_operation(cx: &mut Cx) {
 
 /// In the raw layer two may have one name. io_uring's kernel then cancels one of them.
 fn one_name_for_two(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let limited = l.start(Deadline::after(pending(&ours), SOON), 7);
     l.start(pending(&ours), 7);
@@ -450,7 +454,7 @@ fn by_a_slot(cx: &mut Cx) {
 fn a_driver_dropped_with_deadlines(cx: &mut Cx) {
     for handed_over in [false, true] {
         for delay in [Duration::ZERO, Duration::from_micros(100), HOUR] {
-            let (ours, theirs) = kit::pair();
+            let (ours, theirs) = cx.pair();
             let mut l = cx.ledger();
             for n in 0..8 {
                 l.start(Deadline::after(pending(&ours), delay), n);
@@ -460,20 +464,20 @@ fn a_driver_dropped_with_deadlines(cx: &mut Cx) {
             }
             l.abandon();
             (&theirs).write_all(b"later").unwrap();
-            assert_eq!(kit::arrived(&ours), b"later", "nobody receives any more");
+            assert_eq!(ours.arrived(), b"later", "nobody receives any more");
         }
     }
 }
 
 fn what_was_only_pushed_is_not_executed(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     l.start(
         Deadline::after(Send::new(kit::plain(&ours), "never"), HOUR),
         1,
     );
     l.abandon();
-    assert_eq!(kit::arrived(&theirs), []);
+    assert_eq!(theirs.arrived(), []);
 }
 
 /// I16: an accept that comes about at its deadline.

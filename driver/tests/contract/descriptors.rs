@@ -12,29 +12,33 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-contract![
-    a_reused_number_is_not_received_from,
-    a_reused_number_attached_anew,
-    a_reused_number_is_not_read_from,
-    a_reused_number_needs_no_attachment,
-    a_replaced_registration_is_not_received_from,
-    a_registration_keeps_the_file_open,
-    a_registration_is_replaced,
-    a_registration_that_fails_registers_nothing,
-    ids_outside_of_the_table,
-    ids_of_another_driver,
-    unregistered_in_flight,
-    unregistered_twice,
-    no_table_at_all,
-    every_operation_takes_a_fixed_descriptor,
-    close_empties_a_place,
-    close_detaches,
-    attached_to_two_drivers,
-    operations_need_no_attachment,
-    everything_is_close_on_exec,
-    cancelled_accepts_and_opens_leak_nothing,
-    accept_without_a_free_descriptor,
-];
+contract! {
+    everywhere: [
+        a_replaced_registration_is_not_received_from,
+        a_registration_keeps_the_file_open,
+        a_registration_is_replaced,
+        a_registration_that_fails_registers_nothing,
+        ids_outside_of_the_table,
+        unregistered_in_flight,
+        unregistered_twice,
+        no_table_at_all,
+        close_empties_a_place,
+        attached_to_two_drivers,
+    ],
+    on_host: [
+        a_reused_number_is_not_received_from,
+        a_reused_number_attached_anew,
+        a_reused_number_is_not_read_from,
+        a_reused_number_needs_no_attachment,
+        ids_of_another_driver,
+        every_operation_takes_a_fixed_descriptor,
+        close_detaches,
+        operations_need_no_attachment,
+        everything_is_close_on_exec,
+        cancelled_accepts_and_opens_leak_nothing,
+        accept_without_a_free_descriptor,
+    ],
+}
 
 /// What a receive says after its file was closed under it: never the new file's bytes.
 fn assert_old(result: std::io::Result<usize>, bytes: &[u8]) {
@@ -47,7 +51,7 @@ fn assert_old(result: std::io::Result<usize>, bytes: &[u8]) {
 /// A receive in flight on a number that then names another socket; `meanwhile` the number's old
 /// attachment is dealt with.
 fn reuse(cx: &mut Cx, meanwhile: impl Fn(&mut Ledger, Fd)) {
-    let [(old, old_peer), (new, new_peer)] = [kit::pair(), kit::pair()];
+    let [(old, old_peer), (new, new_peer)] = [cx.pair(), cx.pair()];
     let mut l = cx.ledger();
     let fd = l.at(&old);
     let op = l.start(Recv::new(fd, [0; 8]), 1);
@@ -139,7 +143,7 @@ fn a_reused_number_needs_no_attachment(cx: &mut Cx) {
 }
 
 fn a_replaced_registration_is_not_received_from(cx: &mut Cx) {
-    let [(old, mut old_peer), (new, mut new_peer)] = [kit::pair(), kit::pair()];
+    let [(old, mut old_peer), (new, mut new_peer)] = [cx.pair(), cx.pair()];
     let mut l = cx.ledger();
     let fd = l.register_fd(old.as_raw_fd(), 0).unwrap();
     let op = l.start(Recv::new(fd, [0; 8]), 1);
@@ -157,8 +161,8 @@ fn a_replaced_registration_is_not_received_from(cx: &mut Cx) {
 }
 
 fn a_registration_keeps_the_file_open(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
-    let file = kit::file(b"text");
+    let (ours, mut theirs) = cx.pair();
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let socket = l.register_fd(ours.as_raw_fd(), 1).unwrap();
     let fd = l.register_fd(file.as_raw_fd(), 2).unwrap();
@@ -172,7 +176,7 @@ fn a_registration_keeps_the_file_open(cx: &mut Cx) {
 }
 
 fn a_registration_is_replaced(cx: &mut Cx) {
-    let (first, second) = (kit::file(b"1"), kit::file(b"22"));
+    let (first, second) = (cx.file(b"1"), cx.file(b"22"));
     let mut l = cx.ledger();
     let fd = l.register_fd(first.as_raw_fd(), 0).unwrap();
     assert_eq!(l.run(ReadAt::new(fd, 0, [0; 8])).unwrap(), 1);
@@ -188,7 +192,7 @@ fn a_registration_is_replaced(cx: &mut Cx) {
 }
 
 fn a_registration_that_fails_registers_nothing(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let error = l.register_fds(&[file.as_raw_fd(), 900_000], 0).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EBADF));
@@ -208,12 +212,12 @@ fn a_registration_that_fails_registers_nothing(cx: &mut Cx) {
 
 /// A fixed id that `l` did not give out.
 fn fixed(cx: &mut Cx, id: u32) -> FixedFd {
-    let file = kit::file(b"");
+    let file = cx.file(b"");
     cx.ledger().register_fd(file.as_raw_fd(), id).unwrap()
 }
 
 fn ids_outside_of_the_table(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.with(|limits| limits.file_slots(4));
     let raw = file.as_raw_fd();
     for id in [4, 5, u32::MAX] {
@@ -248,7 +252,7 @@ fn ids_of_another_driver(cx: &mut Cx) {
 }
 
 fn unregistered_in_flight(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.register_fd(ours.as_raw_fd(), 0).unwrap();
     let op = l.start(Recv::new(fd, [0; 8]), 1);
@@ -262,7 +266,7 @@ fn unregistered_in_flight(cx: &mut Cx) {
 }
 
 fn unregistered_twice(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.register_fd(file.as_raw_fd(), 0).unwrap();
     l.unregister_fd(fd).unwrap();
@@ -271,7 +275,7 @@ fn unregistered_twice(cx: &mut Cx) {
 }
 
 fn no_table_at_all(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.with(|limits| limits.file_slots(0));
     let error = l.register_fd(file.as_raw_fd(), 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -297,7 +301,7 @@ fn every_operation_takes_a_fixed_descriptor(cx: &mut Cx) {
 }
 
 fn close_empties_a_place(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.register_fd(ours.as_raw_fd(), 7).unwrap();
     drop(ours);
@@ -326,7 +330,7 @@ fn close_detaches(cx: &mut Cx) {
 }
 
 fn attached_to_two_drivers(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut drivers = [cx.ledger(), cx.ledger()];
     for l in &mut drivers {
         let fd = l.at(&ours);

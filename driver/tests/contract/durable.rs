@@ -4,7 +4,9 @@
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps;
-use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, CompleteIo, Entry, OwnedFd, Refusal};
+use completeio_driver::driver::{
+    AsFd, AsRawFd, Backend, BorrowedFd, CompleteIo, Entry, OwnedFd, Refusal,
+};
 use completeio_driver::op::{
     Advice, Advise, Allocate, Op, ReadAt, RwFlags, Stat, Sync, SyncFlags, SyncRange, Truncate,
     WriteAt,
@@ -17,18 +19,22 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-contract![
-    syncs,
-    a_sync_is_the_call_that_it_names,
-    ranges_are_written_out,
-    as_the_plain_call,
-    offsets_and_lengths_end_at_i64_max,
-    cancelled_or_not,
-    dropped_in_flight,
-    what_was_only_pushed_does_nothing,
-    through_a_scope,
-    owned_by_the_driver,
-];
+contract! {
+    everywhere: [
+        ranges_are_written_out,
+        owned_by_the_driver,
+    ],
+    on_host: [
+        syncs,
+        a_sync_is_the_call_that_it_names,
+        as_the_plain_call,
+        offsets_and_lengths_end_at_i64_max,
+        cancelled_or_not,
+        dropped_in_flight,
+        what_was_only_pushed_does_nothing,
+        through_a_scope,
+    ],
+}
 
 fn syncs(cx: &mut Cx) {
     for workers in [0, 2] {
@@ -88,9 +94,9 @@ fn a_sync_is_the_call_that_it_names(cx: &mut Cx) {
     if cx.is_io_uring() {
         return;
     }
-    let cx = &*cx;
     thread::scope(|scope| {
         let calls = scope.spawn(|| {
+            let cx = Cx::new(Backend::Readiness).unwrap();
             let file = kit::file(b"text");
             // Without workers the calls are this thread's.
             let mut l = cx.with(|limits| limits.workers(0));
@@ -106,7 +112,7 @@ fn a_sync_is_the_call_that_it_names(cx: &mut Cx) {
 }
 
 fn ranges_are_written_out(cx: &mut Cx) {
-    let file = kit::file(&[7; 10_000]);
+    let file = cx.file(&[7; 10_000]);
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let fixed = l.register_fd(file.as_raw_fd(), 3).unwrap();
@@ -456,7 +462,7 @@ fn through_a_scope(cx: &mut Cx) {
 }
 
 fn owned_by_the_driver(cx: &mut Cx) {
-    let file = Rc::new(kit::owned(kit::file(b"text")));
+    let file = Rc::new(kit::owned(cx.file(b"text")));
     let mut l = cx.ledger();
     macro_rules! outcome {
         ($op:expr) => {{

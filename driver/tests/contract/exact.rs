@@ -1,5 +1,6 @@
 //! I9: exact operations complete once, whole, or say how far they came.
 
+use crate::ends::End;
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::region::Region;
@@ -13,41 +14,44 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-contract![
-    a_receive_in_pieces,
-    a_send_in_pieces,
-    a_pipe_in_pieces,
-    several_buffers_on_a_socket,
-    more_than_one_call_moves,
-    more_parts_than_one_call_takes,
-    whole_at_once,
-    nothing_to_move,
-    the_end_of_the_stream,
-    the_end_of_the_file,
-    a_peer_that_is_gone,
-    errors_arrive_unchanged,
-    cancelled_in_each_state,
-    a_part_that_comes_with_the_cancel_is_the_last,
-    cancelled_by_its_descriptor_and_with_all,
-    an_old_cancel_never_hits_a_new_one,
-    a_driver_dropped_in_each_state,
-    pushed_again_it_begins_anew,
-    a_full_queue_and_one_that_goes_on,
-    every_credit_one_that_goes_on,
-    a_method_that_panics_at_the_rest,
-    in_a_scope_and_at_its_end,
-    owned_and_orphaned,
-    a_foreign_loop,
-    as_it_was_before,
-];
+contract! {
+    everywhere: [
+        a_receive_in_pieces,
+        a_pipe_in_pieces,
+        several_buffers_on_a_socket,
+        whole_at_once,
+        nothing_to_move,
+        the_end_of_the_stream,
+        the_end_of_the_file,
+        a_peer_that_is_gone,
+        cancelled_in_each_state,
+        a_part_that_comes_with_the_cancel_is_the_last,
+        cancelled_by_its_descriptor_and_with_all,
+        an_old_cancel_never_hits_a_new_one,
+        a_driver_dropped_in_each_state,
+        a_full_queue_and_one_that_goes_on,
+        every_credit_one_that_goes_on,
+        a_method_that_panics_at_the_rest,
+        as_it_was_before,
+    ],
+    on_host: [
+        a_send_in_pieces,
+        more_than_one_call_moves,
+        more_parts_than_one_call_takes,
+        errors_arrive_unchanged,
+        pushed_again_it_begins_anew,
+        in_a_scope_and_at_its_end,
+        owned_and_orphaned,
+        a_foreign_loop,
+    ],
+}
 
 /// A receive of so many bytes, and the other end.
-fn receiving(l: &mut Ledger, len: usize) -> (RecvExact<OwnedFd, Vec<u8>>, UnixStream) {
-    let (ours, theirs) = kit::pair();
+fn receiving(l: &mut Ledger, len: usize) -> (RecvExact<OwnedFd, Vec<u8>>, End) {
+    let (ours, theirs) = l.site.pair();
     l.at(&ours);
     let op = Recv::new(OwnedFd::from(ours), Vec::with_capacity(len));
     (Exact::new(op), theirs)
@@ -101,7 +105,7 @@ fn a_send_in_pieces(cx: &mut Cx) {
 
 /// More than a pipe has room for, by one that reads all of it and one that writes all of it.
 fn a_pipe_in_pieces(cx: &mut Cx) {
-    let (reader, writer) = kit::pipe();
+    let (reader, writer) = cx.pipe();
     let mut l = cx.ledger();
     let (from, to) = (l.at(&reader), l.at(&writer));
     let room = Vec::with_capacity(1 << 18);
@@ -126,7 +130,7 @@ fn several_buffers_on_a_socket(cx: &mut Cx) {
     const LEN: usize = 1 << 19;
     let text: Vec<u8> = (0..=250).cycle().take(2 * LEN).collect();
     let halves = [0, LEN].map(|at| text[at..at + LEN].to_vec());
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let (from, to) = (l.at(&ours), l.at(&theirs));
     let rooms = [
@@ -183,7 +187,7 @@ fn more_parts_than_one_call_takes(cx: &mut Cx) {
 }
 
 fn whole_at_once(cx: &mut Cx) {
-    let file = kit::file(b"some text");
+    let file = cx.file(b"some text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     assert_eq!(l.run(Exact::new(WriteAt::new(fd, 5, "TEXT"))).unwrap(), 4);
@@ -195,7 +199,7 @@ fn whole_at_once(cx: &mut Cx) {
 
 /// I29: it is no end.
 fn nothing_to_move(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     assert_eq!(l.run(Exact::new(ReadAt::new(fd, 9, [0; 0]))).unwrap(), 0);
@@ -231,7 +235,7 @@ fn the_end_of_the_stream(cx: &mut Cx) {
 }
 
 fn the_end_of_the_file(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let (op, entry) = l.entry_of(Exact::new(ReadAt::new(fd, 1, [b'-'; 5])));
@@ -253,7 +257,7 @@ fn the_end_of_the_file(cx: &mut Cx) {
 
 /// I24: and no signal comes.
 fn a_peer_that_is_gone(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     let op = l.start(Exact::new(Send::new(fd, vec![7; 1 << 22])), 1);
@@ -331,7 +335,7 @@ fn cancelled_in_each_state(cx: &mut Cx) {
 
 /// A cancellation that comes after a short flight, before the driver has seen that: it goes on no more.
 fn a_part_that_comes_with_the_cancel_is_the_last(cx: &mut Cx) {
-    let file = kit::file(b"abc");
+    let file = cx.file(b"abc");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let op = l.start(Exact::new(ReadAt::new(fd, 0, [0; 8])), 7);
@@ -348,7 +352,7 @@ fn a_part_that_comes_with_the_cancel_is_the_last(cx: &mut Cx) {
 fn cancelled_by_its_descriptor_and_with_all(cx: &mut Cx) {
     for all in [false, true] {
         for turns in [0, 1] {
-            let (ours, mut theirs) = kit::pair();
+            let (ours, mut theirs) = cx.pair();
             let mut l = cx.ledger();
             let fd = l.at(&ours);
             let op = l.start(Exact::new(Recv::new(fd, [0; 8])), 1);
@@ -514,7 +518,7 @@ unsafe impl IoBufMut for Touchy {
 
 /// I18: it is still the driver's, and goes on at the next submit.
 fn a_method_that_panics_at_the_rest(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     let at_push = Exact::new(Recv::new(fd, Touchy(Box::new([0; 4]), 0)));
@@ -629,12 +633,12 @@ fn a_foreign_loop(cx: &mut Cx) {
 }
 
 fn as_it_was_before(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let owned = OwnedFd::from(file);
     let mut l = cx.ledger();
     let op = Exact::new(ReadAt::new(owned, 0, [0; 6])).into_operation();
     assert_eq!(l.run(op).unwrap(), 4, "short results are its own again");
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     theirs.write_all(b"ab").unwrap();
     let mut op = Exact::new(Recv::new(ours.as_fd(), [0; 4])).into_operation();
     l.scope(|s| assert_eq!(run(s, &mut op).0.unwrap(), 2))

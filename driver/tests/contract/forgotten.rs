@@ -28,18 +28,22 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-contract![
-    receives_of_a_scope,
-    reads_of_a_scope,
-    reads_of_a_scope_on_workers,
-    cold_reads_of_a_scope,
-    cold_reads_of_a_scope_that_unwound,
-    reads_of_a_queue_that_was_forgotten,
-    scoped_keys_and_futures,
-    orphans_of_a_driver,
-    orphans_before_their_last_completion,
-    a_scope_inside_of_a_scope,
-];
+contract! {
+    everywhere: [
+        a_scope_inside_of_a_scope,
+    ],
+    on_host: [
+        receives_of_a_scope,
+        reads_of_a_scope,
+        reads_of_a_scope_on_workers,
+        cold_reads_of_a_scope,
+        cold_reads_of_a_scope_that_unwound,
+        reads_of_a_queue_that_was_forgotten,
+        scoped_keys_and_futures,
+        orphans_of_a_driver,
+        orphans_before_their_last_completion,
+    ],
+}
 
 /// One read, and how many of them fill the memory.
 const PIECE: usize = 1 << 20;
@@ -282,7 +286,7 @@ fn orphans_before_their_last_completion(cx: &mut Cx) {
 /// Each scope ends its own, whoever forgets what.
 fn a_scope_inside_of_a_scope(cx: &mut Cx) {
     let [lent, watched] = Region::twice(8192);
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let (mut outer, mut inner) = (cx.ledger(), cx.ledger());
     let mut a = Recv::new(ours.as_fd(), lent.lend(0..4096));
     let mut b = Recv::new(theirs.as_fd(), lent.lend(4096..8192));

@@ -4,7 +4,7 @@ use completeio_driver::clock::Clock;
 use completeio_driver::driver::{BorrowedFd, Entry, OwnedFd};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
@@ -280,12 +280,22 @@ pub(crate) fn flushed() -> Option<OwnedFd> {
 }
 
 /// What has arrived on a socket and was not read, without waiting.
-pub(crate) fn arrived(socket: &UnixStream) -> Vec<u8> {
-    socket.set_nonblocking(true).unwrap();
+pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match (&*socket).read_to_end(&mut bytes) {
-        Err(e) if e.kind() != io::ErrorKind::WouldBlock => panic!("{e}"),
-        _ => bytes,
+    loop {
+        let mut part = [0; 4096];
+        let (fd, room) = (socket.as_raw_fd(), part.as_mut_ptr().cast());
+        // SAFETY: a place of that length, on the stack.
+        let n = unsafe { libc::recv(fd, room, part.len(), libc::MSG_DONTWAIT) };
+        match usize::try_from(n) {
+            Ok(0) => return bytes,
+            Ok(n) => bytes.extend(&part[..n]),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+                return bytes;
+            }
+        }
     }
 }
 

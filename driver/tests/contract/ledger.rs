@@ -2,10 +2,11 @@
 
 pub(crate) use crate::book::Lent;
 use crate::book::{Book, Booked, Held};
+use crate::ends::Site;
 use crate::kit;
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{
-    AsRawFd, Backend, Builder, CompleteIo, Driver, Entry, Fd, Full, Wait,
+    AsRawFd, Backend, Builder, CompleteIo, Driver, Entry, Fd, Full, SetupError, Wait,
 };
 use completeio_driver::op::{Op, OpObject};
 use completeio_driver::sink::Sink;
@@ -13,29 +14,37 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
-
 use std::thread;
 use std::time::Duration;
 
-/// One `#[test]` for each function and each backend of this build.
+/// One `#[test]` for each function and each backend of this build. What is about the system itself
+/// stands under `on_host`, and runs on its backends alone; the simulated one has what is `everywhere`.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
+        contract! { everywhere: [], on_host: [$($name),*] }
+    };
+    (everywhere: [$($all:ident),* $(,)?] $(,)?) => {
+        contract! { everywhere: [$($all),*], on_host: [] }
+    };
+    (everywhere: [$($all:ident),* $(,)?], on_host: [$($host:ident),* $(,)?] $(,)?) => {
         #[cfg(feature = "io-uring")]
-        mod io_uring {
-            use completeio_driver::driver::Backend::IoUring;
-            $(#[test]
-            fn $name() {
-                let name = concat!(module_path!(), "::", stringify!($name));
-                crate::ledger::run(IoUring, name, super::$name);
-            })*
-        }
+        column! { io_uring IoUring $($all)* $($host)* }
         #[cfg(feature = "readiness")]
-        mod readiness {
-            use completeio_driver::driver::Backend::Readiness;
+        column! { readiness Readiness $($all)* $($host)* }
+        #[cfg(feature = "sim")]
+        column! { sim Sim $($all)* }
+    };
+}
+
+/// The tests of one backend.
+macro_rules! column {
+    ($column:ident $backend:ident $($name:ident)*) => {
+        mod $column {
             $(#[test]
             fn $name() {
                 let name = concat!(module_path!(), "::", stringify!($name));
-                crate::ledger::run(Readiness, name, super::$name);
+                let backend = completeio_driver::driver::Backend::$backend;
+                crate::ledger::run(backend, name, super::$name);
             })*
         }
     };
@@ -50,27 +59,48 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// an end within a minute.
 pub(crate) fn run(backend: Backend, name: &'static str, body: fn(&mut Cx)) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    match Driver::builder().backend(backend).build() {
-        Ok(_) => {}
+    let _watchdog = kit::Watchdog::new(name, PATIENCE);
+    let before = kit::open_fds();
+    match Cx::new(backend) {
+        Ok(mut cx) => {
+            body(&mut cx);
+            assert_eq!(cx.open_descriptors(), 0, "I16: on a simulated host");
+        }
         Err(error) if error.is_restricted() => {
             // Not `eprintln!`, which the test harness would swallow.
             let _ = writeln!(io::stderr(), "skipped: {name}: {error}");
-            return;
         }
         Err(error) => panic!("{error}"),
     }
-    let _watchdog = kit::Watchdog::new(name, PATIENCE);
-    let before = kit::open_fds();
-    body(&mut Cx { backend });
     assert_eq!(before, kit::open_fds(), "descriptors before and after");
 }
 
 /// What a test is given.
 pub(crate) struct Cx {
     backend: Backend,
+    site: Site,
+}
+
+impl Deref for Cx {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
 }
 
 impl Cx {
+    pub(crate) fn new(backend: Backend) -> Result<Self, SetupError> {
+        #[cfg(feature = "sim")]
+        if backend == Backend::Sim {
+            let site = Site::simulated();
+            return Ok(Self { backend, site });
+        }
+        Driver::builder().backend(backend).build()?;
+        let site = Site::default();
+        Ok(Self { backend, site })
+    }
+
     pub(crate) fn is_io_uring(&self) -> bool {
         self.backend == Backend::IoUring
     }
@@ -82,11 +112,12 @@ impl Cx {
     /// A driver without a ledger.
     pub(crate) fn driver(&self, limits: impl FnOnce(Builder) -> Builder) -> Driver<'static> {
         let builder = limits(Driver::builder().backend(self.backend));
-        builder.build().unwrap()
+        self.site.driver(builder)
     }
 
     pub(crate) fn with(&self, limits: impl FnOnce(Builder) -> Builder) -> Ledger {
         Ledger {
+            site: self.site.clone(),
             driver: Some(self.driver(limits)),
             book: Book::default(),
             held: Vec::new(),
@@ -101,6 +132,7 @@ impl Cx {
 /// Its drop cancels what is left, takes it out, and checks the books. Sockets and files that
 /// operations name are declared before it, so that they outlive it.
 pub(crate) struct Ledger {
+    pub(crate) site: Site,
     driver: Option<Driver<'static>>,
     book: Book,
     /// Freed after the driver is gone.

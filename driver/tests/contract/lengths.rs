@@ -8,16 +8,20 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 
-contract![
-    huge_reads_end_with_the_file,
-    huge_writes_are_clamped,
-    huge_receives_take_what_is_there,
-    huge_sends_make_progress,
-    empty_reads_and_writes,
-    empty_sends_and_receives,
-    empty_datagrams,
-    a_full_vector_has_no_room,
-];
+contract! {
+    everywhere: [
+        huge_reads_end_with_the_file,
+        huge_receives_take_what_is_there,
+        a_full_vector_has_no_room,
+    ],
+    on_host: [
+        huge_writes_are_clamped,
+        huge_sends_make_progress,
+        empty_reads_and_writes,
+        empty_sends_and_receives,
+        empty_datagrams,
+    ],
+}
 
 /// What one call moves at most.
 const MAX: usize = 0x7fff_f000;
@@ -38,7 +42,7 @@ fn region() -> Region {
 }
 
 fn huge_reads_end_with_the_file(cx: &mut Cx) {
-    let file = kit::file(&[7; 10_000]);
+    let file = cx.file(&[7; 10_000]);
     let region = region();
     let mut l = cx.ledger();
     let fd = l.at(&file);
@@ -67,7 +71,7 @@ fn huge_writes_are_clamped(cx: &mut Cx) {
 }
 
 fn huge_receives_take_what_is_there(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let region = region();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
@@ -151,7 +155,7 @@ fn empty_datagrams(cx: &mut Cx) {
 
 /// A `Vec` lends its spare capacity.
 fn a_full_vector_has_no_room(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let full = b"full".to_vec().into_boxed_slice().into_vec();
     let fd = l.at(&file);

@@ -1,5 +1,5 @@
 //! The driver's contract: each promise has a test here, and every test runs on every backend that
-//! was compiled in.
+//! was compiled in; on a simulated host those that are not about the system itself.
 //!
 //! The tests run one at a time (see [`ledger::run`]), so that each may count the descriptors of
 //! the process, send it signals and lower its limits. The ids in the comments (I1, I2, …) are those
@@ -13,6 +13,7 @@
 #[macro_use]
 mod ledger;
 mod book;
+mod ends;
 mod kit;
 mod region;
 mod steps;

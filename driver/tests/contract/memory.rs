@@ -10,15 +10,19 @@ use completeio_driver::op::{Op, ReadAt, Recv};
 use std::io::Write;
 use std::time::Duration;
 
-contract![
-    after_a_cancelled_receive,
-    after_a_driver_with_a_receive,
-    after_cancelled_reads,
-    after_a_driver_with_reads,
-    after_a_driver_with_cold_reads,
-    after_a_driver_with_reads_on_workers,
-    after_the_last_of_many_entries,
-];
+contract! {
+    everywhere: [
+        after_a_cancelled_receive,
+        after_a_driver_with_a_receive,
+    ],
+    on_host: [
+        after_cancelled_reads,
+        after_a_driver_with_reads,
+        after_a_driver_with_cold_reads,
+        after_a_driver_with_reads_on_workers,
+        after_the_last_of_many_entries,
+    ],
+}
 
 /// One read, and how many of them fill the memory.
 const PIECE: usize = 1 << 20;
@@ -27,7 +31,7 @@ const ROUNDS: usize = 8;
 
 fn after_a_cancelled_receive(cx: &mut Cx) {
     let [lent, watched] = Region::twice(4096);
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     l.start(Recv::new(fd, lent.lend(0..4096)), 1);
@@ -38,12 +42,12 @@ fn after_a_cancelled_receive(cx: &mut Cx) {
     (&theirs).write_all(&[1; 4096]).unwrap();
     l.turn();
     watched.assert_stays(0xAA);
-    assert_eq!(kit::arrived(&ours).len(), 4096);
+    assert_eq!(ours.arrived().len(), 4096);
 }
 
 fn after_a_driver_with_a_receive(cx: &mut Cx) {
     let [lent, watched] = Region::twice(4096);
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     l.start(Recv::new(fd, lent.lend(0..4096)), 1);

@@ -16,35 +16,39 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
-contract![
-    a_vector_has_the_length_that_was_read,
-    an_unaligned_end_of_an_aligned_buffer,
-    an_open_file,
-    open_options,
-    an_open_file_below_a_directory,
-    an_address_of_four_bytes,
-    an_address_of_sixteen_bytes,
-    an_address_of_a_path,
-    a_connection,
-    a_closed_descriptor,
-    dispose_closes_what_was_made,
-    accept_again_and_again,
-    a_file_read_block_by_block,
-    a_receive_is_continued,
-    a_send_is_continued,
-    what_was_advanced_survives_an_error,
-    nothing_is_filled_that_was_not_lent,
-    receives_on_one_socket_all_complete,
-    what_comes_at_once_is_for_all_that_wait,
-    a_receive_overtakes_none,
-    flags_of_a_receive,
-    both_directions_at_once,
-    files_without_workers,
-    more_files_than_workers,
-];
+contract! {
+    everywhere: [
+        a_vector_has_the_length_that_was_read,
+        a_file_read_block_by_block,
+        a_receive_is_continued,
+        what_was_advanced_survives_an_error,
+        nothing_is_filled_that_was_not_lent,
+        receives_on_one_socket_all_complete,
+        what_comes_at_once_is_for_all_that_wait,
+        a_receive_overtakes_none,
+        flags_of_a_receive,
+        more_files_than_workers,
+    ],
+    on_host: [
+        an_unaligned_end_of_an_aligned_buffer,
+        an_open_file,
+        open_options,
+        an_open_file_below_a_directory,
+        an_address_of_four_bytes,
+        an_address_of_sixteen_bytes,
+        an_address_of_a_path,
+        a_connection,
+        a_closed_descriptor,
+        dispose_closes_what_was_made,
+        accept_again_and_again,
+        a_send_is_continued,
+        both_directions_at_once,
+        files_without_workers,
+    ],
+}
 
 fn a_vector_has_the_length_that_was_read(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     for before in ["", ">"] {
@@ -243,7 +247,7 @@ fn accept_again_and_again(cx: &mut Cx) {
 
 fn a_file_read_block_by_block(cx: &mut Cx) {
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n / 7).to_le_bytes()[0]).collect();
-    let file = kit::file(&bytes);
+    let file = cx.file(&bytes);
     let mut l = cx.ledger();
     let op = ReadAt::new(l.at(&file), 0, vec![0; 4096].into_boxed_slice());
     let op = l.lend(op);
@@ -261,7 +265,7 @@ fn a_file_read_block_by_block(cx: &mut Cx) {
 }
 
 fn a_receive_is_continued(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = Recv::new(l.at(&ours), Vec::with_capacity(16));
     let op = l.lend(op);
@@ -326,7 +330,7 @@ fn a_send_is_continued(cx: &mut Cx) {
 
 /// A flight that fails takes nothing from what earlier ones moved; another buffer starts over.
 fn what_was_advanced_survives_an_error(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = Send::new(l.at(&ours), "hello");
     let op = l.lend(op);
@@ -345,7 +349,7 @@ fn what_was_advanced_survives_an_error(cx: &mut Cx) {
 
 /// What is counted is what the last flight was lent, each byte once, and of its own buffer.
 fn nothing_is_filled_that_was_not_lent(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     theirs.write_all(b"hello").unwrap();
@@ -370,7 +374,7 @@ fn nothing_is_filled_that_was_not_lent(cx: &mut Cx) {
 /// I34: each gets one byte. readiness serves the first pushed first; io_uring's kernel promises no
 /// order, and Unix sockets wake the newest first.
 fn receives_on_one_socket_all_complete(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     let ops: Vec<_> = (0..5).map(|n| l.start(Recv::new(fd, [0; 1]), n)).collect();
@@ -385,7 +389,7 @@ fn receives_on_one_socket_all_complete(cx: &mut Cx) {
 
 /// I34: the second one is not left behind with what came for it.
 fn what_comes_at_once_is_for_all_that_wait(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     for n in 0..5 {
@@ -399,7 +403,7 @@ fn what_comes_at_once_is_for_all_that_wait(cx: &mut Cx) {
 /// I34: one that is pushed when its data is there stands behind those that wait for it. (On io_uring
 /// the order is the kernel's, which tries what is new first.)
 fn a_receive_overtakes_none(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     let first = l.start(Recv::new(fd, [0; 1]), 0);
@@ -412,7 +416,7 @@ fn a_receive_overtakes_none(cx: &mut Cx) {
 }
 
 fn flags_of_a_receive(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     theirs.write_all(b"hello").unwrap();
@@ -458,7 +462,7 @@ fn files_without_workers(cx: &mut Cx) {
 /// Each read comes back with its own bytes.
 fn more_files_than_workers(cx: &mut Cx) {
     const COUNT: u8 = 64;
-    let files: Vec<_> = (0..COUNT).map(|n| kit::file(&[n; 5_000])).collect();
+    let files: Vec<_> = (0..COUNT).map(|n| cx.file(&[n; 5_000])).collect();
     let mut l = cx.with(|limits| limits.workers(1));
     let start = |n: u8| {
         let fd = l.at(&files[usize::from(n)]);

@@ -21,15 +21,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-contract![
-    in_a_sink,
-    in_a_sink_with_refused_operations,
-    in_a_buffer_at_a_push,
-    in_a_buffer_in_a_queue,
-    in_whatever_is_asked,
-    in_flight_while_unwinding,
-    in_a_sink_beside_a_wake_up,
-];
+contract! {
+    everywhere: [
+        in_a_sink,
+        in_a_sink_with_refused_operations,
+        in_a_buffer_at_a_push,
+        in_a_buffer_in_a_queue,
+        in_whatever_is_asked,
+        in_flight_while_unwinding,
+        in_a_sink_beside_a_wake_up,
+    ],
+}
 
 /// Without a message on the terminal.
 fn quietly(f: impl FnOnce()) {
@@ -115,7 +117,7 @@ impl AsRef<CStr> for Broken {
 }
 
 fn in_a_buffer_at_a_push(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.with(|limits| limits.entries(2).in_flight(2));
     let fd = l.at(&file);
     let read = l.lend(ReadAt::new(fd, 0, Broken));
@@ -136,7 +138,7 @@ fn in_a_buffer_at_a_push(cx: &mut Cx) {
 
 /// What stands before the broken one is accepted; what stands behind it stays.
 fn in_a_buffer_in_a_queue(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let nops: Vec<_> = (0..4).map(|_| l.lend(Nop::new())).collect();
@@ -182,7 +184,7 @@ fn in_whatever_is_asked(cx: &mut Cx) {
         }
         assert_eq!((l.in_flight(), l.capacity_left()), (0, 2));
     }
-    let (socket, _peer) = kit::pair();
+    let (socket, _peer) = cx.pair();
     let mut l = cx.with(|limits| limits.entries(2).in_flight(2));
     let l = &mut l;
     let fd = l.at(&socket);
@@ -218,7 +220,7 @@ fn in_whatever_is_asked(cx: &mut Cx) {
 
 /// The ledger's driver is dropped by the unwinding, with operations in flight.
 fn in_flight_while_unwinding(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let witness = Rc::new(());
     let _held = witness.clone();
     quietly(|| {
@@ -233,7 +235,7 @@ fn in_flight_while_unwinding(cx: &mut Cx) {
     });
     assert_eq!(Rc::strong_count(&_held), 1);
     theirs.write_all(b"later").unwrap();
-    assert_eq!(kit::arrived(&ours), b"later");
+    assert_eq!(ours.arrived(), b"later");
 }
 
 /// The wake-up is not the entry in the sink's hands.

@@ -12,17 +12,21 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
-contract![
-    a_directory_closed_before_the_submit,
-    a_directory_number_reused_before_the_submit,
-    a_directory_closed_in_flight,
-    cancelled_before_the_submit,
-    cancelled_behind_others,
-    cancelled_too_late,
-    done_or_cancelled,
-    what_was_only_pushed_is_not_executed,
-    a_dropped_driver_leaves_no_halves,
-];
+contract! {
+    everywhere: [
+        a_directory_closed_before_the_submit,
+        what_was_only_pushed_is_not_executed,
+    ],
+    on_host: [
+        a_directory_number_reused_before_the_submit,
+        a_directory_closed_in_flight,
+        cancelled_before_the_submit,
+        cancelled_behind_others,
+        cancelled_too_late,
+        done_or_cancelled,
+        a_dropped_driver_leaves_no_halves,
+    ],
+}
 
 /// I11: nothing is resolved by the push.
 fn a_directory_closed_before_the_submit(cx: &mut Cx) {

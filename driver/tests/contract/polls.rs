@@ -13,25 +13,29 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-contract![
-    as_poll_says,
-    the_peers_end_is_always_reported,
-    what_is_never_ready,
-    no_such_descriptor,
-    when_it_becomes_ready,
-    either_direction,
-    urgent_data,
-    ordinary_data_are_not_urgent,
-    several_polls_and_transfers,
-    polls_beyond_the_table,
-    fixed_descriptors,
-    by_a_scope_and_by_a_slot,
-    again_and_again,
-    cancelled,
-    a_driver_dropped_with_polls,
-    poll_or_cancelled,
-    files_that_are_retired,
-];
+contract! {
+    everywhere: [
+        fixed_descriptors,
+        again_and_again,
+        cancelled,
+        a_driver_dropped_with_polls,
+    ],
+    on_host: [
+        as_poll_says,
+        the_peers_end_is_always_reported,
+        what_is_never_ready,
+        no_such_descriptor,
+        when_it_becomes_ready,
+        either_direction,
+        urgent_data,
+        ordinary_data_are_not_urgent,
+        several_polls_and_transfers,
+        polls_beyond_the_table,
+        by_a_scope_and_by_a_slot,
+        poll_or_cancelled,
+        files_that_are_retired,
+    ],
+}
 
 const IN: PollEvents = PollEvents::READABLE;
 const OUT: PollEvents = PollEvents::WRITABLE;
@@ -256,7 +260,7 @@ fn polls_beyond_the_table(cx: &mut Cx) {
 }
 
 fn fixed_descriptors(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.register_fd(ours.as_raw_fd(), 3).unwrap();
     assert_eq!(l.run(Poll::new(fd, OUT | IN)).unwrap(), OUT);
@@ -300,7 +304,7 @@ fn by_a_scope_and_by_a_slot(cx: &mut Cx) {
 
 /// Once for each push, whoever else waits.
 fn again_and_again(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let op = l.lend(Poll::new(kit::plain(&ours), IN));
     for n in 0..100 {
@@ -315,7 +319,7 @@ fn again_and_again(cx: &mut Cx) {
 
 /// Before, and after it was handed over; by its user data and by its descriptor.
 fn cancelled(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     for handed_over in [false, true] {
         for by_fd in [false, true] {
@@ -339,7 +343,7 @@ fn cancelled(cx: &mut Cx) {
 
 fn a_driver_dropped_with_polls(cx: &mut Cx) {
     for handed_over in [false, true] {
-        let (ours, theirs) = kit::pair();
+        let (ours, theirs) = cx.pair();
         let mut l = cx.ledger();
         for n in 0..4 {
             l.start(Poll::new(kit::plain(&ours), IN), n);
@@ -388,7 +392,7 @@ fn files_that_are_retired(cx: &mut Cx) {
 
 /// The end of our own side is an end that a poll reports.
 fn shut_down_wakes(l: &mut Ledger) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = l.site.pair();
     l.start(Poll::new(kit::plain(&ours), IN), 1);
     l.start(Timeout::after(Duration::from_secs(3600)), 2);
     l.hand_over();

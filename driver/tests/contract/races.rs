@@ -13,18 +13,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-contract![
-    recv_or_cancelled,
-    fixed_recv_or_cancelled,
-    accept_or_cancelled,
-    timeout_or_cancelled,
-    read_or_cancelled,
-    read_of_a_pipe_or_cancelled,
-    stream_read_or_cancelled,
-    stream_write_or_cancelled,
-    read_on_a_worker_or_cancelled,
-    connect_or_cancelled,
-];
+contract! {
+    everywhere: [
+        timeout_or_cancelled,
+        read_or_cancelled,
+    ],
+    on_host: [
+        recv_or_cancelled,
+        fixed_recv_or_cancelled,
+        accept_or_cancelled,
+        read_of_a_pipe_or_cancelled,
+        stream_read_or_cancelled,
+        stream_write_or_cancelled,
+        read_on_a_worker_or_cancelled,
+        connect_or_cancelled,
+    ],
+}
 
 pub(crate) const ROUNDS: usize = if cfg!(debug_assertions) {
     1_000
@@ -191,7 +195,7 @@ fn timeout_or_cancelled(cx: &mut Cx) {
 }
 
 fn read_or_cancelled(cx: &mut Cx) {
-    let file = kit::file(&[7; 16384]);
+    let file = cx.file(&[7; 16384]);
     let mut l = cx.ledger();
     let op = ReadAt::new(l.at(&file), 0, vec![0; 16384].into_boxed_slice());
     let op = l.lend(op);

@@ -16,32 +16,36 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-contract![
-    with_nothing,
-    with_pushed_operations,
-    with_operations_in_flight,
-    with_a_pending_connect,
-    with_reads_in_flight,
-    with_events_that_nobody_took,
-    with_events_in_hand,
-    with_a_queue_half_pushed,
-    with_more_in_flight_than_cancel_places,
-    with_cancellations_asked_for,
-    after_the_closure_unwound,
-    an_error_of_the_closure_is_no_error_of_the_scope,
-    accepted_connections_are_closed,
-    opened_files_are_closed,
-    dropped_completions_are_disposed_of,
-    a_pushed_close_closes,
-    a_close_that_was_put_off_closes,
-    halves_are_dropped_in_any_order,
-    forgotten_halves_change_nothing,
-    owned_operations_go_on,
-    owned_operations_that_were_only_pushed_go_on,
-    owned_operations_complete_at_the_end,
-    a_wake_up_survives,
-    raw_operations_come_after,
-];
+contract! {
+    everywhere: [
+        with_nothing,
+        with_events_that_nobody_took,
+        with_a_queue_half_pushed,
+        with_more_in_flight_than_cancel_places,
+        with_cancellations_asked_for,
+        an_error_of_the_closure_is_no_error_of_the_scope,
+        forgotten_halves_change_nothing,
+        owned_operations_that_were_only_pushed_go_on,
+        a_wake_up_survives,
+        raw_operations_come_after,
+    ],
+    on_host: [
+        with_pushed_operations,
+        with_operations_in_flight,
+        with_a_pending_connect,
+        with_reads_in_flight,
+        with_events_in_hand,
+        after_the_closure_unwound,
+        accepted_connections_are_closed,
+        opened_files_are_closed,
+        dropped_completions_are_disposed_of,
+        a_pushed_close_closes,
+        a_close_that_was_put_off_closes,
+        halves_are_dropped_in_any_order,
+        owned_operations_go_on,
+        owned_operations_complete_at_the_end,
+    ],
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -58,9 +62,9 @@ fn assert_over(l: &mut Ledger) {
 
 /// Does something with operations of each kind that pend: pushes them, and tells `then`.
 fn with_pending(cx: &mut Cx, then: impl Fn(&mut Scope<'_, '_>)) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let (listener, _) = kit::listener();
-    let (reader, _writer) = kit::pipe();
+    let (reader, _writer) = cx.pipe();
     let mut l = cx.ledger();
     let attached = l.attach_fd(ours.as_fd()).unwrap();
     let mut buffers = [[0; 64]; 4];
@@ -96,7 +100,7 @@ fn with_pending(cx: &mut Cx, then: impl Fn(&mut Scope<'_, '_>)) {
     buffers[0].fill(7);
     (&theirs).write_all(b"later").unwrap();
     assert_over(&mut l);
-    assert_eq!(kit::arrived(&ours), b"later", "nobody receives any more");
+    assert_eq!(ours.arrived(), b"later", "nobody receives any more");
     assert_eq!(buffers[1..], [[0; 64]; 3]);
 }
 
@@ -209,7 +213,7 @@ fn with_events_in_hand(cx: &mut Cx) {
 }
 
 fn with_a_queue_half_pushed(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.with(|limits| limits.entries(4).in_flight(6));
     let mut recvs = [(); 10].map(|()| Recv::new(ours.as_fd(), [0; 8]));
     l.scope(|s| {
@@ -225,7 +229,7 @@ fn with_a_queue_half_pushed(cx: &mut Cx) {
 
 fn with_more_in_flight_than_cancel_places(cx: &mut Cx) {
     const COUNT: usize = 100;
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     for submitted in [0, 1] {
         let mut l = cx.with(|limits| limits.entries(2 * COUNT).cancels(1));
         let mut recvs: Vec<_> = (0..COUNT)
@@ -244,11 +248,11 @@ fn with_more_in_flight_than_cancel_places(cx: &mut Cx) {
         assert_over(&mut l);
     }
     (&theirs).write_all(b"later").unwrap();
-    assert_eq!(kit::arrived(&ours), b"later");
+    assert_eq!(ours.arrived(), b"later");
 }
 
 fn with_cancellations_asked_for(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let mut recvs = [(); 3].map(|()| Recv::new(ours.as_fd(), [0; 8]));
     l.scope(|s| {
@@ -504,7 +508,7 @@ fn halves_are_dropped_in_any_order(cx: &mut Cx) {
     reason = "that nothing depends on a destructor is what is tested"
 )]
 fn forgotten_halves_change_nothing(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let mut recvs = [(); 3].map(|()| Recv::new(ours.as_fd(), [0; 8]));
     let mut nop = Nop::new();
@@ -521,7 +525,7 @@ fn forgotten_halves_change_nothing(cx: &mut Cx) {
     .unwrap();
     assert_over(&mut l);
     (&theirs).write_all(b"later").unwrap();
-    assert_eq!(kit::arrived(&ours), b"later");
+    assert_eq!(ours.arrived(), b"later");
 }
 
 /// What the driver owns is in flight before, during and after a scope, and is not cancelled by it.
@@ -582,8 +586,8 @@ fn owned_operations_go_on(cx: &mut Cx) {
 
 /// I11: they are published by a scope like by any submit, and not taken back.
 fn owned_operations_that_were_only_pushed_go_on(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
-    let file = kit::file(b"before");
+    let (ours, theirs) = cx.pair();
+    let file = cx.file(b"before");
     let mut l = cx.ledger();
     let recv = Recv::new(kit::owned(ours), [0; 8]);
     let recv = l.try_push_owned(recv, 1).unwrap();
@@ -625,7 +629,7 @@ fn owned_operations_complete_at_the_end(cx: &mut Cx) {
 
 /// I14: what rang while a scope was ended is for the next submit.
 fn a_wake_up_survives(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let mut recv = Recv::new(ours.as_fd(), [0; 8]);
     let notifier = l.notifier();
@@ -644,7 +648,7 @@ fn a_wake_up_survives(cx: &mut Cx) {
 
 /// The raw layer is as it was: its entries are its own.
 fn raw_operations_come_after(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let mut recv = Recv::new(ours.as_fd(), [0; 8]);
     let mut nop = Nop::new();

@@ -9,17 +9,21 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-contract![
-    no_room_is_an_error,
-    no_room_does_nothing,
-    a_vector_offers_its_spare_capacity,
-    a_deque_offers_its_spare_capacity,
-    an_option_takes_one,
-    a_closure_takes_so_many,
-    an_array_takes_what_is_left,
-    a_reference_or_an_object_will_do,
-    the_room_is_asked_for_once,
-];
+contract! {
+    everywhere: [
+        no_room_is_an_error,
+        a_vector_offers_its_spare_capacity,
+        a_closure_takes_so_many,
+        a_reference_or_an_object_will_do,
+        the_room_is_asked_for_once,
+    ],
+    on_host: [
+        no_room_does_nothing,
+        a_deque_offers_its_spare_capacity,
+        an_option_takes_one,
+        an_array_takes_what_is_left,
+    ],
+}
 
 fn with_nops(cx: &mut Cx, count: usize) -> Ledger {
     let mut l = cx.ledger();

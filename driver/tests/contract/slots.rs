@@ -1,5 +1,6 @@
 //! Operations that the driver owns: each comes back by its key, or is cancelled with it.
 
+use crate::ends::End;
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps::{Drops, errno, finished, hand_over, outcome, run, start, take, wait};
@@ -18,47 +19,51 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-contract![
-    each_kind_of_operation,
-    the_largest_operation,
-    full_hands_the_operation_back,
-    without_slots,
-    finished_in_order,
-    redeemed_before_and_after,
-    a_key_dropped_in_flight,
-    a_key_dropped_before_the_submit,
-    a_key_dropped_when_done,
-    a_key_dropped_with_an_error,
-    an_orphans_descriptor_is_closed,
-    a_cancelled_operation_comes_back,
-    a_late_cancel_does_nothing,
-    a_close_is_not_cancelled,
-    a_close_that_was_never_handed_over,
-    a_spent_key_names_nothing,
-    more_cancellations_than_places,
-    a_slot_is_used_again_and_again,
-    an_old_cancel_never_hits_a_new_operation,
-    a_key_outlives_its_driver,
-    what_was_only_pushed_is_not_executed,
-    a_driver_dropped_with_orphans,
-    a_forgotten_key_keeps_its_slot,
-    borrowed_buffers_in_a_scope,
-    the_end_of_a_scope_empties_slots,
-    dropped_scoped_keys,
-    keys_of_two_drivers,
-    keys_that_own_keys,
-    a_raw_wait_ends,
-    raw_entries_keep_their_room,
-    a_wait_for_several_counts_them,
-    wound_down_with_the_driver,
-    cancelled_by_a_foreign_loop,
-];
+contract! {
+    everywhere: [
+        the_largest_operation,
+        full_hands_the_operation_back,
+        without_slots,
+        finished_in_order,
+        redeemed_before_and_after,
+        a_late_cancel_does_nothing,
+        a_close_that_was_never_handed_over,
+        a_spent_key_names_nothing,
+        more_cancellations_than_places,
+        a_slot_is_used_again_and_again,
+        an_old_cancel_never_hits_a_new_operation,
+        a_driver_dropped_with_orphans,
+        a_forgotten_key_keeps_its_slot,
+        borrowed_buffers_in_a_scope,
+        dropped_scoped_keys,
+        keys_of_two_drivers,
+        keys_that_own_keys,
+        a_raw_wait_ends,
+        a_wait_for_several_counts_them,
+        wound_down_with_the_driver,
+        cancelled_by_a_foreign_loop,
+    ],
+    on_host: [
+        each_kind_of_operation,
+        a_key_dropped_in_flight,
+        a_key_dropped_before_the_submit,
+        a_key_dropped_when_done,
+        a_key_dropped_with_an_error,
+        an_orphans_descriptor_is_closed,
+        a_cancelled_operation_comes_back,
+        a_close_is_not_cancelled,
+        a_key_outlives_its_driver,
+        what_was_only_pushed_is_not_executed,
+        the_end_of_a_scope_empties_slots,
+        raw_entries_keep_their_room,
+    ],
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The first of a pair of sockets as an owned one; the other.
-fn pair() -> (OwnedFd, std::os::unix::net::UnixStream) {
-    let (ours, theirs) = kit::pair();
+fn pair(cx: &Cx) -> (OwnedFd, End) {
+    let (ours, theirs) = cx.pair();
     (kit::owned(ours), theirs)
 }
 
@@ -79,7 +84,7 @@ fn few(slots: usize) -> impl Fn(Builder) -> Builder {
 /// I1: every kind gives its typed output and itself, and its slot is free after that.
 fn each_kind_of_operation(cx: &mut Cx) {
     let file = Rc::new(kit::owned(kit::file(b"before")));
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let (listener, addr) = kit::listener();
     let path = kit::TempPath::new();
     fs::write(&*path, "opened").unwrap();
@@ -129,7 +134,7 @@ fn the_largest_operation(cx: &mut Cx) {
     let mut l = cx.with(few(2));
     for _ in 0..3 {
         let read = |l: &mut Ledger| {
-            let op = ReadAt::new(kit::owned(kit::file(&content)), 0, [0; REST]);
+            let op = ReadAt::new(kit::owned(cx.file(&content)), 0, [0; REST]);
             assert_eq!(size_of_val(&op), SLOT_SIZE);
             l.try_push_owned(op, 0).unwrap()
         };
@@ -157,7 +162,7 @@ fn full_hands_the_operation_back(cx: &mut Cx) {
             l.try_push_owned(Nop::new(), n).unwrap()
         });
         let before = l.stats();
-        let file = kit::owned(kit::file(b"text"));
+        let file = kit::owned(cx.file(b"text"));
         let mut op = ReadAt::new(file, 0, drops.buffer());
         for _ in 0..3 {
             assert_eq!(l.owned_capacity_left(), 0);
@@ -192,7 +197,7 @@ fn without_slots(cx: &mut Cx) {
 /// `next_finished` gives each once, in the order of completion, whatever the order of pushes.
 fn finished_in_order(cx: &mut Cx) {
     let mut l = cx.ledger();
-    let sockets: Vec<_> = (0..4).map(|_| pair()).collect();
+    let sockets: Vec<_> = (0..4).map(|_| pair(cx)).collect();
     let (ours, theirs): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
     let mut keys: Vec<_> = ours
         .into_iter()
@@ -219,7 +224,7 @@ fn finished_in_order(cx: &mut Cx) {
 
 /// A key is no worse for having been asked too early.
 fn redeemed_before_and_after(cx: &mut Cx) {
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let mut l = cx.with(few(1));
     let mut key = l.try_push_owned(Recv::new(ours, [0; 8]), 7).unwrap();
     for _ in 0..3 {
@@ -240,7 +245,7 @@ fn redeemed_before_and_after(cx: &mut Cx) {
 /// I3: the kernel has the buffer until the last completion; then it is dropped, and once.
 fn a_key_dropped_in_flight(cx: &mut Cx) {
     let drops = Drops::default();
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let other = ours.try_clone().unwrap();
     let mut l = cx.with(few(1));
     let key = Recv::new(ours, drops.buffer());
@@ -257,14 +262,14 @@ fn a_key_dropped_in_flight(cx: &mut Cx) {
         .unwrap()
         .unwrap();
     drop(theirs);
-    assert_eq!(kit::arrived(&other.into()), b"later");
+    assert_eq!(kit::arrived(&other), b"later");
     assert_eq!(drops.count(), 1);
 }
 
 /// The same when the kernel has not seen it yet.
 fn a_key_dropped_before_the_submit(cx: &mut Cx) {
     let drops = Drops::default();
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let other = ours.try_clone().unwrap();
     let mut l = cx.with(few(1));
     let op = Recv::new(ours, drops.buffer());
@@ -275,7 +280,7 @@ fn a_key_dropped_before_the_submit(cx: &mut Cx) {
     assert_empty(&mut l, 1);
     (&theirs).write_all(b"later").unwrap();
     drop(theirs);
-    assert_eq!(kit::arrived(&other.into()), b"later");
+    assert_eq!(kit::arrived(&other), b"later");
 }
 
 /// I16: what the completion names goes with the key, at once; so does the operation.
@@ -361,7 +366,7 @@ fn an_orphans_descriptor_is_closed(cx: &mut Cx) {
 
 /// I4: one end, with the operation; a second request changes nothing.
 fn a_cancelled_operation_comes_back(cx: &mut Cx) {
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let listener = Rc::new(kit::owned(kit::listener().0));
     let mut l = cx.with(few(3));
     for handed_over in [true, false] {
@@ -388,12 +393,12 @@ fn a_cancelled_operation_comes_back(cx: &mut Cx) {
     }
     (&theirs).write_all(b"later").unwrap();
     drop(theirs);
-    assert_eq!(kit::arrived(&ours.into()), b"later");
+    assert_eq!(kit::arrived(&ours), b"later");
 }
 
 /// I4: what has completed has.
 fn a_late_cancel_does_nothing(cx: &mut Cx) {
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let mut l = cx.with(few(1));
     let key = l.try_push_owned(Recv::new(ours, [0; 8]), 1).unwrap();
     (&theirs).write_all(b"text").unwrap();
@@ -449,7 +454,7 @@ fn a_close_is_not_cancelled(cx: &mut Cx) {
 fn a_close_that_was_never_handed_over(cx: &mut Cx) {
     for kept in [true, false] {
         let mut l = cx.ledger();
-        let fd = OwnedFd::from(kit::file(b"text"));
+        let fd = OwnedFd::from(cx.file(b"text"));
         let number = fd.as_raw_fd();
         let key = l.try_push_owned(Close::new(fd), 0).unwrap();
         if kept {
@@ -487,7 +492,7 @@ fn a_spent_key_names_nothing(cx: &mut Cx) {
 
 fn more_cancellations_than_places(cx: &mut Cx) {
     const COUNT: usize = 50;
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = pair(cx);
     let ours = Rc::new(ours);
     for handed_over in [true, false] {
         let mut l = cx.with(|limits| limits.entries(2 * COUNT).cancels(1));
@@ -518,7 +523,7 @@ fn more_cancellations_than_places(cx: &mut Cx) {
 /// Generations: a slot has its operation's own completions, thousands of times.
 fn a_slot_is_used_again_and_again(cx: &mut Cx) {
     const ROUNDS: usize = 5000;
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let ours = Rc::new(ours);
     let drops = Drops::default();
     let mut l = cx.with(few(1));
@@ -557,7 +562,7 @@ fn a_slot_is_used_again_and_again(cx: &mut Cx) {
 
 /// I4: neither what was asked for before the last completion, nor after it.
 fn an_old_cancel_never_hits_a_new_operation(cx: &mut Cx) {
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let ours = Rc::new(ours);
     let mut l = cx.with(few(1));
     for _ in 0..100 {
@@ -580,7 +585,7 @@ fn a_key_outlives_its_driver(cx: &mut Cx) {
     let drops = Drops::default();
     let (listener, addr) = kit::listener();
     let mut client = TcpStream::connect(addr).unwrap();
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let mut l = cx.ledger();
     let done = l.try_push_owned(Nop::new(), 1).unwrap();
     let accepted = Accept::new(kit::owned(listener));
@@ -612,13 +617,13 @@ fn a_key_outlives_its_driver(cx: &mut Cx) {
     assert_eq!((drops.count(), Rc::strong_count(&ours)), (4, 1));
     drop(theirs);
     let ours = Rc::into_inner(ours).unwrap();
-    assert_eq!(kit::arrived(&ours.into()), b"later");
+    assert_eq!(kit::arrived(&ours), b"later");
 }
 
 /// I5: it completes as cancelled, and has done nothing.
 fn what_was_only_pushed_is_not_executed(cx: &mut Cx) {
     let file = kit::file(b"before");
-    let (ours, theirs) = pair();
+    let (ours, theirs) = pair(cx);
     let path = kit::TempPath::new();
     let mut l = cx.ledger();
     let write = WriteAt::new(kit::owned(file.try_clone().unwrap()), 0, "after!");
@@ -644,7 +649,7 @@ fn what_was_only_pushed_is_not_executed(cx: &mut Cx) {
 
 /// I5: their destructors run in the driver's drop, once.
 fn a_driver_dropped_with_orphans(cx: &mut Cx) {
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = pair(cx);
     let ours = Rc::new(ours);
     for turns in 0..3 {
         let drops = Drops::default();
@@ -668,8 +673,8 @@ fn a_driver_dropped_with_orphans(cx: &mut Cx) {
 /// Forgotten for the driver's life: its slot is lost, and nothing else is.
 fn a_forgotten_key_keeps_its_slot(cx: &mut Cx) {
     let drops = Drops::default();
-    let file = Rc::new(kit::owned(kit::file(b"text")));
-    let (ours, _theirs) = pair();
+    let file = Rc::new(kit::owned(cx.file(b"text")));
+    let (ours, _theirs) = pair(cx);
     let mut l = cx.with(few(3));
     let read = ReadAt::new(file.clone(), 0, drops.buffer());
     let done = ManuallyDrop::new(l.try_push_owned(read, 1).unwrap());
@@ -693,8 +698,8 @@ fn a_forgotten_key_keeps_its_slot(cx: &mut Cx) {
 
 /// In a scope an owned operation may borrow what lives as long as the scope's loans.
 fn borrowed_buffers_in_a_scope(cx: &mut Cx) {
-    let file = kit::file(b"0123");
-    let (ours, theirs) = kit::pair();
+    let file = cx.file(b"0123");
+    let (ours, theirs) = cx.pair();
     let (mut read_into, mut received_into) = ([0; 8], [0; 8]);
     let mut lent = Nop::new();
     let mut l = cx.with(few(2));
@@ -790,7 +795,7 @@ fn the_end_of_a_scope_empties_slots(cx: &mut Cx) {
 /// The same for keys that were dropped, also by unwinding.
 fn dropped_scoped_keys(cx: &mut Cx) {
     let drops = Drops::default();
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.with(few(4));
     for round in 0..4 {
         let mut scope = || {
@@ -822,7 +827,7 @@ fn dropped_scoped_keys(cx: &mut Cx) {
 /// The same slots of two drivers are different ones.
 fn keys_of_two_drivers(cx: &mut Cx) {
     let mut ledgers = [cx.with(few(1)), cx.with(few(1))];
-    let sockets = [pair(), pair()];
+    let sockets = [pair(cx), pair(cx)];
     let [(a, b_peer), (b, a_peer)] = sockets;
     let mut keys = [(a, 1), (b, 2)]
         .into_iter()
@@ -857,7 +862,7 @@ fn keys_that_own_keys(cx: &mut Cx) {
         }
         unsafe fn set_filled(&mut self, _n: usize) {}
     }
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = pair(cx);
     let ours = Rc::new(ours);
     let drops = Drops::default();
     for turns in 0..3 {
@@ -867,7 +872,7 @@ fn keys_that_own_keys(cx: &mut Cx) {
         for _ in 0..turns {
             l.turn();
         }
-        let middle = ReadAt::new(kit::owned(kit::file(b"x")), 0, Owner(inner));
+        let middle = ReadAt::new(kit::owned(cx.file(b"x")), 0, Owner(inner));
         let middle = l.try_push_owned(middle, 2).unwrap();
         let outer = Recv::new(ours.clone(), Owner(middle));
         let outer = l.try_push_owned(outer, 3).unwrap();
@@ -889,7 +894,7 @@ fn keys_that_own_keys(cx: &mut Cx) {
 
 /// The raw layer's wait ends with an owned completion, which is no entry.
 fn a_raw_wait_ends(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     l.start(Recv::new(fd, [0; 8]), 1);
@@ -960,7 +965,7 @@ fn a_wait_for_several_counts_them(cx: &mut Cx) {
 
 /// `quiesce` ends what the driver owns too, and hands nothing new out.
 fn wound_down_with_the_driver(cx: &mut Cx) {
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = pair(cx);
     let mut l = cx.with(few(4));
     let key = l.try_push_owned(Recv::new(ours, [0; 8]), 1).unwrap();
     let orphan = l.try_push_owned(Timeout::after(HOUR), 2).unwrap();
@@ -981,7 +986,7 @@ fn wound_down_with_the_driver(cx: &mut Cx) {
 /// A foreign loop hears of an orphan's end, which it asked for by `prepare_wait`.
 fn cancelled_by_a_foreign_loop(cx: &mut Cx) {
     let drops = Drops::default();
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = pair(cx);
     let mut l = cx.with(few(1));
     let key = Recv::new(ours, drops.buffer());
     let key = l.try_push_owned(key, 1).unwrap();

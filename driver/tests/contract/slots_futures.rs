@@ -1,5 +1,6 @@
 //! Keys as futures: who is woken, how often, and who lets go of a waker.
 
+use crate::ends::End;
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps::{errno, hand_over, wait};
@@ -9,7 +10,6 @@ use completeio_driver::slots::Key;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,21 +17,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-contract![
-    woken_when_it_has_completed,
-    ready_at_the_first_poll,
-    the_last_waker_is_woken,
-    the_same_waker_is_kept,
-    a_waker_goes_with_its_key,
-    a_cancelled_future_is_ready,
-    a_finished_one_is_polled_by_nobody,
-    polled_once_too_often,
-    ready_after_the_driver_is_gone,
-    tasks_on_an_executor,
-    tasks_in_a_scope,
-    a_notifier_as_a_waker,
-    wakers_that_own_keys,
-];
+contract! {
+    everywhere: [
+        woken_when_it_has_completed,
+        ready_at_the_first_poll,
+        the_last_waker_is_woken,
+        the_same_waker_is_kept,
+        a_waker_goes_with_its_key,
+        a_cancelled_future_is_ready,
+        a_finished_one_is_polled_by_nobody,
+        polled_once_too_often,
+        ready_after_the_driver_is_gone,
+        tasks_on_an_executor,
+        tasks_in_a_scope,
+        a_notifier_as_a_waker,
+        wakers_that_own_keys,
+    ],
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -59,13 +61,13 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Arc<Count>) -> Poll<F::Output
 type Receiving = Key<'static, Recv<OwnedFd, [u8; 8]>>;
 
 /// A receive that pends until the other end writes.
-fn receiving(l: &mut Ledger) -> (Receiving, UnixStream) {
-    let (ours, theirs) = kit::pair();
+fn receiving(l: &mut Ledger) -> (Receiving, End) {
+    let (ours, theirs) = l.site.pair();
     let recv = Recv::new(kit::owned(ours), [0; 8]);
     (l.try_push_owned(recv, 1).unwrap(), theirs)
 }
 
-fn complete<O: Op>(l: &mut Ledger, key: &Key<'_, O>, mut theirs: &UnixStream) {
+fn complete<O: Op>(l: &mut Ledger, key: &Key<'_, O>, mut theirs: &End) {
     theirs.write_all(b"text").unwrap();
     wait(l, key);
 }
@@ -307,8 +309,8 @@ fn tasks_on_an_executor(cx: &mut Cx) {
 
 /// Futures that borrow the stack, as long as the scope lasts; one is left behind.
 fn tasks_in_a_scope(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
-    let (other, _silent) = kit::pair();
+    let (ours, theirs) = cx.pair();
+    let (other, _silent) = cx.pair();
     let mut buffers = [[0; 8]; 3];
     let mut l = cx.ledger();
     let waker = Arc::new(Count::default());

@@ -12,27 +12,31 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-contract![
-    a_read_is_woken_by_data,
-    a_read_is_woken_by_the_end,
-    reads_on_one_pipe_all_complete,
-    a_read_and_a_receive_share_a_queue,
-    a_full_pipe_takes_a_part,
-    a_write_is_woken_by_room,
-    a_write_is_woken_by_the_last_readers_close,
-    a_write_of_nothing_waits_for_nothing,
-    a_write_is_continued,
-    a_vector_grows,
-    cancelled_before_during_and_after,
-    cancelled_by_the_descriptor,
-    dropped_in_flight,
-    fixed_descriptors,
-    descriptors_beyond_the_limit,
-    children,
-    a_child_that_reads_little,
-    lent_by_a_scope,
-    owned_by_a_slot,
-];
+contract! {
+    everywhere: [
+        a_read_is_woken_by_data,
+        a_read_is_woken_by_the_end,
+        reads_on_one_pipe_all_complete,
+        a_read_and_a_receive_share_a_queue,
+        a_vector_grows,
+        cancelled_by_the_descriptor,
+        lent_by_a_scope,
+        owned_by_a_slot,
+    ],
+    on_host: [
+        a_full_pipe_takes_a_part,
+        a_write_is_woken_by_room,
+        a_write_is_woken_by_the_last_readers_close,
+        a_write_of_nothing_waits_for_nothing,
+        a_write_is_continued,
+        cancelled_before_during_and_after,
+        dropped_in_flight,
+        fixed_descriptors,
+        descriptors_beyond_the_limit,
+        children,
+        a_child_that_reads_little,
+    ],
+}
 
 /// A pipe with room for one page.
 pub(crate) fn small_pipe() -> (File, File) {
@@ -67,7 +71,7 @@ pub(crate) fn reads(l: &mut Ledger, reader: &impl AsRawFd, mut write: impl FnMut
 }
 
 fn a_read_is_woken_by_data(cx: &mut Cx) {
-    let (reader, mut writer) = kit::pipe();
+    let (reader, mut writer) = cx.pipe();
     let mut l = cx.ledger();
     reads(&mut l, &reader, |bytes| writer.write_all(bytes).unwrap());
     // Not attached.
@@ -79,7 +83,7 @@ fn a_read_is_woken_by_data(cx: &mut Cx) {
 }
 
 fn a_read_is_woken_by_the_end(cx: &mut Cx) {
-    let (reader, mut writer) = kit::pipe();
+    let (reader, mut writer) = cx.pipe();
     writer.write_all(b"the last").unwrap();
     let mut l = cx.ledger();
     let fd = l.at(&reader);
@@ -95,7 +99,7 @@ fn a_read_is_woken_by_the_end(cx: &mut Cx) {
 
 /// I34. io_uring's kernel promises no order.
 fn reads_on_one_pipe_all_complete(cx: &mut Cx) {
-    let (reader, mut writer) = kit::pipe();
+    let (reader, mut writer) = cx.pipe();
     let mut l = cx.ledger();
     let fd = l.at(&reader);
     let ops: Vec<_> = (0..5).map(|n| l.start(Read::new(fd, [0; 1]), n)).collect();
@@ -120,7 +124,7 @@ fn reads_on_one_pipe_all_complete(cx: &mut Cx) {
 
 /// One direction of a descriptor has one queue, whatever waits in it.
 fn a_read_and_a_receive_share_a_queue(cx: &mut Cx) {
-    let (ours, mut theirs) = kit::pair();
+    let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     l.start(Recv::new(fd, [0; 1]), 0);
@@ -213,7 +217,7 @@ fn a_write_is_continued(cx: &mut Cx) {
 }
 
 fn a_vector_grows(cx: &mut Cx) {
-    let (reader, mut writer) = kit::pipe();
+    let (reader, mut writer) = cx.pipe();
     let mut l = cx.ledger();
     let op = Read::new(l.at(&reader), Vec::with_capacity(8));
     let op = l.lend(op);
@@ -274,7 +278,7 @@ fn cancelled_before_during_and_after(cx: &mut Cx) {
 }
 
 fn cancelled_by_the_descriptor(cx: &mut Cx) {
-    let [one, other] = [kit::pipe(), kit::pipe()];
+    let [one, other] = [cx.pipe(), cx.pipe()];
     let mut l = cx.ledger();
     let (first, second) = (l.at(&one.0), l.at(&other.0));
     for n in 0..3 {
@@ -421,7 +425,7 @@ fn a_child_that_reads_little(cx: &mut Cx) {
 }
 
 fn lent_by_a_scope(cx: &mut Cx) {
-    let (reader, writer) = kit::pipe();
+    let (reader, writer) = cx.pipe();
     let mut buffer = [0; 8];
     let mut read = Read::new(reader.as_fd(), &mut buffer[..]);
     let mut write = Write::new(writer.as_fd(), "text");
@@ -450,7 +454,7 @@ fn lent_by_a_scope(cx: &mut Cx) {
 
 /// The slot closes both ends when nobody has the keys any more (I16).
 fn owned_by_a_slot(cx: &mut Cx) {
-    let (reader, writer) = kit::pipe();
+    let (reader, writer) = cx.pipe();
     let mut l = cx.ledger();
     let read = Read::new(OwnedFd::from(reader), Vec::with_capacity(8));
     let read = l.try_push_owned(read, 1).unwrap();

@@ -10,20 +10,24 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
-contract![
-    reads_fill_parts_in_order,
-    writes_take_parts_in_order,
-    any_number_of_parts,
-    parts_without_bytes,
-    no_parts_at_all,
-    the_end_of_the_file,
-    the_rest_after_a_short_flight,
-    parts_that_came_later_have_no_place,
-    errors_of_the_plain_call,
-    offsets_end_at_i64_max,
-    lengths_are_clamped,
-    in_a_scope_and_owned,
-];
+contract! {
+    everywhere: [
+        reads_fill_parts_in_order,
+        parts_without_bytes,
+        the_end_of_the_file,
+        offsets_end_at_i64_max,
+    ],
+    on_host: [
+        writes_take_parts_in_order,
+        any_number_of_parts,
+        no_parts_at_all,
+        the_rest_after_a_short_flight,
+        parts_that_came_later_have_no_place,
+        errors_of_the_plain_call,
+        lengths_are_clamped,
+        in_a_scope_and_owned,
+    ],
+}
 
 const IOV_MAX: usize = 1024;
 
@@ -47,7 +51,7 @@ fn opened() -> (kit::TempPath, File) {
 
 fn reads_fill_parts_in_order(cx: &mut Cx) {
     let text = content(40);
-    let file = kit::file(&text);
+    let file = cx.file(&text);
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let parts = (
@@ -95,7 +99,7 @@ fn any_number_of_parts(cx: &mut Cx) {
 
 /// I29: they take no place of the 1,024.
 fn parts_without_bytes(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let mut parts: Vec<Box<[u8]>> = vec![Box::new([]); 2 * IOV_MAX];
@@ -123,7 +127,7 @@ fn no_parts_at_all(cx: &mut Cx) {
 }
 
 fn the_end_of_the_file(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     let (op, entry) = l.entry_of(ReadVectoredAt::new(
@@ -205,7 +209,7 @@ fn errors_of_the_plain_call(cx: &mut Cx) {
 
 /// I30.
 fn offsets_end_at_i64_max(cx: &mut Cx) {
-    let file = kit::file(b"text");
+    let file = cx.file(b"text");
     let mut l = cx.ledger();
     let fd = l.at(&file);
     for offset in [1 << 63, u64::MAX] {

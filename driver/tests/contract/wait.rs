@@ -9,34 +9,38 @@ use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
-contract![
-    never_before_its_time,
-    zero_never_blocks,
-    a_wait_that_nothing_can_end_is_an_error,
-    a_huge_timeout_is_one_wait,
-    at_least_so_many,
-    at_least_until_a_deadline,
-    at_least_what_can_come,
-    at_least_none,
-    at_least_or_a_wake_up,
-    prepared_with_nothing,
-    prepared_with_an_entry,
-    prepared_for_a_completion,
-    prepared_for_a_notifier,
-    prepared_for_a_timeout,
-    prepared_before_the_notifier_was_made,
-    quiesced_and_resumed,
-    quiesced_between_two_flights,
-    quiesced_into_a_small_sink,
-    quiesced_with_all_cancels_used,
-    the_backend_that_was_asked_for,
-];
+contract! {
+    everywhere: [
+        never_before_its_time,
+        zero_never_blocks,
+        a_wait_that_nothing_can_end_is_an_error,
+        a_huge_timeout_is_one_wait,
+        at_least_so_many,
+        at_least_until_a_deadline,
+        at_least_what_can_come,
+        at_least_none,
+        prepared_with_nothing,
+        prepared_with_an_entry,
+        prepared_for_a_notifier,
+        prepared_before_the_notifier_was_made,
+        quiesced_and_resumed,
+        quiesced_between_two_flights,
+        quiesced_into_a_small_sink,
+        quiesced_with_all_cancels_used,
+        the_backend_that_was_asked_for,
+    ],
+    on_host: [
+        at_least_or_a_wake_up,
+        prepared_for_a_completion,
+        prepared_for_a_timeout,
+    ],
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LOST: &str = "a sleeper was not told";
 
 fn never_before_its_time(cx: &mut Cx) {
-    let (ours, _theirs) = kit::pair();
+    let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     for pending in 0..2 {
@@ -52,7 +56,7 @@ fn never_before_its_time(cx: &mut Cx) {
 }
 
 fn zero_never_blocks(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     l.hand_over();
     let fd = l.at(&ours);
@@ -283,7 +287,7 @@ fn prepared_before_the_notifier_was_made(cx: &mut Cx) {
 }
 
 fn quiesced_and_resumed(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
+    let (ours, theirs) = cx.pair();
     let mut l = cx.ledger();
     let fd = l.at(&ours);
     l.start(Recv::new(fd, [0; 8]), 1);
@@ -305,7 +309,7 @@ fn quiesced_and_resumed(cx: &mut Cx) {
 /// What goes on after a short result does not: one in flight, and one that would be.
 fn quiesced_between_two_flights(cx: &mut Cx) {
     for turns in [0, 1] {
-        let (ours, mut theirs) = kit::pair();
+        let (ours, mut theirs) = cx.pair();
         let mut l = cx.ledger();
         let fd = l.at(&ours);
         theirs.write_all(b"abc").unwrap();

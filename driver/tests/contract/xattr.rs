@@ -14,21 +14,25 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::ptr;
 
-contract![
-    set_and_read_back,
-    every_way_of_lending,
-    the_size_is_asked_for,
-    create_and_replace,
-    as_the_plain_calls,
-    symbolic_links_are_followed,
-    wrong_descriptors,
-    fixed_descriptors,
-    closed_and_reused_before_the_submit,
-    huge_lengths,
-    set_or_cancelled,
-    what_was_only_pushed_is_not_executed,
-    every_operation_is_reported,
-];
+contract! {
+    everywhere: [
+        every_operation_is_reported,
+    ],
+    on_host: [
+        set_and_read_back,
+        every_way_of_lending,
+        the_size_is_asked_for,
+        create_and_replace,
+        as_the_plain_calls,
+        symbolic_links_are_followed,
+        wrong_descriptors,
+        fixed_descriptors,
+        closed_and_reused_before_the_submit,
+        huge_lengths,
+        set_or_cancelled,
+        what_was_only_pushed_is_not_executed,
+    ],
+}
 
 const NAME: &CStr = c"user.completeio";
 
