@@ -47,6 +47,9 @@ pub(super) unsafe fn perform(
         } => {
             // SAFETY: (D1) the caller's contract.
             let bytes = unsafe { lent::read(ptr, len as usize) };
+            if addr_len == 0 && is_unix(state, id)? {
+                return send(state, id, &bytes, None); // Other families want an address to be one.
+            }
             // SAFETY: (D1) the caller's contract.
             let to = unsafe { address(addr, addr_len) }?;
             send(state, id, &bytes, Some(&to))
@@ -203,6 +206,10 @@ fn recv(state: &mut State, id: SocketId, len: usize, flags: i32) -> Result<Recei
 fn is_stream(state: &mut State, id: SocketId) -> Result<bool> {
     let kind = state.net.option(id, libc::SOL_SOCKET, libc::SO_TYPE)?;
     Ok(kind == libc::SOCK_STREAM.to_ne_bytes())
+}
+
+fn is_unix(state: &mut State, id: SocketId) -> Result<bool> {
+    Ok(matches!(state.net.local_name(id)?, Address::Unix(_)))
 }
 
 /// Fails as long as less than `len` bytes are there, and more may come.
