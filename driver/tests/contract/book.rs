@@ -33,6 +33,17 @@ impl Held {
         (held, Lent(op))
     }
 
+    /// The same in memory that is kept for longer, and not freed.
+    pub(crate) fn at<O>(op: O, place: NonNull<O>) -> (Self, Lent<O>) {
+        // SAFETY: memory of its size and alignment, which is nobody else's.
+        unsafe { place.write(op) };
+        let held = Self {
+            op: place.cast(),
+            free: drop_in_place::<O>,
+        };
+        (held, Lent(place))
+    }
+
     pub(crate) fn is<O>(&self, op: Lent<O>) -> bool {
         self.op == op.0.cast()
     }
@@ -50,6 +61,13 @@ impl Drop for Held {
 unsafe fn free<O>(op: NonNull<()>) {
     // SAFETY: the caller's contract.
     drop(unsafe { Box::from_raw(op.cast::<O>().as_ptr()) });
+}
+
+/// # Safety
+/// `op` is an `O` that nobody uses again.
+unsafe fn drop_in_place<O>(op: NonNull<()>) {
+    // SAFETY: the caller's contract.
+    unsafe { op.cast::<O>().drop_in_place() };
 }
 
 /// # Safety

@@ -2,12 +2,13 @@
 //! their other ends.
 
 use crate::kit;
+use completeio_driver::address::Address;
 use completeio_driver::driver::{AsFd, BorrowedFd, Builder, Driver, OwnedFd, RawFd};
 #[cfg(feature = "sim")]
 use simulated::Simulated;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -50,6 +51,21 @@ impl Site {
             None => kit::file(bytes).into(),
             Some(host) => host.file(bytes),
         })
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The address that a socket is bound to.
+    pub(crate) fn local_address(&self, socket: BorrowedFd<'_>) -> Address {
+        match &self.0 {
+            None => {
+                let socket = UdpSocket::from(socket.try_clone_to_owned().unwrap());
+                socket.local_addr().unwrap().into()
+            }
+            Some(host) => host.local_address(socket),
+        }
     }
 
     fn ends<E: Into<OwnedFd>>(
@@ -157,6 +173,7 @@ impl From<End> for OwnedFd {
 
 #[cfg(feature = "sim")]
 mod simulated {
+    use completeio_driver::address::Address;
     use completeio_driver::driver::{BorrowedFd, Builder, Cwd, Driver, Holds, OwnedFd};
     use completeio_driver::op::{
         MsgFlags, Op, OpenAt, OpenOptions, Pipe, Read, Recv, Shutdown, Unlink, Write, WriteAt,
@@ -193,6 +210,10 @@ mod simulated {
 
         pub(crate) fn open_descriptors(&self) -> usize {
             self.world.open_descriptors()
+        }
+
+        pub(crate) fn local_address(&self, socket: BorrowedFd<'_>) -> Address {
+            self.world.local_address(socket).unwrap()
         }
 
         pub(crate) fn pair(&self) -> (OwnedFd, OwnedFd) {
@@ -271,6 +292,10 @@ impl Simulated {
     }
 
     pub(crate) fn open_descriptors(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn local_address(&self, _: BorrowedFd<'_>) -> Address {
         match *self {}
     }
 

@@ -13,6 +13,7 @@ use completeio_driver::sink::Sink;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -166,6 +167,13 @@ impl Ledger {
     /// Takes an operation into keeping.
     pub(crate) fn lend<O: Op + 'static>(&mut self, op: O) -> Lent<O> {
         let (held, op) = Held::new(op);
+        self.held.push(held);
+        op
+    }
+
+    /// The same, of one that lies in `place`: memory that is left alone as long as the ledger lives.
+    pub(crate) fn lend_at<O: Op + 'static>(&mut self, op: O, place: NonNull<O>) -> Lent<O> {
+        let (held, op) = Held::at(op, place);
         self.held.push(held);
         op
     }
@@ -394,6 +402,10 @@ impl Ledger {
     /// Drops the driver as it is; operations and buffers stay.
     pub(crate) fn abandon(&mut self) {
         drop(self.driver.take());
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.driver.is_none()
     }
 
     /// Cancels what is left, takes it out, and checks the books.

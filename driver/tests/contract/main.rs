@@ -30,6 +30,7 @@ mod exact;
 mod forgotten;
 mod full;
 mod futex;
+mod kinds;
 mod lengths;
 mod listeners;
 mod memory;

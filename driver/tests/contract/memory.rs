@@ -1,4 +1,5 @@
-//! I3: after the last entry, and after the driver is gone (I5), nobody writes to a buffer.
+//! I3: after the last entry, and after the driver is gone (I5), nobody writes to a buffer: many reads of
+//! large ones. Each kind of operation for itself: `kinds`.
 //!
 //! The buffers are mapped twice: one view is lent, the other is overwritten and watched.
 
@@ -6,57 +7,21 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::region::{self, Region};
 use completeio_driver::driver::CompleteIo;
-use completeio_driver::op::{Op, ReadAt, Recv};
-use std::io::Write;
+use completeio_driver::op::{Op, ReadAt};
 use std::time::Duration;
 
-contract! {
-    everywhere: [
-        after_a_cancelled_receive,
-        after_a_driver_with_a_receive,
-    ],
-    on_host: [
-        after_cancelled_reads,
-        after_a_driver_with_reads,
-        after_a_driver_with_cold_reads,
-        after_a_driver_with_reads_on_workers,
-        after_the_last_of_many_entries,
-    ],
-}
+contract![
+    after_cancelled_reads,
+    after_a_driver_with_reads,
+    after_a_driver_with_cold_reads,
+    after_a_driver_with_reads_on_workers,
+    after_the_last_of_many_entries,
+];
 
 /// One read, and how many of them fill the memory.
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 8;
 const ROUNDS: usize = 8;
-
-fn after_a_cancelled_receive(cx: &mut Cx) {
-    let [lent, watched] = Region::twice(4096);
-    let (ours, theirs) = cx.pair();
-    let mut l = cx.ledger();
-    let fd = l.at(&ours);
-    l.start(Recv::new(fd, lent.lend(0..4096)), 1);
-    l.hand_over();
-    l.try_cancel(1).unwrap();
-    assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
-    watched.fill(0xAA);
-    (&theirs).write_all(&[1; 4096]).unwrap();
-    l.turn();
-    watched.assert_stays(0xAA);
-    assert_eq!(ours.arrived().len(), 4096);
-}
-
-fn after_a_driver_with_a_receive(cx: &mut Cx) {
-    let [lent, watched] = Region::twice(4096);
-    let (ours, theirs) = cx.pair();
-    let mut l = cx.ledger();
-    let fd = l.at(&ours);
-    l.start(Recv::new(fd, lent.lend(0..4096)), 1);
-    l.hand_over();
-    l.abandon();
-    watched.fill(0xAA);
-    (&theirs).write_all(&[1; 4096]).unwrap();
-    watched.assert_stays(0xAA);
-}
 
 /// Starts reads of all pieces, hands them over, and lets `end` end them somehow; then watches.
 fn reads<O: Op + 'static>(
