@@ -1,5 +1,5 @@
-//! What the process-level checks run as their children: see `tests/`; and, by itself, `planted`, which
-//! tests the tests.
+//! What the process-level checks run as their children: see `tests/`; and, by themselves, `planted`,
+//! which tests the tests, and `late-writes`, which repeats some.
 //!
 //! Each other subcommand is a small, bounded program on the driver's public API. Exit status: 0, all
 //! was well; 1, something was not, and stderr says what; 2, wrong arguments; 3, the driver could not
@@ -23,12 +23,14 @@ macro_rules! ensure {
 
 mod differential;
 mod forks;
+mod late_writes;
 mod limits;
 mod planted;
 mod quiet;
 mod seccomp;
 mod session;
 mod setup;
+mod suite;
 mod victim;
 
 use completeio_driver::driver::{Backend, Builder, Driver};
@@ -75,6 +77,7 @@ subcommands! {
     "differential" "--cases N [--seed N] [--dir DIR]"
         "the same operations on each backend and by plain system calls" differential::run,
     "planted" "[NAME…]" "tests the tests, by defects that are planted in the driver" planted::run,
+    "late-writes" "[--rounds N]" "watches the memory of operations that are over" late_writes::run,
     "fds" "" "prints the open descriptors" |_| open_fds().iter().for_each(|fd| println!("{fd}")),
     // SAFETY: reads a number.
     "uid" "" "prints the effective user" |_| println!("{}", unsafe { libc::geteuid() }),
@@ -261,8 +264,8 @@ fn main() {
     let mut args = env::args().skip(1);
     let name = args.next().unwrap_or_else(|| usage());
     let options = Options::parse(args);
-    if name != "planted" {
-        watch(); // It bounds its children itself.
+    if !["planted", "late-writes"].contains(&&*name) {
+        watch(); // They bound their children themselves.
     }
     let subcommand = SUBCOMMANDS
         .iter()

@@ -5,20 +5,13 @@
 //! environment names the one that is active.
 
 use crate::Options;
+use crate::suite::{Suite, module};
 use completeio_driver::driver::{Backend, Driver};
-use std::env;
 use std::fmt;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
-use std::time::Instant;
+use std::process;
 
 /// What names the active defect to the driver.
 const VARIABLE: &str = "COMPLETEIO_PLANTED";
-
-/// A run of the suite is killed after so many seconds. A test that hangs ends it earlier, by the
-/// suite's own watchdog.
-const LIMIT_S: &str = "300";
 
 const IO_URING: &[Backend] = &[Backend::IoUring];
 const READINESS: &[Backend] = &[Backend::Readiness];
@@ -136,14 +129,6 @@ impl fmt::Display for Run {
     }
 }
 
-/// The tests of a backend, in each file of the suite.
-fn module(backend: Backend) -> &'static str {
-    match backend {
-        Backend::IoUring => "io_uring",
-        _ => "readiness",
-    }
-}
-
 /// Runs the suite once for each of the defects on each backend, all of them if none is named.
 pub(crate) fn run(options: &Options) {
     let names = &options.names;
@@ -163,19 +148,19 @@ pub(crate) fn run(options: &Options) {
         .partition(|run| Driver::builder().backend(run.backend).build().is_ok());
 
     println!("building the suite with its defects");
-    let suite = Suite::build();
+    let suite = Suite::build("target/planted", "--cfg planted");
     let mut all = Vec::new(); // That is the whole suite.
     if !names.is_empty() {
         all.extend(possible.iter().flat_map(|run| run.filters()));
     }
-    if let Some(how) = suite.fails("none", &all) {
+    if let Some(how) = suite.fails(&all, &[]) {
         crate::fail(format_args!("without a defect: {how}"));
     }
     println!("without a defect: green");
     let mut missed = 0;
     for run in &possible {
         let filters: Vec<String> = run.filters().collect();
-        match suite.fails(run.defect.name, &filters) {
+        match suite.fails(&filters, &[(VARIABLE, run.defect.name)]) {
             Some(how) => println!("caught: {run} ({how})"),
             None => {
                 println!("NOT CAUGHT: {run}");
@@ -191,82 +176,12 @@ pub(crate) fn run(options: &Options) {
     process::exit(i32::from(missed > 0));
 }
 
-/// The contract suite, built with all defects.
-struct Suite {
-    program: PathBuf,
-    /// Where its package is: its tests run there.
-    package: PathBuf,
-    /// What the last run has said.
-    log: PathBuf,
-}
-
-impl Suite {
-    fn build() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let target = root.join("target/planted");
-        let flags = env::var("RUSTFLAGS").unwrap_or_default();
-        let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            .current_dir(root)
-            .args([
-                "test",
-                "-q",
-                "-p",
-                "completeio-driver",
-                "--test",
-                "contract",
-            ])
-            .args(["--no-run", "--message-format=json-render-diagnostics"])
-            .env("CARGO_TARGET_DIR", &target)
-            .env("RUSTFLAGS", flags + " --cfg planted")
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        let messages = String::from_utf8(built.stdout).unwrap();
-        // Of all messages this one alone names a program.
-        let program = messages
-            .split_once("\"executable\":\"")
-            .and_then(|(_, rest)| rest.split_once('"'));
-        let Some((program, _)) = program.filter(|_| built.status.success()) else {
-            crate::fail("the suite cannot be built");
-        };
-        Self {
-            program: program.into(),
-            package: root.join("driver"),
-            log: target.join("log"),
-        }
-    }
-
-    /// Runs what `filters` name with one defect; how it failed, if it did.
-    fn fails(&self, defect: &str, filters: &[String]) -> Option<String> {
-        let log = File::create(&self.log).unwrap();
-        let start = Instant::now();
-        let status = Command::new("timeout")
-            .args(["--signal=KILL", LIMIT_S])
-            .arg(&self.program)
-            .args(filters)
-            .current_dir(&self.package)
-            .env(VARIABLE, defect)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .status()
-            .unwrap();
-        if status.success() {
-            return None;
-        }
-        let log = fs::read(&self.log).unwrap();
-        let log = String::from_utf8_lossy(&log);
-        let says = |line: &&str| line.ends_with("FAILED") || line.ends_with("aborting");
-        let first = log.lines().find(says).unwrap_or_default();
-        let took = start.elapsed();
-        Some(format!("{status} after {took:.1?}; {first}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
 
     /// The names that `planted!` is asked for in the sources below a directory.
     fn planted(dir: &Path, names: &mut BTreeSet<String>) {

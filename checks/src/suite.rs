@@ -1,0 +1,99 @@
+//! The contract suite, as a program to be run.
+
+use completeio_driver::driver::Backend;
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A run of the suite is killed after so many seconds. A test that hangs ends it earlier, by the
+/// suite's own watchdog.
+const LIMIT_S: &str = "300";
+
+/// The tests of a backend, in each file of the suite.
+pub(crate) fn module(backend: Backend) -> &'static str {
+    match backend {
+        Backend::IoUring => "io_uring",
+        Backend::Sim => "sim",
+        _ => "readiness",
+    }
+}
+
+pub(crate) struct Suite {
+    program: PathBuf,
+    /// Where its package is: its tests run there.
+    package: PathBuf,
+    /// What the last run has said.
+    log: PathBuf,
+}
+
+impl Suite {
+    /// Builds it in a directory of the project, with more flags for the compiler.
+    pub(crate) fn build(target: &str, flags: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let target = root.join(target);
+        let others = env::var("RUSTFLAGS").unwrap_or_default();
+        let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+            .current_dir(root)
+            .args([
+                "test",
+                "-q",
+                "-p",
+                "completeio-driver",
+                "--test",
+                "contract",
+            ])
+            .args(["--features", "sim"])
+            .args(["--no-run", "--message-format=json-render-diagnostics"])
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", format!("{others} {flags}"))
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        let messages = String::from_utf8(built.stdout).unwrap();
+        // Of all messages this one alone names a program.
+        let program = messages
+            .split_once("\"executable\":\"")
+            .and_then(|(_, rest)| rest.split_once('"'));
+        let Some((program, _)) = program.filter(|_| built.status.success()) else {
+            crate::fail("the suite cannot be built");
+        };
+        Self {
+            program: program.into(),
+            package: root.join("driver"),
+            log: target.join("log"),
+        }
+    }
+
+    /// Runs what `filters` name; how it failed, if it did.
+    pub(crate) fn fails(&self, filters: &[String], variables: &[(&str, &str)]) -> Option<String> {
+        let log = File::create(&self.log).unwrap();
+        let start = Instant::now();
+        let status = Command::new("timeout")
+            .args(["--signal=KILL", LIMIT_S])
+            .arg(&self.program)
+            .args(filters)
+            .current_dir(&self.package)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .status()
+            .unwrap();
+        if status.success() {
+            return None;
+        }
+        let log = fs::read(&self.log).unwrap();
+        let log = String::from_utf8_lossy(&log);
+        let says = |line: &&str| line.ends_with("FAILED") || line.ends_with("aborting");
+        let first = log.lines().find(says).unwrap_or_default();
+        let took = start.elapsed();
+        Some(format!("{status} after {took:.1?}; {first}"))
+    }
+
+    /// Where to read more of the last run.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+}
