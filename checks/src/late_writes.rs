@@ -1,10 +1,10 @@
 //! Looks for writes that come too late (I3, I5): runs the tests that watch the memory of operations that
 //! are over, or whose driver is gone, again and again, on each backend.
 
-use crate::Options;
 use crate::suite::{Suite, module};
+use crate::{Options, watch};
+use checks::summary::Summary;
 use completeio_driver::driver::{Backend, Driver};
-use std::process;
 
 /// The files of the contract suite whose memory is mapped twice.
 const FILES: [&str; 2] = ["kinds", "memory"];
@@ -13,32 +13,31 @@ const BACKENDS: [Backend; 3] = [Backend::IoUring, Backend::Readiness, Backend::S
 
 /// Counts runs, of a round on a backend each.
 pub(crate) fn run(options: &Options) {
+    watch(0); // It bounds its children itself.
     println!("building the suite");
     let suite = Suite::build("target/late-writes", "");
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let (rounds, mut summary) = (options.rounds as u64, Summary::default());
     for backend in BACKENDS {
         let name = module(backend);
         let is_here = backend == Backend::Sim || Driver::builder().backend(backend).build().is_ok();
         if !is_here {
-            println!("skipped: {name}");
-            skipped += options.rounds;
+            summary.skip(rounds, format_args!("no driver on {name}"));
             continue;
         }
         let filters = FILES.map(|file| format!("{file}::{name}::"));
-        for round in 1..=options.rounds {
+        for round in 1..=rounds {
             let Some(how) = suite.fails(&filters, &[]) else {
-                passed += 1;
+                summary.passed += 1;
                 continue;
             };
             println!(
                 "FAILED: {name}, round {round}: {how}; see {}",
                 suite.log().display()
             );
-            failed += 1;
+            summary.failed += 1;
             break; // Its log would be overwritten.
         }
         println!("{name}: done");
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    process::exit(i32::from(failed > 0));
+    summary.end();
 }

@@ -1,6 +1,7 @@
 //! Operations that a driver has borrowed, for programs that keep books of them.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// An operation at a fixed address, reached through one pointer only: what a driver has in flight
@@ -11,6 +12,15 @@ impl<O> Lent<O> {
     /// Moves an operation to where it stays.
     pub fn new(op: O) -> Self {
         Self::boxed(Box::new(op))
+    }
+}
+
+impl<O> Lent<O> {
+    /// The operation by itself; not while it is in flight.
+    pub fn into_op(self) -> O {
+        let op = ManuallyDrop::new(self).0;
+        // SAFETY: leaked by `boxed`, and freed here only, for nothing is dropped.
+        *unsafe { Box::from_raw(op.as_ptr()) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What other programs use of the checks: `fuzz/` spells scripts for [`sim`] by bytes.
+//! What programs for tests share: `fuzz/` spells scripts for [`sim`] by bytes.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -6,5 +6,8 @@
 )]
 
 pub mod lent;
+pub mod progress;
+pub mod random;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod summary;

@@ -66,6 +66,25 @@ pub(crate) fn set_descriptors(soft: u64) {
     ensure!(!failed, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
+/// Raises the limit to so many descriptors, or as far as it goes; returns what it is then.
+pub(crate) fn raise_descriptors(wanted: u64) -> u64 {
+    let old = limits();
+    if old.rlim_cur < wanted {
+        // Beyond the hard limit with the right to it only, and never beyond `fs.nr_open`.
+        for most in [old.rlim_max.max(wanted), old.rlim_max] {
+            let limit = libc::rlimit {
+                rlim_cur: wanted.min(most),
+                rlim_max: most,
+            };
+            // SAFETY: the kernel reads one `rlimit`.
+            if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+                break;
+            }
+        }
+    }
+    descriptors()
+}
+
 /// An accept that finds no free descriptor completes once with EMFILE, and the wait after it does
 /// not spin; with descriptors again, the connection is there.
 pub(crate) fn accept_without_descriptors(options: &Options) {

@@ -4,11 +4,11 @@
 //! `planted!` (`driver/src/planted.rs`); one build with `--cfg planted` has all of them, and the
 //! environment names the one that is active.
 
-use crate::Options;
 use crate::suite::{Suite, module};
+use crate::{Options, watch};
+use checks::summary::Summary;
 use completeio_driver::driver::{Backend, Driver};
 use std::fmt;
-use std::process;
 
 /// What names the active defect to the driver.
 const VARIABLE: &str = "COMPLETEIO_PLANTED";
@@ -131,6 +131,7 @@ impl fmt::Display for Run {
 
 /// Runs the suite once for each of the defects on each backend, all of them if none is named.
 pub(crate) fn run(options: &Options) {
+    watch(0); // It bounds its children itself.
     let names = &options.names;
     let is_known = |name: &&String| DEFECTS.iter().any(|defect| defect.name == **name);
     if let Some(name) = names.iter().find(|name| !is_known(name)) {
@@ -171,9 +172,12 @@ pub(crate) fn run(options: &Options) {
     for run in &skipped {
         println!("skipped: {run}");
     }
-    let (passed, skipped) = (possible.len() - missed, skipped.len());
-    println!("{passed} passed, {missed} failed, {skipped} skipped");
-    process::exit(i32::from(missed > 0));
+    let summary = Summary {
+        passed: possible.len() as u64 - missed,
+        failed: missed,
+        skipped: skipped.len() as u64,
+    };
+    summary.end();
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::Options;
 pub(crate) use checks::lent::Lent;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Driver, Entry, Fd, Full, SetupError, Wait};
 use completeio_driver::op::{Op, OpCode, OpObject};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::process;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use std::time::Duration;
 /// A driver and its ledger.
 pub(crate) struct Session {
     pub(crate) driver: Driver<'static>,
-    in_flight: Vec<usize>,
+    in_flight: HashSet<usize>,
     done: HashMap<usize, Entry>,
     next_id: usize,
     sink: Vec<Entry>,
+    /// What the last turn has completed.
+    latest: Vec<usize>,
     tolerate: Option<i32>,
     /// How many errors were tolerated.
     pub(crate) tolerated: usize,
@@ -32,12 +34,18 @@ impl Session {
 
     /// With a driver that is there, and without errors to be tolerated.
     pub(crate) fn of(driver: Driver<'static>) -> Self {
+        Self::taking(8, driver)
+    }
+
+    /// The same, taking so many entries at a time.
+    pub(crate) fn taking(entries: usize, driver: Driver<'static>) -> Self {
         Self {
             driver,
-            in_flight: Vec::new(),
+            in_flight: HashSet::new(),
             done: HashMap::new(),
             next_id: 1,
-            sink: Vec::with_capacity(8),
+            latest: Vec::new(),
+            sink: Vec::with_capacity(entries),
             tolerate: None,
             tolerated: 0,
         }
@@ -62,34 +70,39 @@ impl Session {
 
     /// Pushes an operation under a new id, submitting first when the driver is full.
     pub(crate) fn start<O: OpCode + 'static>(&mut self, op: &mut Lent<O>) -> usize {
-        let id = self.next_id;
-        self.next_id += 1;
         loop {
-            // SAFETY: `op` is at a fixed address and not in flight; whoever drops it waits for its
-            // entry, or drops the session first; failures end the process.
-            let object = unsafe { OpObject::from_ptr(op.as_ptr(), id) };
-            let before = self.driver.in_flight();
-            match self.driver.try_push_dyn(object) {
-                Ok(()) => break,
-                Err(full) => {
-                    let back = Full::into_inner(full);
-                    ensure!(back.user_data() == id, "another operation was handed back");
-                    ensure!(
-                        self.driver.in_flight() == before,
-                        "a refused push was counted"
-                    );
-                    self.turn(Some(Duration::ZERO));
-                }
+            if let Some(id) = self.try_start(op) {
+                return id;
             }
+            self.turn(Some(Duration::ZERO));
         }
-        self.in_flight.push(id);
+    }
+
+    /// Pushes an operation under a new id, unless the driver is full.
+    pub(crate) fn try_start<O: OpCode + 'static>(&mut self, op: &mut Lent<O>) -> Option<usize> {
+        let id = self.next_id;
+        // SAFETY: `op` is at a fixed address and not in flight; whoever drops it waits for its
+        // entry, or drops the session first; failures end the process.
+        let object = unsafe { OpObject::from_ptr(op.as_ptr(), id) };
+        let before = self.driver.in_flight();
+        if let Err(full) = self.driver.try_push_dyn(object) {
+            let back = Full::into_inner(full);
+            ensure!(back.user_data() == id, "another operation was handed back");
+            ensure!(
+                self.driver.in_flight() == before,
+                "a refused push was counted"
+            );
+            return None;
+        }
+        self.next_id += 1;
+        self.in_flight.insert(id);
         ensure!(
             self.driver.in_flight() == self.in_flight.len(),
             "the driver counts {} in flight, the ledger {}",
             self.driver.in_flight(),
             self.in_flight.len()
         );
-        id
+        Some(id)
     }
 
     /// One `submit`; its entries go through the ledger. How many came?
@@ -111,16 +124,15 @@ impl Session {
             crate::fail(format_args!("submit: {e}"));
         }
         let entries = self.sink.len();
+        self.latest.clear();
         for entry in self.sink.drain(..) {
             let id = entry.user_data();
-            let place = self.in_flight.iter().position(|in_flight| *in_flight == id);
-            let Some(place) = place else {
-                crate::fail(format_args!(
-                    "{id} completed, and was not in flight: {entry:?}"
-                ));
-            };
+            ensure!(
+                self.in_flight.remove(&id),
+                "{id} completed, and was not in flight: {entry:?}"
+            );
             ensure!(!entry.more(), "{id} is no multishot: {entry:?}");
-            self.in_flight.swap_remove(place);
+            self.latest.push(id);
             self.done.insert(id, entry);
         }
         let counted = self.driver.in_flight();
@@ -130,6 +142,11 @@ impl Session {
             self.in_flight
         );
         entries
+    }
+
+    /// What the last turn has completed.
+    pub(crate) fn latest(&self) -> &[usize] {
+        &self.latest
     }
 
     /// The entry of an operation, if it came.
@@ -192,7 +209,7 @@ impl Session {
 }
 
 /// Tells why there is no driver, and ends the process with status 3.
-fn no_driver(error: &SetupError) -> ! {
+pub(crate) fn no_driver(error: &SetupError) -> ! {
     println!("error {}: {error}", variant(error));
     process::exit(3);
 }

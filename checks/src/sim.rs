@@ -14,15 +14,15 @@ mod plan;
 mod script;
 mod side;
 
+use crate::progress::Progress;
+use crate::summary::Summary;
 use completeio_driver::sim::{Failure, Faults, World, search};
 use network::Role;
 use script::Script;
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, IsTerminal};
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 /// What is cancelled by its descriptor, and closed whatever is in flight on it.
 const CANCELLED: &[Role] = &[
@@ -39,35 +39,27 @@ const REPEATED: u64 = 16;
 /// So many failures are told in full.
 const REPORTED: u64 = 3;
 
-/// How often the progress is told, but on a terminal.
-const TELL_EVERY: Duration = Duration::from_secs(5);
-
 /// Carries out the scripts of so many steps that these seeds give, after a `watch` for each, and prints
-/// how those fail that do. The last line is `N passed, N failed, 0 skipped`. Whether all have passed.
-pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> bool {
-    let (all, mut failed, mut told) = (seeds.end - seeds.start, 0, Instant::now());
-    let is_watched = io::stderr().is_terminal();
+/// how those fail that do.
+pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> Summary {
+    let (all, mut failed, mut progress) = (seeds.end - seeds.start, 0, Progress::new());
     panic::set_hook(Box::new(only_the_second));
     for seed in seeds.clone() {
         watch();
         if let Some(report) = check(seed, Script::draw(seed, steps), failed < REPORTED) {
             failed += 1;
+            progress.pause();
             println!("{report}");
         }
         let done = seed - seeds.start + 1;
-        let line = format!("{done} of {all} seeds, {failed} failed");
-        if is_watched {
-            eprint!("\r{line}");
-        } else if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            eprintln!("{line}");
-        }
+        progress.tell(format_args!("{done} of {all} seeds, {failed} failed"));
     }
-    if is_watched {
-        eprintln!();
+    progress.pause();
+    Summary {
+        passed: all - failed,
+        failed,
+        skipped: 0,
     }
-    println!("{} passed, {failed} failed, 0 skipped", all - failed);
-    failed == 0
 }
 
 /// Carries out the script that bytes spell, on a seed that is their first two. How it fails, if it

@@ -27,10 +27,12 @@ fn scripts_on_simulated_hosts() {
 fn what_there_is_to_run() {
     let outcome = run(&mut checks(&["list"]));
     outcome.assert_ok("list");
-    let names = outcome
-        .stdout
-        .lines()
-        .map(|line| line.split(' ').next().unwrap());
+    let names = outcome.stdout.lines().map(|line| {
+        let end = line.find([' ', ':']).unwrap();
+        &line[..end]
+    });
     let names: Vec<&str> = names.collect();
-    assert!(names.starts_with(&["list", "sim", "victim"]), "{names:?}");
+    for name in ["list", "sim", "differential", "soak", "planted"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
 }

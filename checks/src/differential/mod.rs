@@ -22,7 +22,8 @@ use self::roles::{Kind, Roles, kind_of};
 use self::site::Site;
 use self::step::{Step, steps};
 use crate::session::Session;
-use crate::{ALARM_S, Options};
+use crate::summary::Summary;
+use crate::{ALARM_S, Options, watch};
 use completeio_driver::driver::{Backend, Driver};
 use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
@@ -86,8 +87,12 @@ pub(crate) fn run(options: &Options) {
         }
         Err(error) => println!("FAILED: {error}"),
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    process::exit(i32::from(result.is_err()));
+    let summary = Summary {
+        passed,
+        failed,
+        skipped,
+    };
+    summary.end();
 }
 
 fn runner(cases: u32, seed: u64) -> TestRunner {
@@ -129,8 +134,7 @@ struct Ran {
 
 impl Ran {
     fn case(&self, dir: &Path, backends: &[Backend], steps: &[Step]) -> Result<(), TestCaseError> {
-        // SAFETY: takes a number.
-        unsafe { libc::alarm(ALARM_S) };
+        watch(ALARM_S);
         let result = Case::new(dir, backends)
             .and_then(|mut case| case.run(steps, &mut self.tally.borrow_mut()));
         if self.failed.get() {

@@ -1,5 +1,6 @@
 //! What a run does: drawn from a seed, or spelled by bytes, and the same whatever comes of it.
 
+use crate::random::Random;
 use std::fmt;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ pub(super) struct Script(pub(super) Vec<Step>);
 
 impl Script {
     pub(super) fn draw(seed: u64, steps: usize) -> Self {
-        let mut choices = Choices::Seed(seed ^ 0x5eed_0f5c_1217);
+        let mut choices = Choices::Seed(Random(seed ^ 0x5eed_0f5c_1217));
         Self((0..steps).map(|_| choices.step()).collect())
     }
 
@@ -154,8 +155,7 @@ impl fmt::Display for Script {
 
 /// What decides between what there is.
 enum Choices<'a> {
-    /// Steele, Lea and Flood's SplitMix64.
-    Seed(u64),
+    Seed(Random),
     /// A byte for a choice of up to 256, two for one of more; the first when they are used up.
     Bytes(&'a [u8]),
 }
@@ -163,14 +163,7 @@ enum Choices<'a> {
 impl Choices<'_> {
     fn below(&mut self, bound: usize) -> usize {
         match self {
-            Self::Seed(state) => {
-                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut mixed = *state;
-                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                mixed ^= mixed >> 31;
-                usize::try_from(mixed % bound as u64).unwrap()
-            }
+            Self::Seed(random) => random.below(bound),
             Self::Bytes(bytes) => {
                 let taken = bytes.len().min(1 + usize::from(bound > 1 << 8));
                 let (number, rest) = bytes.split_at(taken);
