@@ -28,6 +28,7 @@ mod options;
 mod pattern;
 mod planted;
 mod process;
+mod proxy;
 mod quiet;
 mod seccomp;
 mod session;
@@ -74,6 +75,8 @@ subcommands! {
     "sim" "--seeds N [--ops N] [--seed FIRST]" "random scripts on simulated hosts" simulate,
     "differential" "--cases N [--seed N] [--dir DIR]"
         "the same operations on each backend and by plain system calls" differential::run,
+    "proxy" "--seeds N [--seed FIRST]" "connections through a proxy that delays, cuts, resets"
+        proxy::run,
     "soak" "[--minutes N] [--connections N] [--seed N]"
         "thousands of connections for minutes, on each backend" soak::run,
     "planted" "[NAME…]" "tests the tests, by defects that are planted in the driver" planted::run,
