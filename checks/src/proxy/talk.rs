@@ -106,18 +106,16 @@ impl End {
         while sent.get() < len {
             let size = self.size().min(len - sent.get());
             let send = Send::new(self.socket, pattern.bytes(sent.get(), size));
-            let (result, n) = if self.random.one_in(2) {
-                let (result, op) = self.stopped(Exact::new(send)).await;
-                (result, op.advanced())
+            let (end, n) = if self.random.one_in(2) {
+                let (end, op) = self.perform(Exact::new(send)).await;
+                end.expect_whole(size);
+                (end, op.advanced())
             } else {
-                (self.stopped(send).await.0, 0)
+                (self.perform(send).await.0, 0)
             };
-            sent.set(sent.get() + result.as_ref().map_or(n, |n| *n));
-            if let Err(e) = result {
-                if !was_stopped(&e) {
-                    not_sent.set(Some(e.kind()));
-                    return;
-                }
+            sent.set(sent.get() + end.moved(n));
+            if let Ended::Failed(e) = end {
+                return not_sent.set(Some(e));
             }
         }
         let shutdown = Shutdown::new(self.socket, net::Shutdown::Write);
@@ -133,16 +131,17 @@ impl End {
             ..
         } = &talk.lanes[lane];
         loop {
-            let room = vec![FILL; self.size()].into_boxed_slice();
-            let receive = Recv::new(self.socket, room);
-            let (result, n, bytes) = if self.random.one_in(2) {
-                let (result, op) = self.stopped(Exact::new(receive)).await;
-                (result, op.advanced(), op.into_inner())
+            let size = self.size();
+            let receive = Recv::new(self.socket, vec![FILL; size].into_boxed_slice());
+            let (end, n, bytes) = if self.random.one_in(2) {
+                let (end, op) = self.perform(Exact::new(receive)).await;
+                end.expect_whole(size);
+                (end, op.advanced(), op.into_inner())
             } else {
-                let (result, op) = self.stopped(receive).await;
-                (result, 0, op.into_inner())
+                let (end, op) = self.perform(receive).await;
+                (end, 0, op.into_inner())
             };
-            let n = result.as_ref().map_or(n, |n| *n);
+            let n = end.moved(n);
             let at = received.get();
             let wrong = pattern.first_wrong(at, &bytes[..n]);
             ensure!(
@@ -155,11 +154,10 @@ impl End {
                 "lane {lane}: {n} bytes at {at}, and others behind them"
             );
             received.set(at + n);
-            match result {
-                Ok(0) => return,
-                Err(e) if e.kind() == ErrorKind::UnexpectedEof => return,
-                Err(e) if !was_stopped(&e) => return not_received.set(Some(e.kind())),
-                _ => {}
+            match end {
+                Ended::Done(0) | Ended::Failed(ErrorKind::UnexpectedEof) => return,
+                Ended::Failed(e) => return not_received.set(Some(e)),
+                Ended::Done(_) | Ended::Stopped => {}
             }
         }
     }
@@ -170,7 +168,7 @@ impl End {
     }
 
     /// An operation that may be stopped on its way; it goes on behind what it has moved.
-    async fn stopped<O>(&mut self, op: O) -> (io::Result<usize>, O)
+    async fn perform<O>(&mut self, op: O) -> (Ended, O)
     where
         O: Op<Output = usize> + 'static,
     {
@@ -179,7 +177,7 @@ impl End {
             1 => Stop::Deadline(Duration::from_micros(1 << self.random.below(12))),
             _ => Stop::None,
         };
-        match stop {
+        let (result, op) = match stop {
             Stop::None => self.tasks.attempt(op).await,
             Stop::Cancel(turns) => {
                 let flight = self.tasks.start(op).await;
@@ -193,10 +191,48 @@ impl End {
                 let (result, op) = self.tasks.attempt(Deadline::after(op, after)).await;
                 (result, op.into_inner())
             }
-        }
+        };
+        (Ended::of(result, stop), op)
     }
 }
 
-fn was_stopped(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECANCELED) || error.kind() == ErrorKind::TimedOut
+/// How an operation has ended.
+enum Ended {
+    Done(usize),
+    /// As it was told to.
+    Stopped,
+    Failed(ErrorKind),
+}
+
+impl Ended {
+    fn of(result: io::Result<usize>, stop: Stop) -> Self {
+        let error = match result {
+            Ok(n) => return Self::Done(n),
+            Err(error) => error,
+        };
+        let is_stopped = match stop {
+            Stop::None => false,
+            Stop::Cancel(_) => error.raw_os_error() == Some(libc::ECANCELED),
+            Stop::Deadline(_) => error.kind() == ErrorKind::TimedOut,
+        };
+        if is_stopped {
+            Self::Stopped
+        } else {
+            Self::Failed(error.kind())
+        }
+    }
+
+    /// How many bytes it has moved; `advanced` before it was over.
+    fn moved(&self, advanced: usize) -> usize {
+        match self {
+            Self::Done(n) => *n,
+            Self::Stopped | Self::Failed(_) => advanced,
+        }
+    }
+
+    /// An exact operation moves all, or fails.
+    fn expect_whole(&self, size: usize) {
+        let is_whole = !matches!(self, Self::Done(n) if *n != size);
+        ensure!(is_whole, "an exact operation was done, and not all {size}");
+    }
 }
