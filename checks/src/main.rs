@@ -22,12 +22,14 @@ macro_rules! ensure {
 
 mod differential;
 mod forks;
+mod inject;
 mod late_writes;
 mod limits;
 mod options;
 mod pattern;
 mod planted;
 mod process;
+mod programs;
 mod proxy;
 mod quiet;
 mod seccomp;
@@ -79,6 +81,7 @@ subcommands! {
         proxy::run,
     "soak" "[--minutes N] [--connections N] [--seed N]"
         "thousands of connections for minutes, on each backend" soak::run,
+    "inject" "" "every system call fails, in every position" inject::run,
     "planted" "[NAME…]" "tests the tests, by defects that are planted in the driver" planted::run,
     "late-writes" "[--rounds N]" "watches the memory of operations that are over" late_writes::run,
     "soak-one" "--backend io_uring|readiness [--minutes N] [--connections N] [--seed N]"

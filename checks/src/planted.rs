@@ -170,7 +170,7 @@ pub(crate) fn run(options: &Options) {
         }
     }
     for run in &skipped {
-        println!("skipped: {run}");
+        println!("skipped: {}: {run}", run.backend);
     }
     let summary = Summary {
         passed: possible.len() as u64 - missed,
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn the_list_is_whole() {
         let mut there = BTreeSet::new();
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../driver/src");
+        let sources = crate::programs::package("driver").join("src");
         planted(&sources, &mut there);
         let listed: Vec<_> = DEFECTS
             .iter()

@@ -1,5 +1,6 @@
 //! The contract suite, as a program to be run.
 
+use crate::programs;
 use completeio_driver::driver::Backend;
 use std::env;
 use std::fs::{self, File};
@@ -31,37 +32,17 @@ pub(crate) struct Suite {
 impl Suite {
     /// Builds it in a directory of the project, with more flags for the compiler.
     pub(crate) fn build(target: &str, flags: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let target = root.join(target);
+        let target = programs::root().join(target);
         let others = env::var("RUSTFLAGS").unwrap_or_default();
-        let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            .current_dir(root)
-            .args([
-                "test",
-                "-q",
-                "-p",
-                "completeio-driver",
-                "--test",
-                "contract",
-            ])
-            .args(["--features", "sim"])
-            .args(["--no-run", "--message-format=json-render-diagnostics"])
-            .env("CARGO_TARGET_DIR", &target)
-            .env("RUSTFLAGS", format!("{others} {flags}"))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        let messages = String::from_utf8(built.stdout).unwrap();
-        // Of all messages this one alone names a program.
-        let program = messages
-            .split_once("\"executable\":\"")
-            .and_then(|(_, rest)| rest.split_once('"'));
-        let Some((program, _)) = program.filter(|_| built.status.success()) else {
-            crate::fail("the suite cannot be built");
-        };
+        let built = programs::build("completeio-driver", &["contract"], |cargo| {
+            cargo
+                .args(["--features", "sim"])
+                .env("CARGO_TARGET_DIR", &target)
+                .env("RUSTFLAGS", format!("{others} {flags}"));
+        });
         Self {
-            program: program.into(),
-            package: root.join("driver"),
+            program: built[0].clone(),
+            package: programs::package("driver"),
             log: target.join("log"),
         }
     }

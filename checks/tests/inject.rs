@@ -5,7 +5,7 @@
 //! nothing may be left behind. After that, what interrupts a wait never reaches the caller, what a
 //! call for an operation says arrives unchanged, once, and every operation completes once.
 //!
-//! `CHECKS_FULL=1` goes through all positions; without it a few of each kind are tried.
+//! A few of each kind are tried; `checks inject` sets `CHECKS_FULL=1`, and that goes through all.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -14,6 +14,7 @@ use common::{
     BACKENDS, CAN_FALL_BACK, Outcome, Scratch, checks, has_strace, is_full, name, strace,
 };
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// A system call of the set-up: its name, which of that name it is in the process, and its line.
 #[derive(Debug)]
@@ -280,7 +281,13 @@ impl Disturbance {
         }
         let what = format!("{} {} {}", self.backend, self.call, self.inject);
         assert!(reached > 0, "{what}: the victim makes no such call");
-        println!("{what}: {reached} positions");
+        let told = format!("{what}: {reached} positions");
+        if is_full() {
+            // Not kept back: it takes minutes until the test ends.
+            let _ = writeln!(io::stderr(), "{told}");
+        } else {
+            println!("{told}");
+        }
     }
 
     /// Each position of a work that is short enough to reach the driver's drop: alone, and as the

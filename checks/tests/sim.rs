@@ -32,7 +32,15 @@ fn what_there_is_to_run() {
         &line[..end]
     });
     let names: Vec<&str> = names.collect();
-    for name in ["list", "sim", "differential", "proxy", "soak", "planted"] {
+    for name in [
+        "list",
+        "sim",
+        "differential",
+        "proxy",
+        "soak",
+        "inject",
+        "planted",
+    ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
 }
