@@ -35,6 +35,7 @@ mod quiet;
 mod seccomp;
 mod session;
 mod setup;
+mod skips;
 mod soak;
 mod suite;
 mod tasks;
@@ -84,6 +85,7 @@ subcommands! {
     "inject" "" "every system call fails, in every position" inject::run,
     "planted" "[NAME…]" "tests the tests, by defects that are planted in the driver" planted::run,
     "late-writes" "[--rounds N]" "watches the memory of operations that are over" late_writes::run,
+    "skips" "RUN <LOG" "holds what a run has skipped to what is recorded in .ci/skips" skips::run,
     "soak-one" "--backend io_uring|readiness [--minutes N] [--connections N] [--seed N]"
         "the part of a soak that is one backend's" soak::run_one,
     "victim" "[OPTIONS] --work nop|net|file|timers|mixed --rounds N --dir DIR"
