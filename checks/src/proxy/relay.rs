@@ -96,16 +96,18 @@ impl Relay {
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), LANES as libc::nfds_t, timeout) };
         ensure!(ready >= 0, "poll: {}", io::Error::last_os_error());
         for n in 0..LANES {
-            let (reads, writes) = (polled[n].events, polled[1 - n].events);
-            let can_read = reads & libc::POLLIN != 0 && polled[n].revents != 0;
-            let can_write = writes & libc::POLLOUT != 0 && polled[1 - n].revents != 0;
             let lane = &self.lanes[n];
-            if lane.state != State::Ended && (can_read || can_write) && lane.hold.is_none() {
-                if lane.bytes.is_empty() {
-                    self.read(n)
-                } else {
-                    self.write(n)
+            if lane.state == State::Ended || lane.hold.is_some() {
+                continue;
+            }
+            // An end or an error is for whoever asks next.
+            let ends = libc::POLLHUP | libc::POLLERR;
+            if !lane.bytes.is_empty() {
+                if polled[1 - n].revents & (libc::POLLOUT | ends) != 0 {
+                    self.write(n);
                 }
+            } else if polled[n].revents & (libc::POLLIN | ends) != 0 {
+                self.read(n);
             }
         }
     }
