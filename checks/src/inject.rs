@@ -52,7 +52,14 @@ fn run_one(program: &Path) -> Summary {
     }
     progress.pause();
     let status = child.wait().unwrap();
-    let mut summary = report.judge();
+    let mut summary = Summary::default();
+    for (end, told) in report.ends() {
+        match end {
+            End::Passed => summary.verdict(true, told),
+            End::Failed => summary.verdict(false, told),
+            End::Skipped => summary.skip(1, told),
+        }
+    }
     if !status.success() && summary.failed == 0 {
         summary.verdict(false, format_args!("{}: {status}", program.display()));
     }
@@ -88,34 +95,31 @@ impl Report {
         }
     }
 
-    fn judge(&self) -> Summary {
-        let mut summary = Summary::default();
-        for (name, end) in &self.ends {
+    /// How each test has ended, and what is told of it.
+    fn ends(&self) -> impl Iterator<Item = (End, String)> {
+        self.ends.iter().map(|(name, end)| {
             let said = self.said.get(name).map_or(&[][..], Vec::as_slice);
             let skip = said.iter().find_map(|line| line.strip_prefix("skipped: "));
             match (end.as_str(), skip) {
-                ("ok", None) => summary.verdict(true, name),
-                ("ok", Some(why)) => summary.skip(1, format_args!("{why} ({name})")),
-                ("FAILED", _) => {
-                    summary.verdict(false, name);
-                    said.iter().for_each(|line| println!("  {line}"));
-                }
-                (other, _) => summary.skip(1, format_args!("{other} ({name})")),
+                ("ok", None) => (End::Passed, name.clone()),
+                ("ok", Some(why)) => (End::Skipped, format!("{why} ({name})")),
+                ("FAILED", _) => (End::Failed, format!("{name}\n  {}", said.join("\n  "))),
+                (other, _) => (End::Skipped, format!("{other} ({name})")),
             }
-        }
-        summary
+        })
     }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Passed,
+    Failed,
+    Skipped,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn judge(lines: &[&str]) -> Summary {
-        let mut report = Report::default();
-        lines.iter().for_each(|line| report.take(line));
-        report.judge()
-    }
 
     #[test]
     fn tests_are_counted() {
@@ -134,11 +138,15 @@ mod tests {
             "---- wrong stdout ----",
             "skipped: nothing",
         ];
-        let summary = Summary {
-            passed: 1,
-            failed: 1,
-            skipped: 2,
-        };
-        assert_eq!(judge(&lines), summary);
+        let mut report = Report::default();
+        lines.iter().for_each(|line| report.take(line));
+        let ends: Vec<_> = report.ends().collect();
+        let expected = [
+            (End::Skipped, "ignored, not here (other)"),
+            (End::Skipped, "strace is not installed (partly)"),
+            (End::Passed, "whole"),
+            (End::Failed, "wrong\n  skipped: nothing"),
+        ];
+        assert_eq!(ends, expected.map(|(end, told)| (end, told.to_owned())));
     }
 }

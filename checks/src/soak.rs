@@ -43,6 +43,8 @@ const SAMPLES: u32 = 60;
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// Until the measuring begins, and from its end until all connections are gone.
 const EDGES_S: u32 = 600;
+/// Of the descriptors that leaked, so many are told.
+const LEAKS_TOLD: usize = 8;
 /// The checks of a backend: the lines that its process ends with.
 const CHECKS: u64 = 5;
 
@@ -150,9 +152,15 @@ pub(crate) fn run_one(options: &Options) {
         format_args!("{name}: each of {operations} operations completed once, none is in flight"),
     );
     let after = open_fds();
+    let other: Vec<_> = after.iter().filter(|fd| !before.contains(fd)).collect();
     summary.verdict(
         after == before,
-        format_args!("{name}: descriptors: {after:?} in the end, {before:?} before"),
+        format_args!(
+            "{name}: descriptors: {} in the end, {} before; others: {:?}",
+            after.len(),
+            before.len(),
+            &other[..other.len().min(LEAKS_TOLD)],
+        ),
     );
     let flat: [(_, fn(&Sample) -> _, _); 2] = [
         ("memory in KiB", |sample| sample.memory, MEMORY),
