@@ -165,7 +165,6 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite;
     use std::fs;
 
     const RECORD: &str = "
@@ -233,7 +232,7 @@ at least 10 tests
             let line = wrong.lines().last().unwrap();
             assert_eq!(Record::parse(wrong).unwrap_err(), line);
         }
-        let ours = fs::read_to_string(suite::root().join(".ci/skips")).unwrap();
+        let ours = fs::read_to_string(crate::programs::root().join(".ci/skips")).unwrap();
         let ours = Record::parse(&ours).unwrap();
         assert!(!ours.conditional.is_empty() && !ours.runs.is_empty());
     }
