@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Inputs of a seed, and how long they are at most: fewer and shorter where each step takes long.
-const INPUTS: u64 = if cfg!(miri) { 4 } else { 200 };
-const LONGEST: u64 = if cfg!(miri) { 400 } else { 2000 };
+const INPUTS: u64 = if cfg!(miri) { 3 } else { 200 };
+const LONGEST: u64 = if cfg!(miri) { 240 } else { 2000 };
 
 fn run(name: &str, target: fn(&[u8])) {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,7 +15,7 @@ fn run(name: &str, target: fn(&[u8])) {
     let kept = fs::read_dir(kept).into_iter().flatten();
     let mut kept: Vec<_> = kept.map(|file| file.expect("it is there").path()).collect();
     kept.sort();
-    for path in kept.iter().take(if cfg!(miri) { 4 } else { usize::MAX }) {
+    for path in kept.iter().take(if cfg!(miri) { 3 } else { usize::MAX }) {
         println!("{}", path.display());
         target(&fs::read(path).expect("it can be read"));
     }
