@@ -2,7 +2,8 @@
 //!
 //! # Modules
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
-//! public API (feature `runtime`, on by default): [`task`], [`fs`].
+//! public API (feature `runtime`, on by default): [`task`],
+//! [`time`], [`fs`].
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -17,3 +18,6 @@ pub mod fs;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod task;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod time;

@@ -2,6 +2,9 @@
 #![cfg(feature = "runtime")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
+use common::{Temp, bounded, open_on};
 use completeio::buf::{BufResult, IoBufMut};
 use completeio::driver::{Backend, Driver, FromRawFd};
 use completeio::fs::File;
@@ -11,8 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io::{Read as _, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,44 +22,6 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
-
-/// Runs a test that hangs when a wake-up is lost.
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (running, ended) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let _running = running;
-        test();
-    });
-    let waited = ended.recv_timeout(Duration::from_secs(120));
-    assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
-    if let Err(panic) = thread.join() {
-        resume_unwind(panic);
-    }
-}
-
-/// A file in the target's directory that is removed with its handle.
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&path, bytes).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// How many descriptors of this process are open on `temp`; other tests open others meanwhile.
-fn open_on(temp: &Temp) -> usize {
-    let fds = fs::read_dir("/proc/self/fd").unwrap();
-    fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0))
-        .count()
-}
 
 #[test]
 fn a_file_is_read_to_its_end_and_written_whole() {

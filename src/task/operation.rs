@@ -1,0 +1,93 @@
+//! The future of one operation.
+
+use super::runtime::Inner;
+use crate::driver::Holds;
+use crate::op::Op;
+use crate::slots::Key;
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+/// Pushes `op`, and gives it back with its output.
+///
+/// A future of it that is dropped cancels the operation and disposes of its result.
+pub(crate) async fn submit<O: Op + 'static>(op: O) -> (io::Result<O::Output>, O)
+where
+    O::Fd: Holds,
+{
+    Pending {
+        runtime: Rc::downgrade(&Inner::current()),
+        stage: Stage::Waiting(op, None),
+    }
+    .await
+}
+
+/// The future of one operation.
+struct Pending<O: Op + 'static> {
+    /// The driver ends with its `block_on`, whatever becomes of this.
+    runtime: Weak<Inner>,
+    stage: Stage<O>,
+}
+
+/// | stage | who has the operation | what comes next |
+/// |---|---|---|
+/// | `Waiting` | this future; with a ticket it is, or was, among the waiters | `Pushed` by a poll |
+/// | `Pushed` | a slot of the driver, until the key gives it back | `Ended` |
+/// | `Ended` | the caller | |
+enum Stage<O: Op + 'static> {
+    Waiting(O, Option<u64>),
+    Pushed(Key<'static, O>),
+    Ended,
+}
+
+// Nothing is pinned: an operation is in flight in its slot only.
+impl<O: Op + 'static> Unpin for Pending<O> {}
+
+impl<O: Op + 'static> Future for Pending<O>
+where
+    O::Fd: Holds,
+{
+    type Output = (io::Result<O::Output>, O);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let runtime = Inner::current();
+        assert!(
+            this.runtime.as_ptr() == Rc::as_ptr(&runtime),
+            "a future is awaited in the `block_on` in which it began"
+        );
+        if let Stage::Waiting(..) = this.stage {
+            let Stage::Waiting(op, ticket) = mem::replace(&mut this.stage, Stage::Ended) else {
+                unreachable!("asked before")
+            };
+            this.stage = match runtime.push(op, ticket) {
+                Ok(key) => Stage::Pushed(key),
+                Err(op) => Stage::Waiting(op, Some(runtime.places.wait(ticket, context.waker()))),
+            };
+        }
+        match &mut this.stage {
+            Stage::Waiting(..) => Poll::Pending,
+            Stage::Pushed(key) => {
+                let output = Pin::new(key).poll(context);
+                if output.is_ready() {
+                    this.stage = Stage::Ended;
+                }
+                output
+            }
+            Stage::Ended => panic!("a future is polled until it is ready"),
+        }
+    }
+}
+
+impl<O: Op + 'static> Drop for Pending<O> {
+    fn drop(&mut self) {
+        if let Stage::Waiting(_, Some(ticket)) = self.stage {
+            if let Some(runtime) = self.runtime.upgrade() {
+                runtime.places.leave(ticket);
+            }
+        }
+    }
+}

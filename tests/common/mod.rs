@@ -1,0 +1,47 @@
+//! What the tests of the small runtime share.
+#![allow(dead_code, reason = "not all tests use all of it")]
+
+use std::fs;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Runs a test that hangs when a wake-up is lost.
+pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
+    let (running, ended) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let _running = running;
+        test();
+    });
+    let waited = ended.recv_timeout(Duration::from_secs(120));
+    assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
+
+/// A file in the target's directory that is removed with its handle.
+pub(crate) struct Temp(pub(crate) PathBuf);
+
+impl Temp {
+    pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// How many descriptors of this process are open on `temp`; other tests open others meanwhile.
+pub(crate) fn open_on(temp: &Temp) -> usize {
+    let fds = fs::read_dir("/proc/self/fd").unwrap();
+    fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0))
+        .count()
+}

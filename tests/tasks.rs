@@ -1,0 +1,427 @@
+//! Tasks of the small runtime: joined, aborted, woken from elsewhere, left behind.
+#![cfg(feature = "runtime")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Temp, bounded, open_on};
+use completeio::driver::Driver;
+use completeio::fs::File;
+use completeio::task::{JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn tasks_run_beside_each_other() {
+    let log = Rc::new(RefCell::new(Vec::new()));
+    block_on(async {
+        let tasks: Vec<_> = (0..3)
+            .map(|task| {
+                let log = log.clone();
+                spawn(async move {
+                    for round in 0..3 {
+                        log.borrow_mut().push((round, task));
+                        yield_now().await;
+                    }
+                    task
+                })
+            })
+            .collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap(), n);
+        }
+    });
+    let in_turns: Vec<_> = (0..3)
+        .flat_map(|round| (0..3).map(move |task| (round, task)))
+        .collect();
+    assert_eq!(*log.borrow(), in_turns);
+}
+
+#[test]
+fn a_panic_comes_out_at_the_join() {
+    block_on(async {
+        let other = spawn(async { 7 });
+        let literal = spawn(async { panic!("so be it") });
+        let formatted = spawn(async { panic!("{}", 1) });
+        let error: completeio::task::JoinError = literal.await.unwrap_err();
+        assert!(error.is_panic() && !error.is_cancelled());
+        assert_eq!(error.to_string(), "the task panicked: so be it");
+        let panic = error.try_into_panic().unwrap();
+        assert_eq!(*panic.downcast::<&str>().unwrap(), "so be it");
+        let error: completeio::task::JoinError = formatted.await.unwrap_err();
+        assert_eq!(error.to_string(), "the task panicked: 1");
+        assert_eq!(other.await.unwrap(), 7, "the others go on");
+    });
+}
+
+/// Says when it is dropped.
+struct Tell(Rc<Cell<usize>>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn aborted_before_between_and_after() {
+    let dropped = Rc::new(Cell::new(0));
+    block_on(async {
+        let begun = Rc::new(Cell::new(0));
+        let task = |end: bool| {
+            let (tell, begun) = (Tell(dropped.clone()), begun.clone());
+            spawn(async move {
+                let _tell = tell;
+                begun.set(begun.get() + 1);
+                if !end {
+                    pending::<()>().await;
+                }
+                5
+            })
+        };
+        let never = task(false);
+        never.abort();
+        assert!(!never.is_finished());
+        assert!(never.await.unwrap_err().is_cancelled());
+        assert_eq!((begun.get(), dropped.get()), (0, 1), "it never ran");
+
+        let waits = task(false);
+        yield_now().await;
+        assert_eq!(begun.get(), 1);
+        waits.abort();
+        waits.abort();
+        let error = waits.await.unwrap_err();
+        assert_eq!(error.to_string(), "the task was cancelled");
+        assert!(error.try_into_panic().unwrap_err().is_cancelled());
+        assert_eq!(dropped.get(), 2, "before its handle is ready");
+
+        let over = task(true);
+        yield_now().await;
+        assert!(over.is_finished());
+        over.abort();
+        assert_eq!(over.await.unwrap(), 5, "it was too late");
+    });
+    assert_eq!(dropped.get(), 3);
+}
+
+/// A handle that is dropped says nothing to its task, but after an abort.
+#[test]
+fn left_alone_or_ended() {
+    let ended = Rc::new(Cell::new(0));
+    let dropped = Rc::new(Cell::new(0));
+    block_on(async {
+        let (end, tell) = (ended.clone(), Tell(dropped.clone()));
+        drop(spawn(async move {
+            let _tell = tell;
+            yield_now().await;
+            end.set(1);
+        }));
+        let tell = Tell(dropped.clone());
+        let aborted = spawn(async move {
+            let _tell = tell;
+            pending::<()>().await;
+        });
+        yield_now().await;
+        aborted.abort();
+        drop(aborted);
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        assert_eq!((ended.get(), dropped.get()), (1, 2));
+    });
+}
+
+/// A read of a whole file, and its task.
+fn read_all(temp: &Temp) -> JoinHandle<usize> {
+    let file = File::open(&temp.0).unwrap();
+    spawn(async move {
+        file.read_at(Vec::with_capacity(1 << 16), 0)
+            .await
+            .0
+            .unwrap()
+    })
+}
+
+/// I5, I16: what 600 tasks have in flight is cancelled, and their buffers and files are given back.
+#[test]
+fn six_hundred_dropped_at_once() {
+    let temp = Temp::new("six-hundred", &vec![7; 1 << 16]);
+    bounded(move || {
+        for abort in [true, false] {
+            block_on(async {
+                let tasks: Vec<_> = (0..600).map(|_| read_all(&temp)).collect();
+                yield_now().await;
+                if abort {
+                    tasks.iter().for_each(JoinHandle::abort);
+                    for task in tasks {
+                        assert!(task.await.is_err_and(|e| e.is_cancelled()));
+                    }
+                }
+                // Otherwise with the runtime.
+            });
+            assert_eq!(open_on(&temp), 0);
+        }
+    });
+}
+
+#[test]
+fn tasks_go_with_their_runtime() {
+    let dropped = Rc::new(Cell::new(0));
+    let runtime = Runtime::new().unwrap();
+    let before = runtime.spawn({
+        let tell = Tell(dropped.clone());
+        async move {
+            let _tell = tell;
+            pending::<()>().await;
+        }
+    });
+    let handle = runtime.block_on({
+        let dropped = dropped.clone();
+        async move {
+            // Its destructor starts another one.
+            struct Again(Rc<Cell<usize>>);
+            impl Drop for Again {
+                fn drop(&mut self) {
+                    self.0.set(self.0.get() + 1);
+                }
+            }
+            let again = Again(dropped);
+            yield_now().await;
+            spawn(async move {
+                let _again = again;
+                pending::<()>().await;
+            })
+        }
+    });
+    assert_eq!(dropped.get(), 0);
+    drop(runtime);
+    assert_eq!(dropped.get(), 2);
+    for mut handle in [before, handle] {
+        assert!(handle.is_finished());
+        let polled = std::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(error)) if error.is_cancelled()));
+    }
+}
+
+#[test]
+fn they_go_on_in_the_next_call() {
+    let runtime = Runtime::new().unwrap();
+    let task = runtime.spawn(async {
+        yield_now().await;
+        3
+    });
+    runtime.block_on(async {});
+    assert_eq!(runtime.block_on(task).unwrap(), 3);
+}
+
+#[test]
+fn used_outside_of_a_runtime() {
+    let panic = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("task::block_on"), "{message}");
+    let runtime = Runtime::new().unwrap();
+    let nested = AssertUnwindSafe(|| block_on(async { runtime.block_on(async {}) }));
+    let panic = catch_unwind(nested).unwrap_err();
+    let message = panic.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("await the future instead"), "{message}");
+    assert_eq!(
+        runtime.block_on(async { 1 }),
+        1,
+        "it can be used after that"
+    );
+}
+
+/// I38: tasks that are always ready, beside a file that is read.
+#[test]
+fn busy_tasks_starve_no_operation() {
+    let temp = Temp::new("busy", b"x");
+    bounded(move || {
+        for tasks_per_turn in [1, 64] {
+            let builder = Runtime::builder().tasks_per_turn(tasks_per_turn);
+            builder.build().unwrap().block_on(async {
+                for _ in 0..200 {
+                    drop(spawn(async {
+                        loop {
+                            yield_now().await;
+                        }
+                    }));
+                }
+                let file = File::open(&temp.0).unwrap();
+                let (read, text) = file.read_at(Vec::with_capacity(8), 0).await;
+                assert_eq!((read.unwrap(), &text[..]), (1, &b"x"[..]));
+            });
+        }
+    });
+}
+
+/// I38, the other way round: after each completion it is the tasks' turn.
+#[test]
+fn many_completions_starve_no_task() {
+    let temp = Temp::new("completions", b"x");
+    bounded(move || {
+        let runtime = Runtime::builder().completions_per_turn(1).build().unwrap();
+        runtime.block_on(async {
+            let (running, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            let file = Rc::new(File::open(&temp.0).unwrap());
+            let reads: Vec<_> = (0..256)
+                .map(|_| {
+                    let (file, running, most) = (file.clone(), running.clone(), most.clone());
+                    spawn(async move {
+                        file.read_at([0; 1], 0).await.0.unwrap();
+                        running.set(running.get() + 1);
+                        most.set(most.get().max(running.get()));
+                    })
+                })
+                .collect();
+            let (counter, before) = (running.clone(), most.clone());
+            let beside = spawn(async move {
+                // All of them begin before it; some have ended by now.
+                yield_now().await;
+                before.set(0);
+                loop {
+                    counter.set(0);
+                    yield_now().await;
+                }
+            });
+            for read in reads {
+                read.await.unwrap();
+            }
+            beside.abort();
+            assert_eq!(most.get(), 1, "completions between two turns of a task");
+        });
+    });
+}
+
+/// I14: eight threads wake a task of each.
+#[test]
+fn no_wake_up_of_a_task_is_lost() {
+    const WAKES: usize = 5_000;
+    bounded(|| {
+        block_on(async {
+            let tasks: Vec<_> = (0..8)
+                .map(|_| {
+                    let told = Arc::new(AtomicUsize::new(0));
+                    let (send, wakers) = mpsc::channel::<Waker>();
+                    let thread = thread::spawn({
+                        let told = told.clone();
+                        move || {
+                            for waker in wakers {
+                                told.fetch_add(1, Ordering::Release);
+                                waker.wake();
+                            }
+                        }
+                    });
+                    spawn(async move {
+                        for round in 1..=WAKES {
+                            let mut sent = false;
+                            poll_fn(|context| {
+                                if told.load(Ordering::Acquire) == round {
+                                    return Poll::Ready(());
+                                }
+                                if !sent {
+                                    sent = true;
+                                    send.send(context.waker().clone()).unwrap();
+                                }
+                                Poll::Pending
+                            })
+                            .await;
+                        }
+                        drop(send);
+                        thread.join().unwrap();
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+    });
+}
+
+/// I14: wake-ups while a runtime is dropped, and after it.
+#[test]
+fn woken_while_the_runtime_ends() {
+    bounded(|| {
+        for _ in 0..200 {
+            let (send, wakers) = mpsc::channel::<Waker>();
+            let over = Arc::new(AtomicBool::new(false));
+            let thread = thread::spawn({
+                let over = over.clone();
+                move || {
+                    let waker = wakers.recv().unwrap();
+                    while !over.load(Ordering::Acquire) {
+                        waker.wake_by_ref();
+                    }
+                    waker.wake();
+                }
+            });
+            let runtime = Runtime::new().unwrap();
+            let dropped = Rc::new(Cell::new(0));
+            let tell = Tell(dropped.clone());
+            drop(runtime.spawn(async move {
+                let _tell = tell;
+                let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+                send.send(waker).unwrap();
+                pending::<()>().await;
+            }));
+            runtime.block_on(yield_now());
+            drop(runtime);
+            assert_eq!(dropped.get(), 1);
+            over.store(true, Ordering::Release);
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn work_that_blocks() {
+    bounded(|| {
+        block_on(async {
+            let here = thread::current().id();
+            let there = spawn_blocking(|| thread::current().id()).await.unwrap();
+            assert_ne!(here, there);
+            let error = spawn_blocking(|| panic!("no work")).await;
+            let error: completeio::task::JoinError = error.map(|()| ()).unwrap_err();
+            assert_eq!(error.to_string(), "the task panicked: no work");
+        });
+    });
+}
+
+/// A runtime that looks for an hour before it sleeps, and finds what comes.
+#[test]
+fn found_without_sleeping() {
+    let temp = Temp::new("spin", b"x");
+    bounded(move || {
+        let runtime = Runtime::builder()
+            .spin(Duration::from_secs(3600))
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let file = File::open(&temp.0).unwrap();
+            assert_eq!(file.read_at([0; 1], 0).await.0.unwrap(), 1);
+            assert_eq!(spawn_blocking(|| 3).await.unwrap(), 3);
+            completeio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(spawn(async { 4 }).await.unwrap(), 4);
+        });
+    });
+}
+
+#[test]
+fn options_of_the_driver() {
+    let driver = Driver::builder().entries(4).in_flight(4).slots(2);
+    let runtime = Runtime::builder().driver(driver).build().unwrap();
+    let temp = Temp::new("options", b"x");
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..100).map(|_| read_all(&temp)).collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 1, "two at a time");
+        }
+    });
+}
