@@ -3,7 +3,7 @@
 //! # Modules
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
 //! public API (feature `runtime`, on by default): [`task`],
-//! [`time`], [`fs`].
+//! [`time`], [`io`], [`fs`], [`net`].
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -13,8 +13,16 @@ pub use completeio_driver::sim;
 pub use completeio_driver::{address, buf, clock, driver, guide, op, remote, scope, sink, slots};
 
 #[cfg(feature = "runtime")]
+mod fd;
+#[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod fs;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod io;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod net;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod task;

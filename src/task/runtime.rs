@@ -4,7 +4,7 @@ use super::JoinHandle;
 use super::places::Places;
 use super::shared::Shared;
 use crate::clock::Instant;
-use crate::driver::{self, Driver, Full, Holds, SetupError, Wait};
+use crate::driver::{self, CompleteIo, Driver, Fd, Full, Holds, OwnedFd, RawFd, SetupError, Wait};
 use crate::op::Op;
 use crate::slots::Key;
 use crate::time::timers::Timers;
@@ -171,6 +171,7 @@ impl Builder {
             ready: RefCell::default(),
             tasks: RefCell::default(),
             timers: Timers::default(),
+            detached: RefCell::default(),
             limits: self.limits,
         };
         Runtime {
@@ -195,6 +196,8 @@ pub(crate) struct Inner {
     /// A waker for each task that is not over.
     tasks: RefCell<Slab<Waker>>,
     pub(crate) timers: Timers,
+    /// What is to be detached after the turn.
+    detached: RefCell<Vec<(Fd, Rc<OwnedFd>)>>,
     limits: Limits,
 }
 
@@ -314,6 +317,7 @@ impl Inner {
             .scope(|s| s.submit_until(wait, &mut None));
         submitted??;
         self.shared.woke_up();
+        self.detach_late();
         self.wake_finished();
         Ok(())
     }
@@ -358,6 +362,30 @@ impl Inner {
         let key = driver.try_push_owned(op, 0).map_err(Full::into_inner)?;
         self.pushed.set(true);
         Ok(key)
+    }
+
+    /// Attaches a descriptor to the driver.
+    pub(crate) fn attach(&self, fd: RawFd) -> io::Result<Fd> {
+        let mut driver = self.driver.try_borrow_mut();
+        let driver = driver.as_mut().map_err(|_| io::ErrorKind::ResourceBusy)?;
+        driver.attach(fd)
+    }
+
+    /// Detaches a descriptor; its file is kept open until that is done.
+    pub(crate) fn detach(&self, fd: Fd, file: &Rc<OwnedFd>) {
+        match self.driver.try_borrow_mut() {
+            Ok(mut driver) => driver.detach(fd),
+            // In a turn, by a destructor.
+            Err(_) => self.detached.borrow_mut().push((fd, file.clone())),
+        }
+    }
+
+    /// Detaches what could not be when it was to be.
+    fn detach_late(&self) {
+        let next = || self.detached.borrow_mut().pop();
+        while let Some((fd, _file)) = next() {
+            self.driver.borrow_mut().detach(fd);
+        }
     }
 
     /// Drops all tasks, and what they wait for.
