@@ -20,12 +20,14 @@
 //! assert_eq!(sum, 6);
 //! ```
 
+mod cancel;
 mod join;
 mod operation;
 mod places;
 pub(crate) mod runtime;
 mod shared;
 
+pub use self::cancel::CancelToken;
 pub use self::join::{JoinError, JoinHandle};
 pub(crate) use self::operation::submit;
 pub use self::runtime::{Builder, OPERATIONS_MAX, Runtime};

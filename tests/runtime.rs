@@ -8,7 +8,8 @@ use common::{Temp, bounded, open_on};
 use completeio::buf::{BufResult, IoBufMut};
 use completeio::driver::{Backend, Driver, FromRawFd};
 use completeio::fs::File;
-use completeio::task::{OPERATIONS_MAX, block_on};
+use completeio::task::{CancelToken, OPERATIONS_MAX, block_on, spawn, yield_now};
+use completeio::time::{sleep, timeout};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -666,5 +667,30 @@ fn nothing_is_allocated_for_an_operation() {
             allocations = ALLOCATIONS.get() - before;
         }
         assert_eq!(allocations, 0);
+    });
+}
+
+/// A task is one allocation; what it does is none: sleeps, yields, wake-ups, cancellations.
+#[test]
+fn one_allocation_for_a_task() {
+    block_on(async {
+        let mut allocations = [0; 2];
+        // Queues and lists grow in the first round.
+        for _ in 0..2 {
+            let before = ALLOCATIONS.get();
+            let task = spawn(async {
+                yield_now().await;
+                sleep(Duration::from_nanos(1)).await;
+                timeout(Duration::from_secs(3600), yield_now())
+                    .await
+                    .unwrap();
+                let token = CancelToken::new();
+                token.run(yield_now()).await;
+            });
+            allocations[0] = ALLOCATIONS.get() - before;
+            task.await.unwrap();
+            allocations[1] = ALLOCATIONS.get() - before;
+        }
+        assert_eq!(allocations, [1, 2], "a task; a token is one, too");
     });
 }

@@ -7,9 +7,14 @@ mod common;
 use common::{Temp, bounded, open_on};
 use completeio::driver::Driver;
 use completeio::fs::File;
-use completeio::task::{JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now};
+use completeio::io::AsyncRead;
+use completeio::net::{TcpListener, TcpStream};
+use completeio::task::{
+    CancelToken, JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -236,6 +241,96 @@ fn used_outside_of_a_runtime() {
         1,
         "it can be used after that"
     );
+}
+
+/// A connection whose other end is a plain socket.
+async fn connection() -> (TcpStream, std::net::TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().await.unwrap().0, peer)
+}
+
+/// What waits in the kernel, what waits for a place, and what begins later.
+#[test]
+fn a_token_gives_the_buffers_back() {
+    bounded(|| {
+        let driver = Driver::builder().entries(4).in_flight(4).slots(2);
+        let runtime = Runtime::builder().driver(driver).build().unwrap();
+        runtime.block_on(async {
+            let mut connections = Vec::new();
+            for _ in 0..6 {
+                connections.push(connection().await);
+            }
+            let (mut stream, mut peer) = connections.pop().unwrap();
+            let token = CancelToken::new();
+            let (mut peers, mut reads) = (Vec::new(), Vec::new());
+            for (n, (mut stream, peer)) in (0..).zip(connections) {
+                peers.push(peer);
+                let token = token.clone();
+                let mut buffer = vec![n; 3];
+                buffer.reserve(5);
+                let read = async move { token.run(stream.read(buffer)).await };
+                reads.push(spawn(read));
+            }
+            yield_now().await;
+            assert!(!token.is_cancelled());
+            token.cancel();
+            assert!(token.is_cancelled());
+            for (n, read) in (0..).zip(reads) {
+                let (read, buffer) = read.await.unwrap();
+                assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+                assert_eq!(buffer, [n; 3]);
+            }
+            peer.write_all(b"x").unwrap();
+            let (late, buffer) = token.run(stream.read(Vec::with_capacity(7))).await;
+            assert_eq!(late.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+            let inner = CancelToken::new();
+            let read = token.run(inner.run(stream.read(buffer))).await;
+            assert_eq!(
+                (read.0.unwrap(), &read.1[..]),
+                (1, &b"x"[..]),
+                "the innermost counts"
+            );
+        });
+    });
+}
+
+/// Bytes that come at the moment of a cancellation are in the buffer, or still in the socket.
+#[test]
+fn a_token_loses_no_bytes() {
+    bounded(|| {
+        block_on(async {
+            let (mut stream, mut peer) = connection().await;
+            let (mut cancelled, mut got) = (0, Vec::new());
+            for n in 0..=255 {
+                let token = CancelToken::new();
+                let mut read = Box::pin(token.run(stream.read(Vec::with_capacity(1))));
+                let begun = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+                assert!(begun.is_pending());
+                if n % 3 > 0 {
+                    yield_now().await;
+                }
+                peer.write_all(&[n]).unwrap();
+                if n % 2 > 0 {
+                    yield_now().await;
+                }
+                token.cancel();
+                let (read, buffer) = read.await;
+                match read {
+                    Ok(_) => got.extend(buffer),
+                    Err(error) => {
+                        assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+                        cancelled += 1;
+                        let (rest, buffer) = stream.read(Vec::with_capacity(1)).await;
+                        assert_eq!(rest.unwrap(), 1);
+                        got.extend(buffer);
+                    }
+                }
+            }
+            assert!((1..256).contains(&cancelled), "{cancelled}: both happen");
+            assert_eq!(got, (0..=255).collect::<Vec<u8>>());
+        });
+    });
 }
 
 /// I38: tasks that are always ready, beside a file that is read.

@@ -1,5 +1,6 @@
 //! The future of one operation.
 
+use super::cancel::Listed;
 use super::runtime::Inner;
 use crate::driver::Holds;
 use crate::op::Op;
@@ -13,7 +14,8 @@ use std::task::{Context, Poll};
 
 /// Pushes `op`, and gives it back with its output.
 ///
-/// A future of it that is dropped cancels the operation and disposes of its result.
+/// A future of it that is dropped cancels the operation and disposes of its result; a
+/// [`CancelToken`](super::CancelToken) cancels it and keeps both.
 pub(crate) async fn submit<O: Op + 'static>(op: O) -> (io::Result<O::Output>, O)
 where
     O::Fd: Holds,
@@ -21,6 +23,7 @@ where
     Pending {
         runtime: Rc::downgrade(&Inner::current()),
         stage: Stage::Waiting(op, None),
+        listed: Listed::default(),
     }
     .await
 }
@@ -30,6 +33,7 @@ struct Pending<O: Op + 'static> {
     /// The driver ends with its `block_on`, whatever becomes of this.
     runtime: Weak<Inner>,
     stage: Stage<O>,
+    listed: Listed,
 }
 
 /// | stage | who has the operation | what comes next |
@@ -59,10 +63,16 @@ where
             this.runtime.as_ptr() == Rc::as_ptr(&runtime),
             "a future is awaited in the `block_on` in which it began"
         );
+        let cancelled = this.listed.poll(&runtime, context).is_ready();
         if let Stage::Waiting(..) = this.stage {
             let Stage::Waiting(op, ticket) = mem::replace(&mut this.stage, Stage::Ended) else {
                 unreachable!("asked before")
             };
+            if cancelled {
+                runtime.places.leave(ticket);
+                let error = io::Error::from_raw_os_error(libc::ECANCELED);
+                return Poll::Ready((Err(error), op));
+            }
             this.stage = match runtime.push(op, ticket) {
                 Ok(key) => Stage::Pushed(key),
                 Err(op) => Stage::Waiting(op, Some(runtime.places.wait(ticket, context.waker()))),
@@ -71,6 +81,9 @@ where
         match &mut this.stage {
             Stage::Waiting(..) => Poll::Pending,
             Stage::Pushed(key) => {
+                if cancelled {
+                    key.cancel();
+                }
                 let output = Pin::new(key).poll(context);
                 if output.is_ready() {
                     this.stage = Stage::Ended;
@@ -84,7 +97,7 @@ where
 
 impl<O: Op + 'static> Drop for Pending<O> {
     fn drop(&mut self) {
-        if let Stage::Waiting(_, Some(ticket)) = self.stage {
+        if let Stage::Waiting(_, ticket) = self.stage {
             if let Some(runtime) = self.runtime.upgrade() {
                 runtime.places.leave(ticket);
             }

@@ -60,8 +60,11 @@ impl Places {
         n > 0
     }
 
-    /// Somebody waits no more.
-    pub(super) fn leave(&self, ticket: u64) {
+    /// Somebody waits no more, if they did.
+    pub(super) fn leave(&self, ticket: Option<u64>) {
+        let Some(ticket) = ticket else {
+            return;
+        };
         let mut queue = self.queue.borrow_mut();
         let left = match Self::find(&queue, ticket) {
             Ok(at) => queue.remove(at),

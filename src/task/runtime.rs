@@ -1,8 +1,8 @@
 //! The loop: tasks, timers, and turns of the driver.
 
-use super::JoinHandle;
 use super::places::Places;
 use super::shared::Shared;
+use super::{CancelToken, JoinHandle};
 use crate::clock::Instant;
 use crate::driver::{self, CompleteIo, Driver, Fd, Full, Holds, OwnedFd, RawFd, SetupError, Wait};
 use crate::op::Op;
@@ -171,6 +171,7 @@ impl Builder {
             ready: RefCell::default(),
             tasks: RefCell::default(),
             timers: Timers::default(),
+            token: RefCell::default(),
             detached: RefCell::default(),
             limits: self.limits,
         };
@@ -196,6 +197,8 @@ pub(crate) struct Inner {
     /// A waker for each task that is not over.
     tasks: RefCell<Slab<Waker>>,
     pub(crate) timers: Timers,
+    /// What cancels the operations of the future that is being polled.
+    pub(super) token: RefCell<Option<CancelToken>>,
     /// What is to be detached after the turn.
     detached: RefCell<Vec<(Fd, Rc<OwnedFd>)>>,
     limits: Limits,
@@ -464,6 +467,7 @@ mod tests {
     use crate::driver::Backend;
     use crate::op::Nop;
     use crate::task::{block_on, submit};
+    use crate::time::sleep_until;
 
     /// A wake-up by the loop itself ends no wait, so that an operation costs one entry.
     #[test]
@@ -482,5 +486,25 @@ mod tests {
         if backend == Backend::IoUring {
             assert!(enters < OPERATIONS + OPERATIONS / 10, "{enters} entries");
         }
+    }
+
+    /// A sleep is a wait of the driver's and no more, and all that end at once are one.
+    #[test]
+    fn one_wait_for_all_sleeps() {
+        block_on(async {
+            let runtime = Inner::current();
+            let enters = || runtime.driver.borrow().stats().enters;
+            let deadline = Instant::now() + Duration::from_millis(20);
+            let before = enters();
+            let tasks: Vec<_> = (0..100)
+                .map(|_| runtime.spawn(sleep_until(deadline)))
+                .collect();
+            for task in tasks {
+                task.await.expect("it only sleeps");
+            }
+            assert!(Instant::now() >= deadline);
+            let enters = enters() - before;
+            assert!((1..10).contains(&enters), "{enters} entries");
+        });
     }
 }
