@@ -121,6 +121,9 @@ if races; then
   echo "== tests of Remote under ThreadSanitizer"
   racing test -q -p completeio-driver --test remote
   verdict "tests of Remote under ThreadSanitizer" $?
+  echo "== tests of tasks under ThreadSanitizer"
+  racing test -q -p completeio --test tasks
+  verdict "tests of tasks under ThreadSanitizer" $?
 else
   skipped=$((skipped + 1))
 fi

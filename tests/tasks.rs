@@ -10,7 +10,7 @@ use completeio::fs::File;
 use completeio::io::AsyncRead;
 use completeio::net::{TcpListener, TcpStream};
 use completeio::task::{
-    CancelToken, JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now,
+    CancelToken, JoinError, JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -55,12 +55,12 @@ fn a_panic_comes_out_at_the_join() {
         let other = spawn(async { 7 });
         let literal = spawn(async { panic!("so be it") });
         let formatted = spawn(async { panic!("{}", 1) });
-        let error: completeio::task::JoinError = literal.await.unwrap_err();
+        let error: JoinError = literal.await.unwrap_err();
         assert!(error.is_panic() && !error.is_cancelled());
         assert_eq!(error.to_string(), "the task panicked: so be it");
         let panic = error.try_into_panic().unwrap();
         assert_eq!(*panic.downcast::<&str>().unwrap(), "so be it");
-        let error: completeio::task::JoinError = formatted.await.unwrap_err();
+        let error: JoinError = formatted.await.unwrap_err();
         assert_eq!(error.to_string(), "the task panicked: 1");
         assert_eq!(other.await.unwrap(), 7, "the others go on");
     });
@@ -187,7 +187,7 @@ fn tasks_go_with_their_runtime() {
             pending::<()>().await;
         }
     });
-    let handle = runtime.block_on({
+    let [handle] = runtime.block_on({
         let dropped = dropped.clone();
         async move {
             // Its destructor starts another one.
@@ -199,10 +199,10 @@ fn tasks_go_with_their_runtime() {
             }
             let again = Again(dropped);
             yield_now().await;
-            spawn(async move {
+            [spawn(async move {
                 let _again = again;
                 pending::<()>().await;
-            })
+            })]
         }
     });
     assert_eq!(dropped.get(), 0);
@@ -482,8 +482,8 @@ fn work_that_blocks() {
             let here = thread::current().id();
             let there = spawn_blocking(|| thread::current().id()).await.unwrap();
             assert_ne!(here, there);
-            let error = spawn_blocking(|| panic!("no work")).await;
-            let error: completeio::task::JoinError = error.map(|()| ()).unwrap_err();
+            let failed: Result<(), JoinError> = spawn_blocking(|| panic!("no work")).await;
+            let error = failed.unwrap_err();
             assert_eq!(error.to_string(), "the task panicked: no work");
         });
     });
