@@ -10,7 +10,9 @@
 #[cfg(feature = "sim")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
 pub use completeio_driver::sim;
-pub use completeio_driver::{address, buf, clock, driver, guide, op, remote, scope, sink, slots};
+pub use completeio_driver::{
+    address, ancillary, buf, clock, driver, guide, op, remote, scope, sink, slots,
+};
 
 #[cfg(feature = "runtime")]
 mod fd;

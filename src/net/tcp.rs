@@ -1,13 +1,15 @@
 //! TCP.
 
-use super::ip_address;
-use crate::driver::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use super::address::{ToSocketAddrs, first};
+use super::socket::{listener, socket, stream};
+use super::{BACKLOG, bind, connect, ip_address, listen, open};
 use crate::fd::SharedFd;
 use crate::io::{AsyncRead, AsyncWrite, BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::op::{Accept, Connect, Recv, RecvVectored, Send, SendVectored, Shutdown, Socket};
-use crate::task::submit;
+use crate::op::{Accepted, SockOpt, Socket};
+use crate::time::{Duration, timeout};
+use socket2::SockRef;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A socket that takes connections.
 ///
@@ -17,7 +19,7 @@ use std::net::{self, SocketAddr};
 /// use completeio::task::{block_on, spawn};
 ///
 /// block_on(async {
-///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
 ///     let address = listener.local_addr()?;
 ///     let client = spawn(async move {
 ///         let mut stream = TcpStream::connect(address).await?;
@@ -36,27 +38,19 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Binds a socket that reuses the address, and listens on it.
+    /// Listens on the first of the addresses on which it can, with `SO_REUSEADDR` and a backlog of 1,024:
+    /// [`TcpSocket`] has others.
     ///
     /// # Errors
-    /// As [`std::net::TcpListener::bind`].
-    ///
-    /// # Panics
-    /// Outside of a runtime.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        net::TcpListener::bind(address)?.try_into()
-    }
-
-    /// Takes the next connection.
-    ///
-    /// # Errors
-    /// As [`Accept`].
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (accepted, _) = submit(Accept::new(self.fd.hold())).await;
-        let accepted = accepted?;
-        let peer = ip_address(&accepted.addr)?;
-        let fd = SharedFd::new(accepted.fd)?;
-        Ok((TcpStream { fd }, peer))
+    /// As [`Socket`], [`Bind`](crate::op::Bind) and [`Listen`](crate::op::Listen).
+    pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        first(addresses, async |address| {
+            let socket = TcpSocket::open(address).await?;
+            socket.set_option(SockOpt::REUSE_ADDR, true).await?;
+            socket.bind(address).await?;
+            socket.listen(BACKLOG).await
+        })
+        .await
     }
 
     /// The address that it listens on.
@@ -64,88 +58,181 @@ impl TcpListener {
     /// # Errors
     /// As [`std::net::TcpListener::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let socket = self.fd.as_fd().try_clone_to_owned()?;
-        net::TcpListener::from(socket).local_addr()
+        ip_address(SockRef::from(&self.fd).local_addr()?.as_socket())
+    }
+
+    fn accepted(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
+        let peer = ip_address(accepted.addr.as_socket_addr())?;
+        let fd = SharedFd::new(accepted.fd)?;
+        Ok((TcpStream { fd }, peer))
     }
 }
 
-impl TryFrom<net::TcpListener> for TcpListener {
-    type Error = io::Error;
+socket!(TcpListener from net::TcpListener);
+listener!(TcpListener gives TcpStream, SocketAddr, by TcpListener::accepted);
 
-    fn try_from(listener: net::TcpListener) -> io::Result<Self> {
-        SharedFd::new(listener).map(|fd| Self { fd })
+/// A socket that neither listens nor is connected yet, for those who set its options before.
+///
+/// ```
+/// use completeio::net::TcpSocket;
+/// use completeio::op::SockOpt;
+/// use completeio::task::block_on;
+///
+/// let listener = block_on(async {
+///     let socket = TcpSocket::new_v4().await?;
+///     socket.set_option(SockOpt::REUSE_PORT, true).await?;
+///     socket.bind("127.0.0.1:0".parse().unwrap()).await?;
+///     socket.listen(16).await
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TcpSocket {
+    fd: SharedFd,
+}
+
+impl TcpSocket {
+    /// One of IPv4.
+    ///
+    /// # Errors
+    /// As [`Socket`].
+    pub async fn new_v4() -> io::Result<Self> {
+        Self::open((Ipv4Addr::UNSPECIFIED, 0).into()).await
+    }
+
+    /// One of IPv6.
+    ///
+    /// # Errors
+    /// As [`Socket`].
+    pub async fn new_v6() -> io::Result<Self> {
+        Self::open((Ipv6Addr::UNSPECIFIED, 0).into()).await
+    }
+
+    /// One for addresses like this one.
+    async fn open(address: SocketAddr) -> io::Result<Self> {
+        let fd = open(Socket::stream(&address.into())).await?;
+        Ok(Self { fd })
+    }
+
+    /// Gives it its own address.
+    ///
+    /// # Errors
+    /// As [`Bind`](crate::op::Bind).
+    pub async fn bind(&self, address: SocketAddr) -> io::Result<()> {
+        bind(&self.fd, address).await
+    }
+
+    /// Takes connections, of which so many may wait; the system may have a lower limit.
+    ///
+    /// # Errors
+    /// As [`Listen`](crate::op::Listen).
+    pub async fn listen(self, backlog: u32) -> io::Result<TcpListener> {
+        listen(&self.fd, backlog).await?;
+        Ok(TcpListener { fd: self.fd })
+    }
+
+    /// Connects it.
+    ///
+    /// # Errors
+    /// As [`Connect`](crate::op::Connect).
+    pub async fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
+        connect(&self.fd, address).await?;
+        Ok(TcpStream { fd: self.fd })
     }
 }
+
+socket!(TcpSocket);
 
 /// A connection.
+///
+/// A reference reads and writes too, so that two futures of one task may share it.
+///
+/// ```
+/// use completeio::io::{AsyncRead, AsyncWrite};
+/// use completeio::net::{TcpListener, TcpStream};
+/// use completeio::task::{block_on, spawn};
+///
+/// block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+///     stream.set_nodelay(true)?;
+///     let (mut accepted, _) = listener.accept().await?;
+///     let (mut reader, mut writer) = stream.into_split();
+///     let written = spawn(async move {
+///         writer.write("all").await.0?;
+///         writer.shutdown().await
+///     });
+///     let (read, text) = accepted.read([0; 16]).await;
+///     assert_eq!(&text[..read?], b"all");
+///     assert_eq!(accepted.read(text).await.0?, 0, "the end");
+///     accepted.write("answer").await.0?;
+///     assert_eq!(reader.read([0; 16]).await.0?, 6);
+///     written.await?
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpStream {
     fd: SharedFd,
 }
 
 impl TcpStream {
-    /// Connects to an address.
+    /// Connects to the first of the addresses to which it can; the error is that of the last.
+    ///
+    /// A future of it that is dropped leaves nothing behind.
     ///
     /// # Errors
-    /// As [`Connect`].
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = submit(Socket::stream(&address.into())).await.0?;
-        let fd = SharedFd::new(socket)?;
-        submit(Connect::new(fd.hold(), address)).await.0?;
-        Ok(Self { fd })
+    /// As [`Socket`] and [`Connect`](crate::op::Connect).
+    pub async fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        first(addresses, async |address| {
+            TcpSocket::open(address).await?.connect(address).await
+        })
+        .await
+    }
+
+    /// The same, in so much time at most for all of them.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`TimedOut`](io::ErrorKind::TimedOut).
+    pub async fn connect_timeout(
+        addresses: impl ToSocketAddrs,
+        duration: Duration,
+    ) -> io::Result<Self> {
+        timeout(duration, Self::connect(addresses)).await?
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    /// As [`std::net::TcpStream::local_addr`].
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        ip_address(SockRef::from(&self.fd).local_addr()?.as_socket())
+    }
+
+    /// The address of its peer.
+    ///
+    /// # Errors
+    /// As [`std::net::TcpStream::peer_addr`]: also when the peer has reset the connection.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        ip_address(SockRef::from(&self.fd).peer_addr()?.as_socket())
+    }
+
+    /// Whether small messages are sent at once.
+    ///
+    /// # Errors
+    /// As [`std::net::TcpStream::nodelay`].
+    pub fn nodelay(&self) -> io::Result<bool> {
+        SockRef::from(&self.fd).tcp_nodelay()
+    }
+
+    /// Sets whether small messages are sent at once, as [`SockOpt::NO_DELAY`] does.
+    ///
+    /// # Errors
+    /// As [`std::net::TcpStream::set_nodelay`].
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        SockRef::from(&self.fd).set_tcp_nodelay(nodelay)
     }
 }
 
-impl TryFrom<net::TcpStream> for TcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: net::TcpStream) -> io::Result<Self> {
-        SharedFd::new(stream).map(|fd| Self { fd })
-    }
-}
-
-impl AsyncRead for TcpStream {
-    async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-        let (read, op) = submit(Recv::new(self.fd.hold(), buffer)).await;
-        (read, op.into_inner())
-    }
-
-    async fn read_vectored<V: IoBufsMut + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
-        let (read, op) = submit(RecvVectored::new(self.fd.hold(), buffers)).await;
-        (read, op.into_inner())
-    }
-}
-
-impl AsyncWrite for TcpStream {
-    async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-        let (written, op) = submit(Send::new(self.fd.hold(), buffer)).await;
-        (written, op.into_inner())
-    }
-
-    async fn write_vectored<V: IoBufs + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
-        let (written, op) = submit(SendVectored::new(self.fd.hold(), buffers)).await;
-        (written, op.into_inner())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    async fn shutdown(&mut self) -> io::Result<()> {
-        submit(Shutdown::new(self.fd.hold(), net::Shutdown::Write))
-            .await
-            .0
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
+socket!(TcpStream from net::TcpStream);
+stream!(TcpStream);

@@ -1,0 +1,61 @@
+//! What these tests share.
+
+pub(crate) use crate::common::bounded;
+use completeio::io::{AsyncRead, AsyncWrite, IntoInner, Sliceable};
+use completeio::task::block_on;
+use std::future::{Future, poll_fn};
+use std::io::{self, Write as _};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// Runs a test that hangs when a completion is lost.
+pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    bounded(move || block_on(test()));
+}
+
+/// Polls once; whether it was ready.
+pub(crate) async fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Option<F::Output> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+pub(crate) async fn read_to_end(mut stream: impl AsyncRead) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let (read, buffer) = stream.read(Vec::with_capacity(4096)).await;
+        if read? == 0 {
+            return Ok(all);
+        }
+        all.extend(buffer);
+    }
+}
+
+pub(crate) async fn write_all(stream: &mut impl AsyncWrite, mut bytes: Vec<u8>) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let (written, rest) = stream.write(bytes.slice(done..)).await;
+        bytes = rest.into_inner();
+        done += written?;
+    }
+    Ok(())
+}
+
+/// Bytes that tell where they belong.
+pub(crate) fn numbers(n: u32) -> Vec<u8> {
+    (0..n).flat_map(u32::to_le_bytes).collect()
+}
+
+/// The error of what has failed, as the system has it.
+pub(crate) fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
+    let error = result.unwrap_err();
+    error.raw_os_error().unwrap_or_else(|| panic!("{error:?}"))
+}
+
+/// A test that needs another program.
+pub(crate) fn skipped(program: &str, error: &io::Error) {
+    // Not `eprintln!`, which the test harness would swallow.
+    let _ = writeln!(io::stderr(), "skipped: {program}: {error}");
+}

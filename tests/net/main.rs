@@ -1,0 +1,10 @@
+//! Sockets of the small runtime.
+#![cfg(feature = "runtime")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod kit;
+#[cfg(feature = "sim")]
+mod sim;
+mod tcp;
