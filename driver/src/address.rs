@@ -49,6 +49,25 @@ impl Address {
         Ok(Self { raw, len })
     }
 
+    /// The address of a Unix socket outside of the file system: any bytes, which nobody has to remove.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name is longer than the platform takes (107 bytes), `Unsupported` on
+    /// all platforms but Linux.
+    ///
+    /// ```
+    /// use completeio_driver::address::Address;
+    ///
+    /// let address = Address::unix_abstract("app")?;
+    /// assert_eq!(address.as_abstract_name(), Some(&b"app"[..]));
+    /// assert_eq!(address.as_pathname(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn unix_abstract(name: impl AsRef<[u8]>) -> io::Result<Self> {
+        let (raw, len) = sys::from_abstract(name.as_ref())?;
+        Ok(Self { raw, len })
+    }
+
     /// Of a simulated kernel's representation.
     #[cfg(sim)]
     pub(crate) fn from_raw((raw, len): (RawAddress, RawAddressLen)) -> Self {
@@ -63,6 +82,11 @@ impl Address {
     /// The path of a Unix socket that has one.
     pub fn as_pathname(&self) -> Option<PathBuf> {
         sys::to_path(&self.raw, self.len)
+    }
+
+    /// The name of a Unix socket outside of the file system, if it has one.
+    pub fn as_abstract_name(&self) -> Option<&[u8]> {
+        sys::to_abstract(&self.raw, self.len)
     }
 
     /// The address family: `AF_…`.
@@ -124,10 +148,14 @@ impl Eq for Address {}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.as_socket_addr(), self.as_pathname()) {
-            (Some(addr), _) => write!(f, "{addr}"),
-            (None, Some(path)) => write!(f, "{}", path.display()),
-            (None, None) => write!(f, "(family {})", self.family()),
+        if let Some(addr) = self.as_socket_addr() {
+            write!(f, "{addr}")
+        } else if let Some(path) = self.as_pathname() {
+            write!(f, "{}", path.display())
+        } else if let Some(name) = self.as_abstract_name() {
+            write!(f, "@{}", name.escape_ascii())
+        } else {
+            write!(f, "(family {})", self.family())
         }
     }
 }
@@ -248,19 +276,24 @@ mod tests {
 
     #[test]
     fn addresses_are_equal_by_their_bytes() {
-        // Abstract names have neither a path nor an internet address to go by.
-        let [a, b] = [b'a', b'b'].map(|name| {
-            let mut addr = Address::unix("/").unwrap();
-            let path = (&raw mut addr.raw).cast::<u8>().wrapping_add(2);
-            // SAFETY: (A1) within the storage: two bytes of family come before the name.
-            unsafe { path.cast::<[u8; 2]>().write([0, name]) };
-            addr.len = 4;
-            addr
-        });
+        let [a, b] = ["a", "b"].map(|name| Address::unix_abstract(name).unwrap());
         assert_eq!(a.as_pathname(), None);
         assert!(a == a && a != b && a != Address::unspecified());
         let internet = Address::from(SocketAddr::from(([127, 0, 0, 1], 80)));
         assert!(internet == internet && internet != a);
+    }
+
+    #[test]
+    fn abstract_names_are_any_bytes_up_to_a_limit() {
+        for name in [&b""[..], b"\0a\0", &[b'x'; 107]] {
+            let addr = Address::unix_abstract(name).unwrap();
+            assert_eq!(addr.as_abstract_name(), Some(name));
+        }
+        let long = Address::unix_abstract([b'x'; 108]).unwrap_err();
+        assert!(long.to_string().contains("at most 107 bytes"), "{long}");
+        let path = Address::unix("/a").unwrap();
+        assert_eq!(path.as_abstract_name(), None);
+        assert_eq!(Address::unspecified().as_abstract_name(), None);
     }
 
     #[test]

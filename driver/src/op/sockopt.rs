@@ -3,6 +3,7 @@
 
 use super::call::{Call, PlainCall};
 use super::{Op, OpCode, OpHead, sealed::Describe};
+use crate::ancillary::Credentials;
 use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
@@ -83,6 +84,28 @@ impl SockOpt<bool> {
     pub const V6_ONLY: Self = Self::known(name::IPV6, name::V6ONLY);
 }
 
+/// What control messages come: see [`ancillary`](crate::ancillary). Linux only.
+impl SockOpt<bool> {
+    /// The traffic class of IPv4 datagrams, whose two low bits are ECN (`IP_RECVTOS`).
+    pub const RECV_TRAFFIC_CLASS_V4: Self = Self::known(name::IP, name::RECVTOS);
+    /// The traffic class of IPv6 datagrams, whose two low bits are ECN (`IPV6_RECVTCLASS`).
+    pub const RECV_TRAFFIC_CLASS_V6: Self = Self::known(name::IPV6, name::RECVTCLASS);
+    /// Where IPv4 datagrams have arrived (`IP_PKTINFO`).
+    pub const RECV_PACKET_INFO_V4: Self = Self::known(name::IP, name::PKTINFO);
+    /// Where IPv6 datagrams have arrived (`IPV6_RECVPKTINFO`).
+    pub const RECV_PACKET_INFO_V6: Self = Self::known(name::IPV6, name::RECVPKTINFO);
+    /// Several UDP datagrams of one sender as one, with the size of each (`UDP_GRO`).
+    pub const RECV_SEGMENTS: Self = Self::known(name::UDP, name::GRO);
+    /// Who has sent a message, on Unix sockets (`SO_PASSCRED`).
+    pub const RECV_CREDENTIALS: Self = Self::known(name::SOCKET, name::PASSCRED);
+}
+
+impl SockOpt<Credentials> {
+    /// Who has connected a Unix socket, or listens at its other end; only to be asked for
+    /// (`SO_PEERCRED`). Linux only.
+    pub const PEER_CREDENTIALS: Self = Self::known(name::SOCKET, name::PEERCRED);
+}
+
 impl SockOpt<i32> {
     /// Size of the receive buffer in bytes (`SO_RCVBUF`). Linux doubles what it is given.
     pub const RECV_BUFFER: Self = Self::known(name::SOCKET, name::RCVBUF);
@@ -158,7 +181,7 @@ impl Linger {
 }
 
 /// A value of an option of sockets: `bool`, `i32`, `u32`, [`Linger`], `Option<Duration>` for times
-/// (`None` is none; microseconds, rounded up), `[u8; N]` for what has no type here.
+/// (`None` is none; microseconds, rounded up), [`Credentials`], `[u8; N]` for what has no type here.
 ///
 /// Sealed: the kernel reads and writes the bytes of a value.
 pub trait OptionValue: value::Value {}
@@ -166,7 +189,7 @@ pub trait OptionValue: value::Value {}
 impl<T: value::Value> OptionValue for T {}
 
 pub(crate) mod value {
-    use super::{Duration, Linger, sys};
+    use super::{Credentials, Duration, Linger, sys};
 
     /// A value, and how the kernel has it.
     pub trait Value: Copy {
@@ -240,6 +263,23 @@ pub(crate) mod value {
 
         fn from_raw(raw: Self::Raw, len: usize) -> Option<Self> {
             whole(raw, len).map(sys::from_time)
+        }
+    }
+
+    impl Value for Credentials {
+        type Raw = sys::RawCredentials;
+
+        fn into_raw(self) -> Self::Raw {
+            let pid = u32::from_ne_bytes(self.pid.to_ne_bytes());
+            [pid, self.uid, self.gid]
+        }
+
+        fn from_raw(raw: Self::Raw, len: usize) -> Option<Self> {
+            whole(raw, len).map(|[pid, uid, gid]| Self {
+                pid: i32::from_ne_bytes(pid.to_ne_bytes()),
+                uid,
+                gid,
+            })
         }
     }
 

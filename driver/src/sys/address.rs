@@ -130,14 +130,34 @@ pub(crate) fn to_path(raw: &RawAddress, len: RawAddressLen) -> Option<PathBuf> {
     (!bytes.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
+/// Whether names of Unix sockets may begin with a zero, and are none of the file system's then.
+const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+pub(crate) fn from_abstract(name: &[u8]) -> io::Result<(RawAddress, RawAddressLen)> {
+    if !ABSTRACT_NAMES {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    if name.len() >= PATH_ROOM {
+        let longest = PATH_ROOM - 1;
+        let why = format!("the abstract name of a Unix socket has at most {longest} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(from_unix_name(&[&[0], name].concat()))
+}
+
+pub(crate) fn to_abstract(raw: &RawAddress, len: RawAddressLen) -> Option<&[u8]> {
+    if !(ABSTRACT_NAMES && is_unix(raw)) {
+        return None;
+    }
+    to_unix_name(raw, len).strip_prefix(&[0])
+}
+
 /// What names a Unix socket: a path, or a name that begins with a zero.
-#[cfg(sim)]
 pub(crate) fn to_unix_name(raw: &RawAddress, len: RawAddressLen) -> &[u8] {
     bytes(raw, len).get(PATH_AT..).unwrap_or(&[])
 }
 
 /// The same as an address; what does not fit is cut off.
-#[cfg(sim)]
 pub(crate) fn from_unix_name(name: &[u8]) -> (RawAddress, RawAddressLen) {
     let mut unix: libc::sockaddr_un = view(&zeroed());
     unix.sun_family = sa_family(libc::AF_UNIX);

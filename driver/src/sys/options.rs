@@ -34,6 +34,31 @@ pub(crate) mod name {
     pub(crate) use libc::{SO_LINGER as LINGER, TCP_KEEPIDLE as KEEPIDLE};
     #[cfg(any(target_os = "macos", target_os = "ios"))]
     pub(crate) use libc::{SO_LINGER_SEC as LINGER, TCP_KEEPALIVE as KEEPIDLE};
+
+    pub(crate) use self::told::*;
+
+    /// What asks for control messages and credentials.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    mod told {
+        pub(crate) use libc::{
+            IP_PKTINFO as PKTINFO, IP_RECVTOS as RECVTOS, IPPROTO_IP as IP,
+            IPV6_RECVPKTINFO as RECVPKTINFO, IPV6_RECVTCLASS as RECVTCLASS,
+            SO_PASSCRED as PASSCRED, SO_PEERCRED as PEERCRED, SOL_UDP as UDP, UDP_GRO as GRO,
+        };
+    }
+
+    /// No such options (`ENOPROTOOPT`), for the messages are not known there.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    mod told {
+        pub(crate) use libc::{IPPROTO_IP as IP, IPPROTO_UDP as UDP};
+        pub(crate) const PKTINFO: i32 = -1;
+        pub(crate) const RECVTOS: i32 = -1;
+        pub(crate) const RECVPKTINFO: i32 = -1;
+        pub(crate) const RECVTCLASS: i32 = -1;
+        pub(crate) const PASSCRED: i32 = -1;
+        pub(crate) const PEERCRED: i32 = -1;
+        pub(crate) const GRO: i32 = -1;
+    }
 }
 
 /// A value as the kernel reads and writes it.
@@ -52,11 +77,15 @@ unsafe impl<const N: usize> RawValue for [u8; N] {}
 unsafe impl RawValue for RawLinger {}
 // SAFETY: (K1) two integers.
 unsafe impl RawValue for RawTime {}
+// SAFETY: (K1) integers.
+unsafe impl RawValue for RawCredentials {}
 
 /// The value of `SO_LINGER`.
 pub(crate) type RawLinger = libc::linger;
 /// The value of an option that is a time.
 pub(crate) type RawTime = libc::timeval;
+/// Process, user and group.
+pub(crate) type RawCredentials = [u32; 3];
 
 /// One whose bytes are all zero.
 pub(crate) fn zeroed<T: RawValue>() -> T {

@@ -350,6 +350,57 @@ fn options_of_every_type(cx: &mut Cx) {
     let set = SetSockOpt::new(kit::plain(&v6), SockOpt::V6_ONLY, true);
     l.run(set).unwrap();
     assert_eq!(asked_number(&v6, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY), 1);
+    let [udp4, udp6] = [libc::AF_INET, libc::AF_INET6].map(|af| kit::socket(af, libc::SOCK_DGRAM));
+    let (unix, _peer) = kit::pair();
+    let unix = OwnedFd::from(unix);
+    for yes in [true, false] {
+        for (socket, option, level, name) in [
+            (
+                &udp4,
+                SockOpt::RECV_TRAFFIC_CLASS_V4,
+                libc::IPPROTO_IP,
+                libc::IP_RECVTOS,
+            ),
+            (
+                &udp4,
+                SockOpt::RECV_PACKET_INFO_V4,
+                libc::IPPROTO_IP,
+                libc::IP_PKTINFO,
+            ),
+            (&udp4, SockOpt::RECV_SEGMENTS, libc::SOL_UDP, libc::UDP_GRO),
+            (
+                &udp6,
+                SockOpt::RECV_TRAFFIC_CLASS_V6,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_RECVTCLASS,
+            ),
+            (
+                &udp6,
+                SockOpt::RECV_PACKET_INFO_V6,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_RECVPKTINFO,
+            ),
+            (
+                &unix,
+                SockOpt::RECV_CREDENTIALS,
+                SOL_SOCKET,
+                libc::SO_PASSCRED,
+            ),
+        ] {
+            let fd = kit::plain(socket);
+            l.run(SetSockOpt::new(fd, option, yes)).unwrap();
+            assert_eq!(asked_number(socket, level, name) != 0, yes);
+            assert_eq!(l.run(GetSockOpt::new(fd, option)).unwrap(), yes);
+        }
+    }
+    let peer = GetSockOpt::new(kit::plain(&unix), SockOpt::PEER_CREDENTIALS);
+    let peer = l.run(peer).unwrap();
+    // SAFETY: asks for numbers.
+    let ids = unsafe { (libc::getuid(), libc::getgid()) };
+    assert_eq!(peer.pid.unsigned_abs(), std::process::id());
+    assert_eq!((peer.uid, peer.gid), ids);
+    let set = SetSockOpt::new(kit::plain(&unix), SockOpt::PEER_CREDENTIALS, peer);
+    assert_eq!(l.errno(set), libc::ENOPROTOOPT);
     // SAFETY: the option is a name of at most 16 bytes.
     let congestion = unsafe { SockOpt::from_raw(IPPROTO_TCP, libc::TCP_CONGESTION) };
     let name: [u8; 16] = l.run(GetSockOpt::new(fd, congestion)).unwrap();
