@@ -19,18 +19,21 @@ mod address;
 mod socket;
 mod split;
 mod tcp;
+mod udp;
+mod unix;
 
 pub use self::address::{ToSocketAddrs, lookup_host};
 pub use self::socket::Incoming;
 pub use self::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use self::tcp::{TcpListener, TcpSocket, TcpStream};
+pub use self::udp::UdpSocket;
+pub use self::unix::{UnixDatagram, UnixListener, UnixStream};
 
 use crate::address::Address;
 use crate::fd::SharedFd;
 use crate::op::{Bind, Connect, Listen, Socket};
 use crate::task::submit;
 use std::io;
-use std::net::SocketAddr;
 
 /// Connections that wait to be accepted, unless it is said otherwise; the system's limit (4,096 on
 /// Linux, `net.core.somaxconn`) may be less.
@@ -51,9 +54,4 @@ async fn listen(fd: &SharedFd, backlog: u32) -> io::Result<()> {
 
 async fn connect(fd: &SharedFd, address: impl Into<Address>) -> io::Result<()> {
     submit(Connect::new(fd.hold(), address)).await.0
-}
-
-/// The address of an IP socket.
-fn ip_address(address: Option<SocketAddr>) -> io::Result<SocketAddr> {
-    address.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

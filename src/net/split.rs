@@ -1,6 +1,6 @@
 //! Connections in two halves.
 
-use super::TcpStream;
+use super::{TcpStream, UnixStream};
 use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::task::runtime::Inner;
 use std::error::Error;
@@ -26,21 +26,14 @@ pub struct OwnedReadHalf<S = TcpStream>(Rc<S>);
 ///
 /// Dropping it ends the stream for whoever reads it, as [`shutdown`](AsyncWrite::shutdown) does, by a task
 /// of its own.
-pub struct OwnedWriteHalf<S = TcpStream> {
-    stream: Rc<S>,
-    /// What its drop does.
-    end: Option<fn(Rc<S>)>,
-}
+pub struct OwnedWriteHalf<S = TcpStream>(Rc<S>, Option<fn(Rc<S>)>);
 
 pub(super) fn into_halves<S: 'static>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>)
 where
     for<'s> &'s S: AsyncWrite,
 {
     let stream = Rc::new(stream);
-    let write = OwnedWriteHalf {
-        stream: stream.clone(),
-        end: Some(end),
-    };
+    let write = OwnedWriteHalf(stream.clone(), Some(end));
     (OwnedReadHalf(stream), write)
 }
 
@@ -60,7 +53,7 @@ impl<S> OwnedReadHalf<S> {
     /// # Errors
     /// [`ReuniteError`] with the halves, if they are of two connections.
     pub fn reunite(self, write: OwnedWriteHalf<S>) -> Result<S, ReuniteError<S>> {
-        if !Rc::ptr_eq(&self.0, &write.stream) {
+        if !Rc::ptr_eq(&self.0, &write.0) {
             return Err(ReuniteError(self, write));
         }
         write.forget();
@@ -79,21 +72,21 @@ impl<S> OwnedWriteHalf<S> {
 
     /// Drops it, and leaves the stream open as long as the other half lives.
     pub fn forget(mut self) {
-        self.end = None;
+        self.1 = None;
     }
 }
 
 impl<S> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
-        if let Some(end) = self.end.take() {
-            end(self.stream.clone());
+        if let Some(end) = self.1.take() {
+            end(self.0.clone());
         }
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for OwnedWriteHalf<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OwnedWriteHalf").field(&self.stream).finish()
+        f.debug_tuple("OwnedWriteHalf").field(&self.0).finish()
     }
 }
 
@@ -114,76 +107,73 @@ impl<S> fmt::Debug for ReuniteError<S> {
 
 impl<S> Error for ReuniteError<S> {}
 
-impl<S> AsRef<S> for ReadHalf<'_, S> {
-    fn as_ref(&self) -> &S {
-        self.0
-    }
-}
-
-impl<S> AsRef<S> for WriteHalf<'_, S> {
-    fn as_ref(&self) -> &S {
-        self.0
-    }
-}
-
-impl<S> AsRef<S> for OwnedReadHalf<S> {
-    fn as_ref(&self) -> &S {
-        &self.0
-    }
-}
-
-impl<S> AsRef<S> for OwnedWriteHalf<S> {
-    fn as_ref(&self) -> &S {
-        &self.stream
-    }
-}
-
-macro_rules! reads {
-    ($($Half:ty),*) => {$(
-        impl<S> AsyncRead for $Half
-        where
-            for<'s> &'s S: AsyncRead,
+macro_rules! by_reference {
+    ($([$($S:ident)?] $Read:ty, $Write:ty: |$this:ident| $shared:expr;)*) => {$(
+        impl<$($S)?> AsyncRead for $Read
+        $(where for<'s> &'s $S: AsyncRead)?
         {
             async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-                self.as_ref().read(buffer).await
+                let $this = self;
+                $shared.read(buffer).await
             }
 
-            async fn read_vectored<V: IoBufsMut + 'static>(
-                &mut self,
-                buffers: V,
-            ) -> BufResult<usize, V> {
-                self.as_ref().read_vectored(buffers).await
+            async fn read_vectored<V>(&mut self, buffers: V) -> BufResult<usize, V>
+            where
+                V: IoBufsMut + 'static,
+            {
+                let $this = self;
+                $shared.read_vectored(buffers).await
             }
         }
-    )*};
-}
-reads!(ReadHalf<'_, S>, OwnedReadHalf<S>);
 
-macro_rules! writes {
-    ($($Half:ty),*) => {$(
-        impl<S> AsyncWrite for $Half
-        where
-            for<'s> &'s S: AsyncWrite,
+        impl<$($S)?> AsyncWrite for $Write
+        $(where for<'s> &'s $S: AsyncWrite)?
         {
             async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-                self.as_ref().write(buffer).await
+                let $this = self;
+                $shared.write(buffer).await
             }
 
-            async fn write_vectored<V: IoBufs + 'static>(
-                &mut self,
-                buffers: V,
-            ) -> BufResult<usize, V> {
-                self.as_ref().write_vectored(buffers).await
+            async fn write_vectored<V>(&mut self, buffers: V) -> BufResult<usize, V>
+            where
+                V: IoBufs + 'static,
+            {
+                let $this = self;
+                $shared.write_vectored(buffers).await
             }
 
             async fn flush(&mut self) -> io::Result<()> {
-                self.as_ref().flush().await
+                let $this = self;
+                $shared.flush().await
             }
 
             async fn shutdown(&mut self) -> io::Result<()> {
-                self.as_ref().shutdown().await
+                let $this = self;
+                $shared.shutdown().await
             }
         }
     )*};
 }
-writes!(WriteHalf<'_, S>, OwnedWriteHalf<S>);
+by_reference!(
+    [S] ReadHalf<'_, S>, WriteHalf<'_, S>: |half| (&*half.0);
+    [S] OwnedReadHalf<S>, OwnedWriteHalf<S>: |half| (&*half.0);
+    [] TcpStream, TcpStream: |stream| (&*stream);
+    [] UnixStream, UnixStream: |stream| (&*stream);
+);
+
+macro_rules! as_ref {
+    ($($Half:ty),*) => {$(
+        /// The connection, to be asked for its addresses and options.
+        impl<S> AsRef<S> for $Half {
+            fn as_ref(&self) -> &S {
+                &self.0
+            }
+        }
+    )*};
+}
+as_ref!(
+    ReadHalf<'_, S>,
+    WriteHalf<'_, S>,
+    OwnedReadHalf<S>,
+    OwnedWriteHalf<S>
+);

@@ -1,15 +1,13 @@
 //! TCP.
 
 use super::address::{ToSocketAddrs, first};
-use super::socket::{listener, socket, stream};
-use super::{BACKLOG, bind, connect, ip_address, listen, open};
+use super::{BACKLOG, bind, connect, listen, open};
 use crate::fd::SharedFd;
-use crate::io::{AsyncRead, AsyncWrite, BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
-use crate::op::{Accepted, SockOpt, Socket};
+use crate::op::{SockOpt, Socket};
 use crate::time::{Duration, timeout};
 use socket2::SockRef;
 use std::io;
-use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A socket that takes connections.
 ///
@@ -34,7 +32,7 @@ use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// ```
 #[derive(Debug)]
 pub struct TcpListener {
-    fd: SharedFd,
+    pub(super) fd: SharedFd,
 }
 
 impl TcpListener {
@@ -52,24 +50,7 @@ impl TcpListener {
         })
         .await
     }
-
-    /// The address that it listens on.
-    ///
-    /// # Errors
-    /// As [`std::net::TcpListener::local_addr`].
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ip_address(SockRef::from(&self.fd).local_addr()?.as_socket())
-    }
-
-    fn accepted(accepted: Accepted) -> io::Result<(TcpStream, SocketAddr)> {
-        let peer = ip_address(accepted.addr.as_socket_addr())?;
-        let fd = SharedFd::new(accepted.fd)?;
-        Ok((TcpStream { fd }, peer))
-    }
 }
-
-socket!(TcpListener from net::TcpListener);
-listener!(TcpListener gives TcpStream, SocketAddr, by TcpListener::accepted);
 
 /// A socket that neither listens nor is connected yet, for those who set its options before.
 ///
@@ -88,7 +69,7 @@ listener!(TcpListener gives TcpStream, SocketAddr, by TcpListener::accepted);
 /// ```
 #[derive(Debug)]
 pub struct TcpSocket {
-    fd: SharedFd,
+    pub(super) fd: SharedFd,
 }
 
 impl TcpSocket {
@@ -141,8 +122,6 @@ impl TcpSocket {
     }
 }
 
-socket!(TcpSocket);
-
 /// A connection.
 ///
 /// A reference reads and writes too, so that two futures of one task may share it.
@@ -173,7 +152,7 @@ socket!(TcpSocket);
 /// ```
 #[derive(Debug)]
 pub struct TcpStream {
-    fd: SharedFd,
+    pub(super) fd: SharedFd,
 }
 
 impl TcpStream {
@@ -201,22 +180,6 @@ impl TcpStream {
         timeout(duration, Self::connect(addresses)).await?
     }
 
-    /// Its own address.
-    ///
-    /// # Errors
-    /// As [`std::net::TcpStream::local_addr`].
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ip_address(SockRef::from(&self.fd).local_addr()?.as_socket())
-    }
-
-    /// The address of its peer.
-    ///
-    /// # Errors
-    /// As [`std::net::TcpStream::peer_addr`]: also when the peer has reset the connection.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        ip_address(SockRef::from(&self.fd).peer_addr()?.as_socket())
-    }
-
     /// Whether small messages are sent at once.
     ///
     /// # Errors
@@ -233,6 +196,3 @@ impl TcpStream {
         SockRef::from(&self.fd).set_tcp_nodelay(nodelay)
     }
 }
-
-socket!(TcpStream from net::TcpStream);
-stream!(TcpStream);

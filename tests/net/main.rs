@@ -8,3 +8,5 @@ mod kit;
 #[cfg(feature = "sim")]
 mod sim;
 mod tcp;
+mod udp;
+mod unix;
