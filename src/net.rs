@@ -11,6 +11,10 @@
 //! `SockRef::from(&stream).set_tcp_keepalive(…)`. One with unusual options from its
 //! beginning may be made by that crate, and taken over from std's type by `try_from`.
 //!
+//! # Panics
+//! Outside of a runtime: whatever is awaited, `try_from`, and pairs.
+//!
+//! # Simulated hosts
 //! On a [simulated](crate::driver::Backend) host everything runs but what is no operation: the
 //! addresses of a socket, [`set_nodelay`](TcpStream::set_nodelay) and its like, pairs and what `try_from`
 //! takes over, the lookup of names, which is the real system's.

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod kit;
+mod memory;
 #[cfg(feature = "sim")]
 mod sim;
 mod tcp;

@@ -2,15 +2,15 @@
 
 use crate::kit::{numbers, read_to_end, write_all};
 use completeio::driver::Driver;
-use completeio::io::AsyncWrite;
-use completeio::net::{TcpListener, TcpStream};
+use completeio::io::{AsyncRead, AsyncWrite};
+use completeio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use completeio::op::SockOpt;
 use completeio::sim::{self, Faults, Host, World};
 use completeio::task::{Runtime, spawn};
-use completeio::time::{Duration, Instant};
+use completeio::time::{Duration, Instant, timeout};
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 fn on<F: Future>(host: &Host, future: F) -> F::Output {
     let driver = host.driver(Driver::builder()).unwrap();
@@ -77,4 +77,64 @@ fn a_connect_that_takes_too_long() {
         );
     });
     assert_eq!(world.open_descriptors(), 0, "and leaves nothing behind");
+}
+
+/// Datagrams may be lost and change places: each round asks until it is answered.
+#[test]
+fn udp() {
+    sim::check(0..20, &Faults::all(), |world| {
+        on(&world.host("a"), async {
+            let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
+            let server = UdpSocket::bind(at).await.unwrap();
+            drop(spawn(async move {
+                loop {
+                    let (received, text) = server.recv_from([0; 4]).await;
+                    let (_, from) = received.unwrap();
+                    server.send_to(text, from).await.0.unwrap();
+                }
+            }));
+            let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            client.connect(at).await.unwrap();
+            for round in 0..10_u32 {
+                let asked = round.to_le_bytes();
+                loop {
+                    client.send(asked).await.0.unwrap();
+                    let answer = timeout(Duration::from_secs(1), client.recv([0; 4]));
+                    if answer.await.is_ok_and(|(_, text)| text == asked) {
+                        break;
+                    }
+                }
+            }
+        });
+        assert_eq!(world.open_descriptors(), 0);
+    });
+}
+
+/// An accept, a receive and a wait that are dropped at some moment leave nothing behind.
+#[test]
+fn dropped_at_any_moment() {
+    sim::check(0..200, &Faults::default(), |world| {
+        on(&world.host("a"), async {
+            let listener = UnixListener::bind("/socket").await.unwrap();
+            let server = spawn(async move {
+                for wait in 0..8 {
+                    let limit = Duration::from_micros(10 * wait);
+                    if let Ok(accepted) = timeout(limit, listener.accept()).await {
+                        let (mut stream, _) = accepted.unwrap();
+                        drop(timeout(limit, stream.read([0; 8])).await);
+                        drop(timeout(limit, stream.readable()).await);
+                    }
+                }
+            });
+            for wait in 0..8 {
+                let limit = Duration::from_micros(30 * wait);
+                let connect = timeout(limit, UnixStream::connect("/socket"));
+                if let Ok(Ok(mut stream)) = connect.await {
+                    drop(timeout(limit, stream.write("hello")).await);
+                }
+            }
+            server.await.unwrap();
+        });
+        assert_eq!(world.open_descriptors(), 0);
+    });
 }
