@@ -29,7 +29,7 @@ mod shared;
 
 pub use self::cancel::CancelToken;
 pub use self::join::{JoinError, JoinHandle};
-pub(crate) use self::operation::submit;
+pub(crate) use self::operation::{Pending, submit};
 pub use self::runtime::{Builder, OPERATIONS_MAX, Runtime};
 
 use self::runtime::Inner;

@@ -5,6 +5,7 @@ use super::runtime::Inner;
 use crate::driver::Holds;
 use crate::op::Op;
 use crate::slots::Key;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
@@ -16,7 +17,7 @@ use std::task::{Context, Poll};
 ///
 /// A future of it that is dropped cancels the operation and disposes of its result; a
 /// [`CancelToken`](super::CancelToken) cancels it and keeps both.
-pub(crate) async fn submit<O: Op + 'static>(op: O) -> (io::Result<O::Output>, O)
+pub(crate) fn submit<O: Op + 'static>(op: O) -> Pending<O>
 where
     O::Fd: Holds,
 {
@@ -25,11 +26,10 @@ where
         stage: Stage::Waiting(op, None),
         listed: Listed::default(),
     }
-    .await
 }
 
 /// The future of one operation.
-struct Pending<O: Op + 'static> {
+pub(crate) struct Pending<O: Op + 'static> {
     /// The driver ends with its `block_on`, whatever becomes of this.
     runtime: Weak<Inner>,
     stage: Stage<O>,
@@ -92,6 +92,12 @@ where
             }
             Stage::Ended => panic!("a future is polled until it is ready"),
         }
+    }
+}
+
+impl<O: Op + 'static> fmt::Debug for Pending<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
 

@@ -206,9 +206,12 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn current() -> Rc<Self> {
-        CURRENT
-            .with_borrow(Option::clone)
-            .expect("completeio's futures run inside `completeio::task::block_on`")
+        Self::try_current().expect("completeio's futures run inside `completeio::task::block_on`")
+    }
+
+    /// The current one, if the thread is in one, and has not ended.
+    pub(crate) fn try_current() -> Option<Rc<Self>> {
+        CURRENT.try_with(|current| current.borrow().clone()).ok()?
     }
 
     fn run<F: Future>(&self, future: F) -> F::Output {
@@ -230,7 +233,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn spawn<F: Future + 'static>(self: &Rc<Self>, future: F) -> JoinHandle<F::Output> {
+    pub(crate) fn spawn<F: Future + 'static>(self: &Rc<Self>, future: F) -> JoinHandle<F::Output> {
         let shared = self.shared.clone();
         let schedule = move |task| shared.schedule(task);
         let mut tasks = self.tasks.borrow_mut();
