@@ -394,6 +394,22 @@ fn many_completions_starve_no_task() {
     });
 }
 
+/// I38: what a turn leaves of the completions is the next one's, which does not wait for others.
+#[test]
+fn no_completion_is_left_behind() {
+    let temp = Temp::new("left-behind", b"x");
+    bounded(move || {
+        let runtime = Runtime::builder().completions_per_turn(1).build().unwrap();
+        runtime.block_on(async {
+            let reads: Vec<_> = (0..256).map(|_| read_all(&temp)).collect();
+            // The ends of the others wake nobody.
+            for read in reads.into_iter().rev() {
+                assert_eq!(read.await.unwrap(), 1);
+            }
+        });
+    });
+}
+
 /// I14: eight threads wake a task of each.
 #[test]
 fn no_wake_up_of_a_task_is_lost() {

@@ -168,6 +168,7 @@ impl Builder {
             driver: RefCell::new(driver),
             places: Places::default(),
             pushed: Cell::new(false),
+            finished_left: Cell::new(false),
             ready: RefCell::default(),
             tasks: RefCell::default(),
             timers: Timers::default(),
@@ -192,6 +193,8 @@ pub(crate) struct Inner {
     pub(super) places: Places,
     /// Something was pushed since the last turn: the next one makes room without waiting.
     pushed: Cell<bool>,
+    /// The last turn has left completions to the next one, which is not to wait.
+    finished_left: Cell<bool>,
     /// Tasks that are to run, in the order of their wake-ups.
     ready: RefCell<VecDeque<Runnable>>,
     /// A waker for each task that is not over.
@@ -274,6 +277,7 @@ impl Inner {
     fn turn(&self) -> io::Result<()> {
         // Whatever user code has freed is offered here, before the thread may sleep.
         let goes_on = self.offer_places()
+            || self.finished_left.get()
             || (self.pushed.get() && !self.places.is_empty())
             || !self.ready.borrow().is_empty();
         if goes_on || self.found_by_spinning()? || !self.shared.prepare_sleep() {
@@ -330,6 +334,7 @@ impl Inner {
 
     /// Wakes whose operations have completed, as many as a turn has.
     fn wake_finished(&self) {
+        self.finished_left.set(false);
         for _ in 0..self.limits.completions {
             let finished = self.driver.borrow_mut().next_finished();
             let Some(finished) = finished else {
@@ -337,8 +342,7 @@ impl Inner {
             };
             finished.wake();
         }
-        // There may be more: the loop is not to sleep.
-        self.shared.ring();
+        self.finished_left.set(true);
     }
 
     /// Wakes as many of those who wait as there are places; returns whether it woke one.
