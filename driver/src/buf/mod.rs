@@ -53,12 +53,14 @@
 mod aligned;
 mod foreign;
 mod native;
+mod part;
 mod slice;
 #[cfg(test)]
 mod tests;
 mod vectored;
 
 pub use aligned::{Aligned, AlignedError};
+pub use part::{Limit, Rest, each_slice, fill, fill_all};
 pub use slice::{Slice, Sliceable};
 pub(crate) use vectored::Filling;
 pub use vectored::{IoBufs, IoBufsMut, IoVec, Table};

@@ -10,7 +10,10 @@ use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Aligned, AlignedError, IntoInner, IoBuf, IoBufMut, Slice, Sliceable, Storage};
+use super::{
+    Aligned, AlignedError, IntoInner, IoBuf, IoBufMut, IoBufsMut, Limit, Rest, Slice, Sliceable,
+    Storage, each_slice, fill_all,
+};
 
 /// A read: stores as much of `data` as has room; returns how much that was.
 fn fill(buf: &mut impl IoBufMut, data: &[u8]) -> usize {
@@ -358,4 +361,55 @@ fn a_part_of_bytes_mut_fills_its_own_range_only() {
     assert_eq!(fill(&mut window, b"xyzw"), 2);
     assert_eq!(seen(&window.into_inner()), b"axy");
     assert_eq!(seen(&tail), b"def");
+}
+
+/// A copy that is no kernel's: it stops where the room does, in every part.
+#[test]
+fn copies_stay_in_the_room() {
+    let mut buffers = (*b"----", vec_of(3), *b"----");
+    assert_eq!(super::fill(&mut (&mut buffers.0[..2]), b"abc"), 2);
+    assert_eq!(fill_all(&mut buffers, b"123456789"), 9);
+    assert_eq!(buffers, (*b"1234", b"567".to_vec(), *b"89--"));
+    assert_eq!(
+        fill_all(&mut buffers, b"0123456789"),
+        8,
+        "the vector is full"
+    );
+    assert_eq!(fill_all(&mut [[0; 0]; 2], b"abc"), 0);
+    assert_eq!(fill_all(&mut [[7; 2]; 2], b""), 0);
+}
+
+#[test]
+fn a_limit_lends_the_first_bytes_only() {
+    let mut one = Limit::new(vec_of(8), 3);
+    assert_eq!(fill(&mut one, b"abcdef"), 3);
+    assert_eq!(one.into_inner(), b"abc");
+    let mut several = Limit::new((vec_of(2), vec_of(4), vec_of(4)), 3);
+    let mut room = Vec::new();
+    several.each_part_mut(|_, len| room.push(len));
+    assert_eq!(room, [2, 1, 0]);
+    assert_eq!(fill_all(&mut several, b"abcdef"), 3);
+    assert_eq!(
+        several.into_inner(),
+        (b"ab".to_vec(), b"c".to_vec(), vec![])
+    );
+    assert_eq!(fill_all(&mut Limit::new([[0; 4]; 2], 0), b"abc"), 0);
+}
+
+#[test]
+fn the_rest_begins_within_a_part() {
+    for (done, expected) in [
+        (0, "abcde"),
+        (1, "bcde"),
+        (2, "cde"),
+        (4, "e"),
+        (5, ""),
+        (9, ""),
+    ] {
+        let rest = Rest::new(("ab", b"cd".to_vec(), "", "e"), done);
+        let mut text = Vec::new();
+        each_slice(&rest, |bytes| text.extend_from_slice(bytes));
+        assert_eq!(text, expected.as_bytes(), "{done}");
+        assert_eq!(rest.into_inner().0, "ab");
+    }
 }
