@@ -245,7 +245,7 @@ fn used_outside_of_a_runtime() {
 
 /// A connection whose other end is a plain socket.
 async fn connection() -> (TcpStream, std::net::TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (listener.accept().await.unwrap().0, peer)
 }

@@ -22,7 +22,7 @@ use std::{fmt, future};
 /// use completeio::task::{CancelToken, block_on, spawn};
 ///
 /// block_on(async {
-///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
 ///     let _client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (mut silent, _) = listener.accept().await?;
 ///     let token = CancelToken::new();

@@ -396,7 +396,9 @@ fn options_of_every_type(cx: &mut Cx) {
     let peer = GetSockOpt::new(kit::plain(&unix), SockOpt::PEER_CREDENTIALS);
     let peer = l.run(peer).unwrap();
     // SAFETY: asks for numbers.
-    let ids = unsafe { (libc::getuid(), libc::getgid()) };
+    let user = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    let ids = (user, unsafe { libc::getgid() });
     assert_eq!(peer.pid.unsigned_abs(), std::process::id());
     assert_eq!((peer.uid, peer.gid), ids);
     let set = SetSockOpt::new(kit::plain(&unix), SockOpt::PEER_CREDENTIALS, peer);
