@@ -6,6 +6,7 @@ use completeio::task::block_on;
 use std::future::{Future, poll_fn};
 use std::io::{self, Write as _};
 use std::pin::Pin;
+use std::process::Child;
 use std::task::Poll;
 
 /// Runs a test that hangs when a completion is lost.
@@ -58,4 +59,14 @@ pub(crate) fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
 pub(crate) fn skipped(program: &str, error: &io::Error) {
     // Not `eprintln!`, which the test harness would swallow.
     let _ = writeln!(io::stderr(), "skipped: {program}: {error}");
+}
+
+/// A child that does not outlive its test.
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

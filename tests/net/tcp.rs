@@ -1,4 +1,4 @@
-use crate::kit::{bounded, errno, numbers, poll_once, read_to_end, run, skipped, write_all};
+use crate::kit::{Ended, bounded, errno, numbers, poll_once, read_to_end, run, skipped, write_all};
 use completeio::io::{AsyncRead, AsyncWrite};
 use completeio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use completeio::op::{Linger, SockOpt};
@@ -79,17 +79,22 @@ fn half_closed_by_socat() {
             .stdout(Stdio::piped())
             .spawn();
         let mut client = match client {
-            Ok(client) => client,
+            Ok(client) => Ended(client),
             Err(error) => return skipped("socat", &error),
         };
-        let mut stdin = client.stdin.take().unwrap();
+        let mut stdin = client.0.stdin.take().unwrap();
+        let mut stdout = client.0.stdout.take().unwrap();
         let input = bytes.clone();
         let writer = thread::spawn(move || stdin.write_all(&input).unwrap());
-        let reader = thread::spawn(move || client.wait_with_output().unwrap());
+        let reader = thread::spawn(move || {
+            let mut back = Vec::new();
+            stdout.read_to_end(&mut back).unwrap();
+            back
+        });
         echo(listener.accept().await.unwrap().0).await.unwrap();
         writer.join().unwrap();
-        let output = reader.join().unwrap();
-        assert!(output.status.success() && output.stdout == bytes);
+        assert!(reader.join().unwrap() == bytes);
+        assert!(client.0.wait().unwrap().success());
     });
 }
 

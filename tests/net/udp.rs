@@ -1,4 +1,4 @@
-use crate::kit::{errno, poll_once, run, skipped};
+use crate::kit::{Ended, errno, poll_once, run, skipped};
 use completeio::ancillary::{ControlMessage, Incoming, Outgoing, space};
 use completeio::net::UdpSocket;
 use completeio::op::SockOpt;
@@ -232,11 +232,11 @@ u.sendmsg([b'back'], [(socket.IPPROTO_IP, socket.IP_TOS, (1).to_bytes(4, sys.byt
             .stdout(Stdio::piped())
             .spawn();
         let mut child = match child {
-            Ok(child) => child,
+            Ok(child) => Ended(child),
             Err(error) => return skipped("python3", &error),
         };
         let mut port = String::new();
-        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut said = BufReader::new(child.0.stdout.take().unwrap());
         said.read_line(&mut port).unwrap();
         let port: u16 = port.trim().parse().unwrap();
         let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
@@ -260,7 +260,7 @@ u.sendmsg([b'back'], [(socket.IPPROTO_IP, socket.IP_TOS, (1).to_bytes(4, sys.byt
             matches!(class, Some(ControlMessage::TrafficClass(1))),
             "{class:?}"
         );
-        assert!(child.wait().unwrap().success());
+        assert!(child.0.wait().unwrap().success());
     });
 }
 

@@ -1,5 +1,5 @@
 use crate::common::Temp;
-use crate::kit::{errno, numbers, poll_once, read_to_end, run, skipped, write_all};
+use crate::kit::{Ended, errno, numbers, poll_once, read_to_end, run, skipped, write_all};
 use completeio::ancillary::{ControlMessage, Credentials, Incoming, Outgoing, space};
 use completeio::driver::OwnedFd;
 use completeio::io::{AsyncRead, AsyncWrite};
@@ -151,7 +151,7 @@ socket.send_fds(s, [b'from ', b'python'], [fds[0]])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn();
         let mut child = match child {
-            Ok(child) => child,
+            Ok(child) => Ended(child),
             Err(error) => return skipped("python3", &error),
         };
         let ours = UnixStream::try_from(ours).unwrap();
@@ -175,7 +175,7 @@ socket.send_fds(s, [b'from ', b'python'], [fds[0]])
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
         assert_eq!(said, "python was here");
-        assert!(child.wait().unwrap().success());
+        assert!(child.0.wait().unwrap().success());
     });
 }
 
