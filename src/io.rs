@@ -3,11 +3,59 @@
 //! An operation of a future owns its buffer, because the kernel may have it when the future is dropped;
 //! it gives the buffer back with its result. So the traits here take buffers by value, unlike those that
 //! borrow a slice.
+//!
+//! | what | whole buffers | when its future is dropped |
+//! |---|---|---|
+//! | [`read`](AsyncRead::read), [`write`](AsyncWrite::write) | may move a part | what was read is lost; what was written is not told |
+//! | [`AsyncReadExt`], [`AsyncWriteExt`] | all, or tell how far they came | as above, for all that they have moved |
+//! | [`copy`] | to the end | as above, for one buffer |
+//! | [`BufReader`], [`BufWriter`], [`Lines`] | by a copy | nothing is lost: the operation goes on in them |
+//!
+//! Two futures that use one stream share it: streams of [`net`](crate::net) read and write by reference, and
+//! so do [`Rc`]s of them, for two tasks.
+//!
+//! ```
+//! use completeio::io::{AsyncReadExt, AsyncWriteExt};
+//! use completeio::net::{TcpListener, TcpStream};
+//! use completeio::task::{block_on, spawn};
+//! use std::rc::Rc;
+//!
+//! block_on(async {
+//!     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//!     let address = listener.local_addr()?;
+//!     let peer = spawn(async move {
+//!         let (mut stream, _) = TcpListener::try_from(listener)?.accept().await?;
+//!         stream.write_all("hello").await.0?;
+//!         let (read, text) = stream.read_exact([0; 5]).await;
+//!         read?;
+//!         std::io::Result::Ok(text)
+//!     });
+//!     let mut stream = Rc::new(TcpStream::connect(address).await?);
+//!     let mut other = stream.clone();
+//!     let writer = spawn(async move { other.write_all("there").await.0 });
+//!     let (read, text) = stream.read_exact(Vec::with_capacity(5)).await;
+//!     read?;
+//!     assert_eq!(text, b"hello");
+//!     writer.await??;
+//!     assert_eq!(&peer.await??, b"there");
+//!     std::io::Result::Ok(())
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
+mod buffered;
+mod copy;
+mod ext;
+
+pub use self::buffered::{AsyncBufRead, AsyncBufReadExt, BufReader, BufWriter, Lines};
+pub use self::copy::{copy, copy_bidirectional};
+pub use self::ext::{AsyncReadExt, AsyncWriteExt, Take, TransferError};
 pub use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut, Sliceable};
 
+use crate::buf::{each_slice, fill, fill_all};
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 
 /// Reads bytes: from a stream, a pipe, the standard input.
 pub trait AsyncRead {
@@ -43,4 +91,117 @@ pub trait AsyncWrite {
 
     /// Ends the stream for whoever reads it, after what was written.
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
+}
+
+// Pointers to streams.
+
+impl<S> AsyncRead for &mut S
+where
+    S: AsyncRead,
+{
+    async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        (**self).read(buffer).await
+    }
+
+    async fn read_vectored<V: IoBufsMut + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        (**self).read_vectored(buffers).await
+    }
+}
+
+/// Shared by those who read it and those who write it.
+impl<S> AsyncRead for Rc<S>
+where
+    for<'s> &'s S: AsyncRead,
+{
+    async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        (&**self).read(buffer).await
+    }
+
+    async fn read_vectored<V: IoBufsMut + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        (&**self).read_vectored(buffers).await
+    }
+}
+
+impl<S> AsyncWrite for &mut S
+where
+    S: AsyncWrite,
+{
+    async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        (**self).write(buffer).await
+    }
+
+    async fn write_vectored<V: IoBufs + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        (**self).write_vectored(buffers).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        (**self).flush().await
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        (**self).shutdown().await
+    }
+}
+
+/// Shared by those who read it and those who write it.
+impl<S> AsyncWrite for Rc<S>
+where
+    for<'s> &'s S: AsyncWrite,
+{
+    async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        (&**self).write(buffer).await
+    }
+
+    async fn write_vectored<V: IoBufs + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        (&**self).write_vectored(buffers).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        (&**self).flush().await
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        (&**self).shutdown().await
+    }
+}
+
+// Memory.
+
+impl AsyncRead for &[u8] {
+    async fn read<B: IoBufMut + 'static>(&mut self, mut buffer: B) -> BufResult<usize, B> {
+        let n = fill(&mut buffer, self);
+        *self = &self[n..];
+        (Ok(n), buffer)
+    }
+
+    async fn read_vectored<V: IoBufsMut + 'static>(
+        &mut self,
+        mut buffers: V,
+    ) -> BufResult<usize, V> {
+        let n = fill_all(&mut buffers, self);
+        *self = &self[n..];
+        (Ok(n), buffers)
+    }
+}
+
+/// Appends.
+impl AsyncWrite for Vec<u8> {
+    async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        let (written, [buffer]) = self.write_vectored([buffer]).await;
+        (written, buffer)
+    }
+
+    async fn write_vectored<V: IoBufs + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        let before = self.len();
+        each_slice(&buffers, |bytes| self.extend_from_slice(bytes));
+        (Ok(self.len() - before), buffers)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "common/counting.rs"]
+mod counting;
 
 use common::{Temp, bounded, open_on};
 use completeio::buf::{BufResult, IoBufMut};
@@ -10,7 +12,7 @@ use completeio::driver::{Backend, Driver, FromRawFd};
 use completeio::fs::File;
 use completeio::task::{CancelToken, OPERATIONS_MAX, block_on, spawn, yield_now};
 use completeio::time::{sleep, timeout};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::allocations;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -605,36 +607,6 @@ fn a_destructor_may_begin_an_operation() {
 
 // Memory.
 
-/// Counts the allocations of a thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// I15, of the runtime: reads, futures that are dropped, futures that wait for a place.
 #[test]
 fn nothing_is_allocated_for_an_operation() {
@@ -642,13 +614,13 @@ fn nothing_is_allocated_for_an_operation() {
     block_on(async {
         let file = Rc::new(File::open(&temp.0).unwrap());
         let one = |file: Rc<File>| async move { file.read_at([0; 16], 0).await };
-        let mut allocations = 0;
+        let mut counted = 0;
         // The queue of those that wait grows in the first round.
         for _ in 0..2 {
             let many: Vec<_> = (0..OPERATIONS_MAX + 10)
                 .map(|_| Box::pin(one(file.clone())))
                 .collect();
-            let before = ALLOCATIONS.get();
+            let before = allocations();
             for _ in 0..100 {
                 let (read, text) = file.read_at([0; 16], 0).await;
                 assert_eq!((read.unwrap(), &text), (16, b"0123456789abcdef"));
@@ -664,9 +636,9 @@ fn nothing_is_allocated_for_an_operation() {
             for read in many {
                 assert_eq!(read.await.0.unwrap(), 16);
             }
-            allocations = ALLOCATIONS.get() - before;
+            counted = allocations() - before;
         }
-        assert_eq!(allocations, 0);
+        assert_eq!(counted, 0);
     });
 }
 
@@ -674,10 +646,10 @@ fn nothing_is_allocated_for_an_operation() {
 #[test]
 fn one_allocation_for_a_task() {
     block_on(async {
-        let mut allocations = [0; 2];
+        let mut counted = [0; 2];
         // Queues and lists grow in the first round.
         for _ in 0..2 {
-            let before = ALLOCATIONS.get();
+            let before = allocations();
             let task = spawn(async {
                 yield_now().await;
                 sleep(Duration::from_nanos(1)).await;
@@ -687,10 +659,10 @@ fn one_allocation_for_a_task() {
                 let token = CancelToken::new();
                 token.run(yield_now()).await;
             });
-            allocations[0] = ALLOCATIONS.get() - before;
+            counted[0] = allocations() - before;
             task.await.unwrap();
-            allocations[1] = ALLOCATIONS.get() - before;
+            counted[1] = allocations() - before;
         }
-        assert_eq!(allocations, [1, 2], "a task; a token is one, too");
+        assert_eq!(counted, [1, 2], "a task; a token is one, too");
     });
 }
