@@ -13,7 +13,7 @@ use completeio::io::{
     BufResult, BufWriter, IoBuf, IoBufMut, IoBufs, IoBufsMut, copy, copy_bidirectional,
 };
 use completeio::net::{TcpListener, TcpStream};
-use completeio::task::{block_on, spawn, yield_now};
+use completeio::task::{block_on, spawn};
 use counting::allocations;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,8 +21,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 // A stream in memory.
@@ -521,13 +520,26 @@ fn a_buffered_stream_is_read_as_any() {
     });
 }
 
-/// Whether it was called.
+/// Whether it was called, and whom to tell.
 #[derive(Default)]
-struct Called(AtomicBool);
+struct Called(Mutex<(bool, Option<Waker>)>);
 
 impl Wake for Called {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
+        let mut called = self.0.lock().unwrap();
+        called.0 = true;
+        called.1.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Called {
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        let mut called = self.0.lock().unwrap();
+        if called.0 {
+            return Poll::Ready(());
+        }
+        called.1 = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -539,9 +551,7 @@ async fn drop_when_done<F: Future>(future: F, then: impl AsyncFnOnce()) {
     let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     then().await;
-    while !called.0.load(Ordering::Acquire) {
-        yield_now().await;
-    }
+    poll_fn(|context| called.poll(context)).await;
 }
 
 /// Two sockets that are connected.
