@@ -14,6 +14,9 @@ pub use completeio_driver::{
     address, ancillary, buf, clock, driver, guide, op, remote, scope, sink, slots,
 };
 
+#[cfg(any(feature = "futures-io", feature = "hyper"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "hyper"))))]
+pub mod compat;
 #[cfg(feature = "runtime")]
 mod fd;
 #[cfg(feature = "runtime")]
