@@ -8,7 +8,7 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -156,7 +156,18 @@ fn bytes(len: usize) -> Vec<u8> {
 
 #[test]
 fn every_example_explains_itself() {
-    for name in ["cat", "cp", "echo", "timer", "doctor", "remote"] {
+    let http = cfg!(feature = "hyper").then_some("http");
+    let others = [
+        "cat",
+        "cp",
+        "echo",
+        "timer",
+        "doctor",
+        "remote",
+        "echo_tasks",
+        "forward",
+    ];
+    for name in others.into_iter().chain(http) {
         let help = succeed(Command::new(example(name)).arg("--help"));
         assert!(help.starts_with(&format!("usage: {name}")), "{help}");
         let error = fail(Command::new(example(name)).arg("--no-such-option"), 2);
@@ -446,27 +457,24 @@ fn echo_measures_without_allocating() {
 
 // A server for clients that are not ours.
 
-/// `echo --listen`, running.
-struct EchoServer {
+/// An example that listens, running.
+struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
     _watchdog: Watchdog,
 }
 
-impl EchoServer {
+impl Server {
+    /// Starts an echo that ends when so many connections were closed.
+    fn echo(command: &mut Command, exit_after: usize) -> Self {
+        Self::start(command.args(["--listen", "127.0.0.1:0"]), exit_after)
+    }
+
     /// Starts one that ends when so many connections were closed.
     fn start(command: &mut Command, exit_after: usize) -> Self {
-        let mut child = command
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--exit-after",
-                &exit_after.to_string(),
-            ])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.args(["--exit-after", &exit_after.to_string()]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let _watchdog = Watchdog::new(&child);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -513,7 +521,7 @@ fn round_trip(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
 fn echo_serves_sockets_of_std() {
     let message = bytes(3 << 20);
     for &backend in backends() {
-        let server = EchoServer::start(&mut command("echo", backend), 3);
+        let server = Server::echo(&mut command("echo", backend), 3);
         for len in [0, 1, message.len()] {
             let stream = TcpStream::connect(server.address).unwrap();
             assert!(
@@ -535,8 +543,8 @@ fn echo_serves_sockets_of_std() {
 
 #[test]
 fn echo_closes_connections_that_fail_and_serves_the_others() {
-    for &backend in backends() {
-        let server = EchoServer::start(&mut command("echo", backend), 2);
+    for (name, backend) in echoes() {
+        let server = Server::echo(&mut command(name, backend), 2);
         let mut other = TcpStream::connect(server.address).unwrap();
         other.write_all(b"before").unwrap();
         let mut failing = TcpStream::connect(server.address).unwrap();
@@ -551,7 +559,7 @@ fn echo_closes_connections_that_fail_and_serves_the_others() {
         );
         let report = server.end();
         assert!(
-            report.contains("\n2 connections closed, 1 failed\n"),
+            report.contains("2 connections closed, 1 failed\n"),
             "{report}"
         );
     }
@@ -565,7 +573,7 @@ fn echo_waits_for_descriptors_without_spinning() {
         let mut shell = Command::new("sh");
         shell.env("COMPLETEIO_BACKEND", backend);
         shell.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\" --connections 200"]);
-        let server = EchoServer::start(shell.arg(example("echo")), CONNECTIONS);
+        let server = Server::echo(shell.arg(example("echo")), CONNECTIONS);
         let connect = |_| TcpStream::connect(server.address).unwrap();
         let streams: Vec<_> = (0..CONNECTIONS).map(connect).collect();
         for (i, stream) in streams.into_iter().enumerate() {
@@ -665,25 +673,227 @@ fn port(address: SocketAddr) -> String {
     address.port().to_string()
 }
 
+/// The echo servers, of the driver and of the runtime, on every backend.
+fn echoes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let backends = backends().iter();
+    backends.flat_map(|&backend| ["echo", "echo_tasks"].map(|name| (name, backend)))
+}
+
 /// Echoes to a foreign client on every backend.
 fn serves(tool: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
     let message = bytes(1 << 20);
-    for &backend in backends() {
-        let server = EchoServer::start(&mut command("echo", backend), 2);
+    for (name, backend) in echoes() {
+        let server = Server::echo(&mut command(name, backend), 2);
         for message in [&b"hello"[..], &message] {
             let mut client = Command::new(tool);
             let back = pipe_through(client.args(arguments(server.address)), message);
             assert!(
                 back == message,
-                "{tool} on {backend}: {} bytes differ",
+                "{tool} of {name} on {backend}: {} bytes differ",
                 message.len()
             );
         }
         let report = server.end();
         assert!(
-            report.contains("\n2 connections closed, 0 failed\n"),
+            report.contains("2 connections closed, 0 failed\n"),
             "{report}"
         );
+    }
+}
+
+/// A server of others' making, which ends with this.
+struct Foreign {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Foreign {
+    /// Starts one, and waits for the line in which it says on which port of 127.0.0.1 it listens.
+    fn start(command: &mut Command, port: impl Fn(&str) -> Option<&str>) -> Self {
+        let mut both = Command::new("sh");
+        both.args(["-c", "exec \"$0\" \"$@\" 2>&1"])
+            .arg(command.get_program());
+        both.args(command.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = both.spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = said.lines().map(Result::unwrap);
+        let port = lines.find_map(|line| port(&line)?.parse::<u16>().ok());
+        thread::spawn(move || lines.for_each(drop)); // It goes on talking.
+        Self {
+            child,
+            address: ([127, 0, 0, 1], port.expect("it listens")).into(),
+        }
+    }
+
+    /// socat: each connection gets a shell's command.
+    fn socat(shell: &str) -> Self {
+        let mut socat = Command::new("socat");
+        socat.args(["-d", "-d", "-t60", "TCP-LISTEN:0,bind=127.0.0.1,fork"]);
+        socat.arg(format!("SYSTEM:{shell}"));
+        Self::start(&mut socat, |line| {
+            line.contains("listening on")
+                .then(|| line.rsplit(':').next())?
+        })
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One client of others' making, and a server of theirs behind the proxy.
+#[test]
+fn forward_stands_between_two_socats() {
+    if !is_installed("socat", "-V") {
+        return;
+    }
+    let message = bytes(1 << 20);
+    let (echo, count) = (Foreign::socat("cat"), Foreign::socat("wc -c"));
+    for &backend in backends() {
+        let start = |upstream: &Foreign, connections| {
+            let mut forward = command("forward", backend);
+            forward.args(["127.0.0.1:0", &upstream.address.to_string()]);
+            Server::start(&mut forward, connections)
+        };
+        let send = |server: &Server, message: &[u8]| {
+            let to = format!("TCP:{}", server.address);
+            pipe_through(Command::new("socat").args(["-t60", "-", &to]), message)
+        };
+        let server = start(&echo, 3);
+        for message in [&b""[..], b"hello", &message] {
+            assert!(send(&server, message) == message, "{backend}");
+        }
+        let report = server.end();
+        for bytes in [0, 5, 1 << 20] {
+            let line = format!(": {bytes} bytes up, {bytes} bytes down\n");
+            assert!(report.contains(&line), "{report}");
+        }
+        // It answers when the client has ended its side.
+        let server = start(&count, 1);
+        assert_eq!(text(&send(&server, &message)).trim(), "1048576");
+        server.end();
+    }
+}
+
+#[test]
+fn forward_says_what_is_wrong_and_goes_on() {
+    // An address on which nobody listens.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    for &backend in backends() {
+        let mut forward = command("forward", backend);
+        forward.args(["127.0.0.1:0", &upstream]);
+        let server = Server::start(forward.stderr(Stdio::piped()), 2);
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0, "it was closed");
+        }
+        let mut server = server;
+        let mut said = String::new();
+        let mut stderr = server.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        server.end();
+        let line = format!("{upstream}: Connection refused");
+        assert_eq!(said.matches(&line).count(), 2, "{said}");
+        for (listen, upstream, wrong) in [
+            (
+                "127.0.0.1:0",
+                "no.such.name.invalid:1",
+                "no.such.name.invalid:1: ",
+            ),
+            ("127.0.0.1:0", "no port", "no port: "),
+            ("192.0.2.1:0", "127.0.0.1:1", "192.0.2.1:0: "),
+        ] {
+            let error = fail(command("forward", backend).args([listen, upstream]), 1);
+            assert!(error.starts_with(&format!("forward: {wrong}")), "{error}");
+        }
+    }
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn http_serves_curl() {
+    if !is_installed("curl", "--version") {
+        return;
+    }
+    let dir = directory("http");
+    let file = dir.join("body");
+    fs::write(&file, bytes(3 << 20)).unwrap();
+    for &backend in backends() {
+        let mut http = command("http", backend);
+        let server = Server::start(http.args(["serve", "127.0.0.1:0"]), 4);
+        let url = format!("http://{}", server.address);
+        let curl = |arguments: &[&str]| {
+            let mut curl = Command::new("curl");
+            let output = run(curl.args(["--silent", "--show-error"]).args(arguments));
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            output.stdout
+        };
+        assert_eq!(curl(&[&url]), b"hello from completeio\n");
+        let (body, echo) = (format!("@{}", file.display()), format!("{url}/echo"));
+        assert!(curl(&["--data-binary", &body, &echo]) == bytes(3 << 20));
+        let code = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+        assert_eq!(
+            curl(&[&code[..], &[&format!("{url}/nothing")]].concat()),
+            b"404"
+        );
+        // Three requests of one connection.
+        let three = curl(&["--write-out", "%{num_connects} ", &url, &url, &url]);
+        let hello = "hello from completeio\n";
+        assert_eq!(text(&three), format!("{hello}1 {hello}0 {hello}0 "));
+        server.end();
+    }
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn http_gets_from_python() {
+    if !is_installed("python3", "--version") {
+        return;
+    }
+    let dir = directory("http-get");
+    fs::write(dir.join("file"), bytes(3 << 20)).unwrap();
+    let mut python = Command::new("python3");
+    python.args([
+        "-u",
+        "-m",
+        "http.server",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+    ]);
+    let server = Foreign::start(python.arg(&dir), |line| {
+        line.split_once(" port ")?.1.split(' ').next()
+    });
+    for &backend in backends() {
+        let get = |path: &str| {
+            let url = format!("http://{}/{path}", server.address);
+            run(command("http", backend).args(["get", &url]))
+        };
+        let output = get("file");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(output.stdout == bytes(3 << 20), "{backend}");
+        let output = get("nothing");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            text(&output.stderr).contains("/nothing: 404 "),
+            "{output:?}"
+        );
+    }
+    for (url, wrong) in [
+        ("https://localhost/", "is to begin with http://"),
+        ("http://no.such.name.invalid/", "no.such.name.invalid: "),
+        ("http://127.0.0.1:1/", "127.0.0.1:1: Connection refused"),
+    ] {
+        let error = fail(Command::new(example("http")).args(["get", url]), 1);
+        assert!(error.contains(wrong), "{error}");
     }
 }
 

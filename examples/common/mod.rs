@@ -1,10 +1,13 @@
-//! The arguments of an example: `--flag`, `--name value`, and names of files.
+//! The arguments of an example: `--flag`, `--name value`, and names of files; errors that name what they
+//! are about.
 #![allow(dead_code, reason = "each example uses a part")]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::process;
 use std::str::FromStr;
 
@@ -74,4 +77,14 @@ impl Args {
 pub(crate) fn wrong(mistake: impl Display) -> ! {
     eprintln!("{mistake}; --help tells more");
     process::exit(2);
+}
+
+/// An error, and what it is about.
+pub(crate) fn named(what: impl Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Listens on an address, or says on which it cannot.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| named(address, error))
 }
