@@ -258,16 +258,13 @@ impl<R> Take<R> {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 
+    /// The stream, with what is left of it.
+    pub fn into_inner(self) -> R {
+        self.stream
+    }
+
     fn count(&mut self, read: &io::Result<usize>) {
         self.limit -= read.as_ref().map_or(0, |n| *n as u64);
-    }
-}
-
-impl<R> IntoInner for Take<R> {
-    type Inner = R;
-
-    fn into_inner(self) -> R {
-        self.stream
     }
 }
 
