@@ -1,0 +1,123 @@
+//! How a file is opened.
+
+use super::File;
+use super::names::c_path;
+use crate::driver::Cwd;
+use crate::op::{self, OpenAt};
+use crate::task::submit;
+use std::io;
+use std::path::Path;
+
+/// How a file is opened: the options of [`std::fs::OpenOptions`] and of its extension for Unix.
+///
+/// ```
+/// use completeio::{fs::OpenOptions, task::block_on};
+///
+/// # let path = std::env::temp_dir().join(format!("completeio-options-{}", std::process::id()));
+/// block_on(async {
+///     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).await?;
+///     file.write_all_at("text", 0).await.0?;
+///     file.close().await
+/// })?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "text");
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    custom_flags: i32,
+    mode: u32,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $option:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        pub fn $option(&mut self, $option: $type) -> &mut Self {
+            self.$option = $option;
+            self
+        }
+    )*};
+}
+
+impl OpenOptions {
+    /// Nothing is set; a new file's mode is 0o666, less the umask.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            custom_flags: 0,
+            mode: 0o666,
+        }
+    }
+
+    setters! {
+        /// For reading.
+        read: bool;
+        /// For writing.
+        write: bool;
+        /// For writing at the end, whatever the offset of a write says.
+        append: bool;
+        /// Empties the file.
+        truncate: bool;
+        /// Makes the file if there is none.
+        create: bool;
+        /// Makes the file, and fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is
+        /// one.
+        create_new: bool;
+        /// More flags of [open(2)](https://man7.org/linux/man-pages/man2/open.2.html), such as
+        /// `O_DIRECT`.
+        custom_flags: i32;
+        /// The mode of a new file, less the umask.
+        mode: u32;
+    }
+
+    /// Opens the file by an operation: see [`OpenAt`]. It is close-on-exec.
+    ///
+    /// # Errors
+    /// As [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html);
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for options that contradict each other, as for
+    /// [`std::fs::OpenOptions::open`], and for a path with a zero in it.
+    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let options = self.options().ok_or(io::ErrorKind::InvalidInput)?;
+        let open = OpenAt::new(Cwd, c_path(path)?, options);
+        submit(open).await.0.map(File::from)
+    }
+
+    /// The operation's own; none if they contradict each other. The kernel would empty a file that is
+    /// open for reading.
+    fn options(&self) -> Option<op::OpenOptions> {
+        let changes = self.truncate || self.create || self.create_new;
+        let agree = match (self.write, self.append) {
+            (true, false) => true,
+            (false, false) => self.read && !changes,
+            (_, true) => !self.truncate || self.create_new,
+        };
+        let options = op::OpenOptions::new()
+            .read(self.read)
+            .write(self.write)
+            .append(self.append)
+            .truncate(self.truncate)
+            .create(self.create)
+            .create_new(self.create_new)
+            .custom_flags(self.custom_flags)
+            .mode(self.mode);
+        agree.then_some(options)
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
