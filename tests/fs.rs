@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Temp, bounded, open_on};
+use common::{Temp, bounded, open_on, poll_once};
 use completeio::fs::{self, File, OpenOptions};
 use completeio::task::{block_on, spawn, yield_now};
 use std::future::{Future, poll_fn};
@@ -312,7 +312,7 @@ fn what_is_in_a_directory() {
             loop {
                 {
                     let mut dropped = pin!(names.next_entry());
-                    match poll_fn(|context| Poll::Ready(dropped.as_mut().poll(context))).await {
+                    match poll_once(&mut dropped).await {
                         Poll::Ready(entry) => match entry.unwrap() {
                             Some(entry) => seen.push(entry.file_name()),
                             None => break,
@@ -465,8 +465,7 @@ fn cancelled_operations() {
     bounded(move || {
         block_on(async {
             async fn begin(future: impl Future) {
-                let mut future = pin!(future);
-                poll_fn(|context| Poll::Ready(drop(future.as_mut().poll(context)))).await;
+                let _ = poll_once(&mut pin!(future)).await;
             }
             let file = File::open(&temp.0).unwrap();
             for _ in 0..100 {
@@ -493,7 +492,7 @@ fn closed_while_it_is_read() {
         let file = File::from(file);
         {
             let mut read = pin!(file.read_at(Vec::with_capacity(8), 0));
-            let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+            let polled = poll_once(&mut read).await;
             assert!(polled.is_pending());
         }
         file.close().await.unwrap();

@@ -2,9 +2,13 @@
 #![allow(dead_code, reason = "not all tests use all of it")]
 
 use std::fs;
+use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Command;
 use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -44,4 +48,16 @@ pub(crate) fn open_on(temp: &Temp) -> usize {
     let fds = fs::read_dir("/proc/self/fd").unwrap();
     fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0))
         .count()
+}
+
+/// Polls a future once.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+/// A command that runs one test of this program, which is ignored otherwise, as a program of its own.
+pub(crate) fn this_test(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--ignored", "--nocapture", "--quiet"]);
+    command
 }
