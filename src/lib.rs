@@ -3,7 +3,8 @@
 //! # Modules
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
 //! public API (feature `runtime`, on by default): [`task`],
-//! [`time`], [`io`], [`fs`], [`net`].
+//! [`time`], [`io`], [`fs`], [`net`], [`pipe`], [`stdio`], [`process`], [`event`], and with a feature
+//! of its own `signal`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -18,6 +19,9 @@ pub use completeio_driver::{
 #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "hyper"))))]
 pub mod compat;
 #[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod event;
+#[cfg(feature = "runtime")]
 mod fd;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
@@ -28,6 +32,18 @@ pub mod io;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod net;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod pipe;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod process;
+#[cfg(feature = "signal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+pub mod signal;
+#[cfg(feature = "runtime")]
+#[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
+pub mod stdio;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod task;
