@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Inputs of a seed, and how long they are at most: fewer and shorter where each step takes long.
 const INPUTS: u64 = if cfg!(miri) { 3 } else { 200 };
-const LONGEST: u64 = if cfg!(miri) { 240 } else { 2000 };
+const LONGEST: u64 = if cfg!(miri) { 160 } else { 2000 };
 
 fn run(name: &str, target: fn(&[u8])) {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
