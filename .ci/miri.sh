@@ -79,6 +79,9 @@ for model in stacked tree; do
   # allow more, take longer than it is worth.
   [ "$model" = tree ] && continue
   miri driver --all-features --test sim -- inside::
+  # Each kind of operation: what has its memory in flight.
+  miri driver --all-features --test contract -- \
+    kinds::sim::completes kinds::sim::cancelled_while kinds::sim::dropped
   # Scripts of every family of operations; keys of slots; timeouts; control data with descriptors.
   miri fuzz --test plain
 done

@@ -196,7 +196,8 @@ mod simulated {
         pub(crate) fn new() -> Self {
             let world = World::new(1, Faults::none());
             let host = world.host("a");
-            let beside = RefCell::new(host.driver(Driver::builder()).unwrap());
+            let few = Driver::builder().entries(4).in_flight(4).slots(0);
+            let beside = RefCell::new(host.driver(few).unwrap());
             Self {
                 beside,
                 host,

@@ -25,8 +25,11 @@ pub(crate) fn checked(result: i32) -> i32 {
     result
 }
 
-/// The open descriptors, and what they are.
+/// The open descriptors, and what they are; none under Miri, whose descriptors the system does not know.
 pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
+    if cfg!(miri) {
+        return BTreeMap::new();
+    }
     let names = fs::read_dir("/proc/self/fd").unwrap();
     let numbers: Vec<RawFd> = names
         .map(|name| name.unwrap().file_name().to_str().unwrap().parse().unwrap())

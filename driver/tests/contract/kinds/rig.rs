@@ -6,10 +6,12 @@ use crate::ledger::{Cx, Ledger, Lent};
 use crate::path::Tree;
 use crate::region::Region;
 use completeio_driver::address::Address;
-use completeio_driver::driver::{BorrowedFd, CompleteIo, Cwd, Entry, OwnedFd, Refusal, Support};
+use completeio_driver::driver::{
+    BorrowedFd, Builder, CompleteIo, Cwd, Entry, OwnedFd, Refusal, Support,
+};
 use completeio_driver::op::{
     Bind, Connect, Listen, MsgFlags, Op, OpenAt, OpenOptions, Raw, Send, SendTo, SetPathXattr,
-    Socket, Write,
+    SetSockOpt, SockOpt, Socket, Write,
 };
 use std::ffi::{CStr, CString};
 use std::io::{self, Write as _};
@@ -71,6 +73,11 @@ pub(super) fn any_port() -> Address {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()
 }
 
+/// A driver that has few places is soon made.
+fn few(limits: Builder) -> Builder {
+    limits.entries(16).in_flight(32).slots(0).workers(1)
+}
+
 pub(super) struct Rig {
     pub(super) l: Ledger,
     /// Done when the operation was pushed.
@@ -90,7 +97,7 @@ pub(super) struct Rig {
 impl Rig {
     pub(super) fn new(cx: &Cx) -> Self {
         Self {
-            l: cx.ledger(),
+            l: cx.with(few),
             help: None,
             late: None,
             ends: Vec::new(),
@@ -172,7 +179,7 @@ impl Rig {
             watched.fill(0xAA);
         }
         if let Some(late) = self.late.take() {
-            late(&mut cx.ledger());
+            late(&mut cx.with(few));
         }
         if !self.l.is_abandoned() {
             self.nothing_comes();
@@ -259,6 +266,9 @@ impl Rig {
     /// A socket that takes no more.
     pub(super) fn full_socket(&mut self) -> Borrowed {
         let [ours, _] = self.pair();
+        self.l
+            .run(SetSockOpt::new(ours, SockOpt::SEND_BUFFER, 1))
+            .unwrap();
         let flags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
         loop {
             match self.l.run(Send::new(ours, [0; 4096]).flags(flags)) {
