@@ -41,6 +41,8 @@ mod fork;
 mod futex;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+#[cfg(kqueue)]
+pub(crate) mod kqueue;
 pub(crate) mod message;
 #[cfg(test)]
 pub(crate) mod model;

@@ -1,18 +1,99 @@
-//! The descriptor that ends a driver's wait: an eventfd on Linux, a pipe elsewhere on Unix.
+//! What ends a driver's wait: an eventfd on Linux, a call in its kqueue on macOS and the BSDs, a pipe
+//! elsewhere on Unix.
 //!
-//! It becomes readable with [`Waker::wake`] and stays so until [`Waker::drain`]. Whether a wake-up
-//! is due at all is not decided here, but by [`Flag`](crate::notify::Flag).
+//! Its descriptor becomes readable with [`Waker::wake`] and stays so until `Waker::drain`; a kqueue that
+//! reports the call has drained it. Whether a wake-up is due at all is not decided here, but by
+//! [`Flag`](crate::notify::Flag).
 #![allow(unsafe_code, reason = "eventfd, pipe and fcntl are foreign functions")]
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
+#[cfg(any(test, not(kqueue)))]
+use std::{
+    fs::File,
+    io::{ErrorKind, Read, Write},
+};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(kqueue)))]
 pub(crate) use eventfd::Waker;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(kqueue)]
+pub(crate) use kqueue::Waker;
+#[cfg(not(any(target_os = "linux", target_os = "android", kqueue)))]
 pub(crate) use pipe::Waker;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(kqueue)]
+mod kqueue {
+    use crate::sys::kqueue::{Filter, Kevent, Kqueue, flags};
+    use std::io;
+    use std::os::fd::{AsRawFd, RawFd};
+    use std::sync::Arc;
+
+    /// A user's event of a kqueue, which is the one that the driver waits in.
+    #[derive(Debug)]
+    pub(crate) struct Waker {
+        kqueue: Arc<Kqueue>,
+        ident: usize,
+    }
+
+    impl Waker {
+        pub(crate) fn new() -> io::Result<Self> {
+            Self::of(Arc::new(Kqueue::new()?), 0)
+        }
+
+        /// Another one, for the same wait.
+        pub(crate) fn beside(&self) -> io::Result<Self> {
+            Self::of(self.kqueue.clone(), self.ident + 1)
+        }
+
+        fn of(kqueue: Arc<Kqueue>, ident: usize) -> io::Result<Self> {
+            kqueue.change(Kevent::change(
+                ident,
+                Filter::User,
+                flags::ADD | flags::CLEAR,
+                0,
+            ))?;
+            Ok(Self { kqueue, ident })
+        }
+
+        /// Has the kqueue report it.
+        pub(crate) fn wake(&self) {
+            loop {
+                match self.kqueue.change(Kevent::trigger(self.ident)) {
+                    Ok(()) => return,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => super::misused(&error),
+                }
+            }
+        }
+
+        /// Has it reported, and tells whether there was something to report.
+        #[cfg(test)]
+        pub(crate) fn drain(&self) -> u64 {
+            let mut events = [Kevent::empty()];
+            let now = Some(std::time::Duration::ZERO);
+            let reported = self.kqueue.ask(&[], &mut events, now);
+            reported.map_or(0, |reported| reported as u64)
+        }
+
+        pub(crate) fn kqueue(&self) -> &Arc<Kqueue> {
+            &self.kqueue
+        }
+
+        pub(crate) fn ident(&self) -> usize {
+            self.ident
+        }
+    }
+
+    impl AsRawFd for Waker {
+        fn as_raw_fd(&self) -> RawFd {
+            self.kqueue.as_raw_fd()
+        }
+    }
+}
+
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    any(test, not(kqueue))
+))]
 mod eventfd {
     use std::fs::File;
     use std::io;
@@ -38,6 +119,12 @@ mod eventfd {
             Ok(Self {
                 eventfd: File::from(fd),
             })
+        }
+
+        /// Another one, for the same wait.
+        #[cfg(readiness)]
+        pub(crate) fn beside(&self) -> io::Result<Self> {
+            Self::new()
         }
 
         /// Makes the descriptor readable.
@@ -71,8 +158,8 @@ mod eventfd {
     }
 }
 
-/// Compiled on Linux for the tests.
-#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+/// Compiled elsewhere for the tests.
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android", kqueue))))]
 mod pipe {
     use std::fs::File;
     use std::io;
@@ -179,6 +266,7 @@ mod pipe {
 }
 
 /// Writes `token`, unless there is no room: then the descriptor is readable already.
+#[cfg(any(test, not(kqueue)))]
 fn write(mut file: &File, token: &[u8]) {
     loop {
         match file.write(token) {
@@ -194,6 +282,7 @@ fn write(mut file: &File, token: &[u8]) {
 }
 
 /// How many bytes were there to be read.
+#[cfg(any(test, not(kqueue)))]
 fn read(mut file: &File, bytes: &mut [u8]) -> usize {
     loop {
         match file.read(bytes) {
@@ -293,7 +382,7 @@ mod tests {
     fn a_full_eventfd_stays_readable() {
         use std::os::fd::AsFd;
 
-        let waker = Waker::new().unwrap();
+        let waker = crate::sys::waker::eventfd::Waker::new().unwrap();
         let mut eventfd = File::from(waker.as_fd().try_clone_to_owned().unwrap());
         assert_eq!(eventfd.write(&(u64::MAX - 1).to_ne_bytes()).unwrap(), 8);
         waker.wake();

@@ -30,6 +30,7 @@ pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
     if cfg!(miri) {
         return BTreeMap::new();
     }
+    settle();
     let names = fs::read_dir("/proc/self/fd").unwrap();
     let numbers: Vec<RawFd> = names
         .map(|name| name.unwrap().file_name().to_str().unwrap().parse().unwrap())
@@ -40,6 +41,18 @@ pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
         .iter()
         .filter_map(|fd| Some((*fd, target(fd)?)))
         .collect()
+}
+
+/// Waits until what was closed is: a library that stands in for kqueue does that on a thread of its own.
+fn settle() {
+    #[cfg(libkqueue)]
+    {
+        // SAFETY: as the library declares it.
+        unsafe extern "C" {
+            safe fn libkqueue_drain_pending_close();
+        }
+        libkqueue_drain_pending_close();
+    }
 }
 
 pub(crate) fn is_open(fd: RawFd) -> bool {

@@ -99,24 +99,33 @@ impl Readiness {
     /// is closed unless a job still uses it.
     pub(super) fn retire(&mut self, core: &mut Core, slot: u32) {
         for direction in Direction::ALL {
-            while let Some(index) = self.table[slot].waiters(direction).front() {
-                let waiters = self.table[slot].waiters_mut(direction);
-                self.flights.stop_waiting(index, waiters);
-                self.complete_short(core, index, -libc::EBADF);
-            }
+            self.dismiss(core, slot, direction, -libc::EBADF);
         }
-        let retired = &mut self.table[slot];
-        if retired.is_watched() {
-            self.selector.deregister(retired.fd());
-            retired.unwatch();
-        }
-        if let Some(file) = retired.vacate() {
+        self.unwatch(slot);
+        if let Some(file) = self.table[slot].vacate() {
             self.table.files.release(file);
+        }
+    }
+
+    /// What a descriptor refers to: as it was attached, or as it is. An error is its number, negated.
+    pub(super) fn kind(&self, slot: Option<u32>, fd: RawFd) -> Result<Kind, i32> {
+        match slot.filter(|slot| self.table[*slot].is_occupied()) {
+            Some(slot) => Ok(self.table[slot].kind()),
+            None => kind_of(fd).map_err(|e| -e.raw_os_error().unwrap_or(libc::EBADF)),
+        }
+    }
+
+    /// Completes what waits for a direction of a descriptor by an error, negated.
+    pub(super) fn dismiss(&mut self, core: &mut Core, slot: u32, direction: Direction, error: i32) {
+        while let Some(index) = self.table[slot].waiters(direction).front() {
+            let waiters = self.table[slot].waiters_mut(direction);
+            self.flights.stop_waiting(index, waiters);
+            self.complete_short(core, index, error);
         }
     }
 }
 
-pub(super) fn kind_of(fd: RawFd) -> io::Result<Kind> {
+fn kind_of(fd: RawFd) -> io::Result<Kind> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: (K1) the kernel writes one `stat` to a local.
     if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {

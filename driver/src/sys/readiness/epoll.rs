@@ -10,13 +10,18 @@
 //! filter forbids it; else in milliseconds, rounded up, and for good.
 #![allow(unsafe_code, reason = "epoll is a set of foreign functions")]
 
+use super::selector::{Event, Interest};
+use super::table::Kind;
 use crate::op::Timespec;
+use crate::sys::Waker;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The name in the capability report.
 pub(super) const NAME: &str = "epoll";
+/// The call that makes one.
+pub(super) const CALL: &str = "epoll_create1";
 
 /// Events taken by one call. More wait in the kernel, which reports in turn. They are as few as one call
 /// is worth: what a receive has touched, in the kernel too, is to be in the cache when its answer is sent.
@@ -25,22 +30,9 @@ const EVENTS: u16 = 64;
 /// The longest wait that is asked for at once; whoever waits longer asks again.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is said about a descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Event {
-    /// As it was registered.
-    pub(super) key: u64,
-    /// A read, or an accept, is worth a try.
-    pub(super) readable: bool,
-    /// A write, or the end of a connect, is worth a try.
-    pub(super) writable: bool,
-    /// An end, an error or urgent data: a read may stop before all that there is.
-    pub(super) broken: bool,
-}
-
 /// How a descriptor is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Watch {
+enum Watch {
     /// Both directions; reported when something changes.
     Edges,
     /// Reported for as long as it is readable.
@@ -55,7 +47,18 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Whether a read that came back short has emptied a stream, unless its end or urgent data was
+    /// reported.
+    pub(super) const TELLS_WHAT_STOPS_A_READ: bool = true;
+
+    /// One that the notifier's `waker` wakes; its events carry `key`.
+    pub(super) fn new(waker: &Waker, key: u64) -> io::Result<Self> {
+        let mut selector = Self::bare()?;
+        selector.watch_waker(waker, key)?;
+        Ok(selector)
+    }
+
+    fn bare() -> io::Result<Self> {
         // SAFETY: (K1) one integer in, one out.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if fd < 0 {
@@ -81,30 +84,42 @@ impl Selector {
         self.precise
     }
 
-    /// Watches a descriptor. What is ready already is reported too.
+    /// Lets one more waker wake it.
+    pub(super) fn watch_waker(&mut self, waker: &Waker, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, waker.as_raw_fd(), key, Watch::Readable)
+    }
+
+    /// Takes the calls of a waker that was reported.
+    pub(super) fn drain(&self, waker: &Waker) {
+        waker.drain();
+    }
+
+    /// Watches a descriptor, both directions at once, whatever is asked for. What is ready already is
+    /// reported too.
     ///
-    /// `false`: there is nothing to wait for on such a file (EPERM: regular files, directories).
-    pub(super) fn register(&self, fd: RawFd, key: u64, watch: Watch) -> io::Result<bool> {
-        match self.control(libc::EPOLL_CTL_ADD, fd, key, watch) {
-            Ok(()) => Ok(true),
-            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Ok(false),
+    /// None: there is nothing to wait for on such a file (EPERM: most regular files, directories).
+    pub(super) fn register(
+        &mut self,
+        fd: RawFd,
+        key: u64,
+        _interest: Interest,
+        _kind: Kind,
+    ) -> io::Result<Interest> {
+        match self.control(libc::EPOLL_CTL_ADD, fd, key, Watch::Edges) {
+            Ok(()) => Ok(Interest::BOTH),
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Ok(Interest::NONE),
             // An old registration of the same file under the same number: it was closed and made
             // again by dup2(2), and a third descriptor kept the registration.
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-                self.modify(fd, key, watch).map(|()| true)
-            }
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => self
+                .control(libc::EPOLL_CTL_MOD, fd, key, Watch::Edges)
+                .map(|()| Interest::BOTH),
             Err(e) => Err(e),
         }
     }
 
-    /// Watches a descriptor that is watched already under another key, or otherwise.
-    pub(super) fn modify(&self, fd: RawFd, key: u64, watch: Watch) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, key, watch)
-    }
-
     /// Stops watching. Closing the file's last descriptor does it too, and then this finds
     /// nothing, or a stranger: ENOENT and EBADF are no errors here.
-    pub(super) fn deregister(&self, fd: RawFd) {
+    pub(super) fn deregister(&mut self, fd: RawFd, _watched: Interest) {
         let result = self.control(libc::EPOLL_CTL_DEL, fd, 0, Watch::Edges);
         let error = result.err().and_then(|e| e.raw_os_error());
         debug_assert!(
@@ -129,6 +144,11 @@ impl Selector {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the kernel has not heard of all that is to be watched.
+    pub(super) fn has_changes(&self) -> bool {
+        false
     }
 
     /// Waits for events, at most so long, and tells how many there are. None: the time is over,
@@ -208,6 +228,7 @@ impl Selector {
             readable: event.events & READABLE != 0,
             writable: event.events & WRITABLE != 0,
             broken: event.events & BROKEN != 0,
+            refused: None,
         }
     }
 
@@ -251,6 +272,12 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
+    fn watch(selector: &mut Selector, fd: &impl AsRawFd, key: u64) -> Interest {
+        selector
+            .register(fd.as_raw_fd(), key, Interest::READ, Kind::Other)
+            .unwrap()
+    }
+
     #[test]
     fn milliseconds_are_rounded_up() {
         for (nanoseconds, expected) in [
@@ -269,7 +296,7 @@ mod tests {
     #[test]
     fn no_wait_ends_early() {
         for coarse in [false, true] {
-            let mut selector = Selector::new().unwrap();
+            let mut selector = Selector::bare().unwrap();
             if coarse {
                 selector.make_coarse();
             }
@@ -285,15 +312,11 @@ mod tests {
 
     #[test]
     fn edges_are_reported_once_and_levels_until_they_are_gone() {
-        let mut selector = Selector::new().unwrap();
+        let mut selector = Selector::bare().unwrap();
         let (a, mut b) = UnixStream::pair().unwrap();
-        let (c, mut d) = UnixStream::pair().unwrap();
-        assert!(selector.register(a.as_raw_fd(), 7, Watch::Edges).unwrap());
-        assert!(
-            selector
-                .register(c.as_raw_fd(), 9, Watch::Readable)
-                .unwrap()
-        );
+        let waker = Waker::new().unwrap();
+        assert_eq!(watch(&mut selector, &a, 7), Interest::BOTH);
+        selector.watch_waker(&waker, 9).unwrap();
         assert_eq!(selector.wait(None).unwrap(), 1);
         assert_eq!(
             selector.event(0),
@@ -301,11 +324,12 @@ mod tests {
                 key: 7,
                 readable: false,
                 writable: true,
-                broken: false
+                broken: false,
+                refused: None,
             }
         );
         b.write_all(b"x").unwrap();
-        d.write_all(b"x").unwrap();
+        waker.wake();
         assert_eq!(selector.wait(None).unwrap(), 2);
         assert_eq!(selector.wait(None).unwrap(), 1);
         assert_eq!(
@@ -314,10 +338,11 @@ mod tests {
                 key: 9,
                 readable: true,
                 writable: false,
-                broken: false
+                broken: false,
+                refused: None,
             }
         );
-        selector.deregister(c.as_raw_fd());
+        selector.drain(&waker);
         assert_eq!(selector.wait(Some(Duration::ZERO)).unwrap(), 0);
         drop(b);
         assert_eq!(selector.wait(None).unwrap(), 1);
@@ -327,31 +352,28 @@ mod tests {
                 key: 7,
                 readable: true,
                 writable: true,
-                broken: true
+                broken: true,
+                refused: None,
             }
         );
-        selector.deregister(a.as_raw_fd());
-        selector.deregister(a.as_raw_fd());
+        selector.deregister(a.as_raw_fd(), Interest::BOTH);
+        selector.deregister(a.as_raw_fd(), Interest::BOTH);
     }
 
     #[test]
     fn a_second_registration_takes_the_place_of_the_first() {
-        let mut selector = Selector::new().unwrap();
+        let mut selector = Selector::bare().unwrap();
         let (a, _b) = UnixStream::pair().unwrap();
-        assert!(selector.register(a.as_raw_fd(), 1, Watch::Edges).unwrap());
-        assert!(selector.register(a.as_raw_fd(), 2, Watch::Edges).unwrap());
+        assert_eq!(watch(&mut selector, &a, 1), Interest::BOTH);
+        assert_eq!(watch(&mut selector, &a, 2), Interest::BOTH);
         assert_eq!(selector.wait(None).unwrap(), 1);
         assert_eq!(selector.event(0).key, 2);
     }
 
     #[test]
     fn regular_files_are_refused() {
-        let selector = Selector::new().unwrap();
+        let mut selector = Selector::bare().unwrap();
         let file = std::fs::File::open("/proc/self/exe").unwrap();
-        assert!(
-            !selector
-                .register(file.as_raw_fd(), 0, Watch::Edges)
-                .unwrap()
-        );
+        assert_eq!(watch(&mut selector, &file, 0), Interest::NONE);
     }
 }

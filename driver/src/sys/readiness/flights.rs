@@ -16,6 +16,7 @@
 //! flights end without one. Those that stay until then stand in a list, whose neighbours are touched
 //! together, where those of a bucket lie anywhere.
 
+use super::selector::Interest;
 use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
@@ -37,6 +38,14 @@ pub(super) enum Direction {
 
 impl Direction {
     pub(super) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Aside, Self::Either];
+
+    /// What is watched for it, unless an operation says what else.
+    pub(super) fn interest(self) -> Interest {
+        match self {
+            Self::Read | Self::Aside | Self::Either => Interest::READ,
+            Self::Write => Interest::WRITE,
+        }
+    }
 
     /// Whether those that wait for it stand in a queue: the first is served first.
     pub(super) fn is_ordered(self) -> bool {

@@ -14,7 +14,7 @@
 //! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.
 //! * `net`, `stream`, `splice`, `file`, `time`: one family of operations each.
-//! * `workers`: the threads. `epoll`: the selector, the only file that knows which one it is.
+//! * `workers`: the threads. `epoll`, `kqueue`: the selectors, of which `selector` chooses one.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
 //! * (W1) What a job's words point to is lent until its operation completes, and the operation of
@@ -29,12 +29,16 @@
 )]
 
 mod attach;
+#[cfg(epoll)]
 mod epoll;
 mod file;
 mod flights;
+#[cfg(kqueue)]
+mod kqueue;
 mod net;
 mod path;
 mod plain;
+mod selector;
 mod splice;
 mod stream;
 mod table;
@@ -43,8 +47,8 @@ mod tests;
 mod time;
 mod workers;
 
-use self::epoll::{Event, Selector, Watch};
 use self::flights::{Direction, Flights, State};
+use self::selector::{Event, Interest, Selector};
 use self::table::Table;
 use self::time::{CLOCKS, Deadlines};
 use self::workers::Workers;
@@ -83,9 +87,9 @@ pub(crate) struct Readiness {
     gave_unasked: bool,
 }
 
-/// The selector's key for the notifier's descriptor. Keys of slots are smaller: see `new`.
+/// The selector's key for the notifier's waker. Keys of slots are smaller: see `new`.
 const NOTIFIER: u64 = u64::MAX;
-/// The one for the workers' descriptor.
+/// The one for the workers'.
 const WORKERS: u64 = u64::MAX - 1;
 
 impl Readiness {
@@ -95,19 +99,16 @@ impl Readiness {
             descriptors + limits.file_slots < u32::MAX - 1,
             "a key of a slot is no key of ours"
         );
-        let selector = Selector::new().map_err(|e| SetupError::os("epoll_create1", e))?;
-        let watch = |fd: RawFd, key: u64| {
-            selector
-                .register(fd, key, Watch::Readable)
-                .map_err(|e| SetupError::os("epoll_ctl", e))
-        };
-        watch(core.shared.waker().as_raw_fd(), NOTIFIER)?;
+        let mut selector = Selector::new(core.shared.waker(), NOTIFIER)
+            .map_err(|e| SetupError::os(selector::CALL, e))?;
         let workers = match limits.workers {
             0 => None,
             threads => {
                 let workers = Workers::start(threads, limits.in_flight, core.shared.clone())
                     .map_err(|e| SetupError::os("pthread_create", e))?;
-                watch(workers.bell(), WORKERS)?;
+                selector
+                    .watch_waker(workers.bell(), WORKERS)
+                    .map_err(|e| SetupError::os(selector::CALL, e))?;
                 Some(workers)
             }
         };
@@ -130,7 +131,7 @@ impl Readiness {
             "milliseconds"
         };
         vec![
-            ("selector", epoll::NAME.to_owned()),
+            ("selector", selector::NAME.to_owned()),
             ("precision of waits", wait.to_owned()),
             ("submission entries", self.entries.to_string()),
             (
@@ -409,11 +410,12 @@ impl Readiness {
         for i in 0..self.selector.wait(patience)? {
             match self.selector.event(i) {
                 Event { key: NOTIFIER, .. } => {
-                    core.shared.waker().drain();
+                    self.selector.drain(core.shared.waker());
                     rang = true;
                 }
                 Event { key: WORKERS, .. } => {
-                    self.workers.as_ref().expect("they have rung").drain_bell();
+                    let workers = self.workers.as_ref().expect("they have rung");
+                    self.selector.drain(workers.bell());
                 }
                 // SAFETY: (D1) the caller's contract.
                 event => unsafe { self.dispatch(core, event) },
@@ -433,6 +435,10 @@ impl Readiness {
                 return;
             }
         };
+        if let Some(error) = event.refused {
+            self.refuse(core, slot, event, error);
+            return self.forsake(slot);
+        }
         let known = &mut self.table[slot];
         if event.readable {
             known.supplied();
@@ -453,6 +459,27 @@ impl Readiness {
             }
         }
         self.forsake(slot);
+    }
+
+    /// Completes what has waited for directions of a descriptor that cannot be watched; and what waits
+    /// for either, if none is left.
+    fn refuse(&mut self, core: &mut Core, slot: u32, event: Event, error: i32) {
+        let refused = Interest {
+            read: event.readable,
+            write: event.writable,
+        };
+        let left = self.table[slot].watched().without(refused);
+        self.table[slot].watch_only(left);
+        for direction in Direction::ALL {
+            let concerned = match direction {
+                Direction::Read | Direction::Aside => refused.read,
+                Direction::Write => refused.write,
+                Direction::Either => left.is_none(),
+            };
+            if concerned {
+                self.dismiss(core, slot, direction, -error);
+            }
+        }
     }
 
     /// # Safety
@@ -613,6 +640,10 @@ impl Readiness {
     pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
         // SAFETY: (D1) the caller's contract.
         unsafe { self.turn(core, Block::Never) }?;
+        while self.selector.has_changes() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.ask(core, Some(Duration::ZERO)) }?;
+        }
         self.foreign = true;
         if !self.workers.as_ref().is_none_or(Workers::rest) {
             return Ok(Some(Instant::now()));

@@ -15,10 +15,10 @@
 
 use super::Readiness;
 use super::attach::set_non_blocking;
-use super::epoll::Watch;
 use super::file::{result, uninterrupted};
 use super::flights::{Direction, Flight, State};
-use super::table::Slot;
+use super::selector::{Interest, Selector};
+use super::table::{Kind, Slot};
 use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
@@ -116,22 +116,21 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
-        if self.table[slot].is_watched() {
-            let waiters = self.table[slot].waiters_mut(direction);
-            return self.flights.wait(index, waiters, slot, direction);
-        }
-        let never = match call {
-            SocketCall::Poll { .. } => -libc::EINVAL,
+        let (interest, never, kind) = match call {
+            SocketCall::Poll { events } => {
+                (polled(events), -libc::EINVAL, self.kind(Some(slot), fd))
+            }
             SocketCall::Recv { .. }
             | SocketCall::Send { .. }
             | SocketCall::SendTo { .. }
             | SocketCall::SendMsg { .. }
             | SocketCall::RecvMsg { .. }
             | SocketCall::Accept { .. }
-            | SocketCall::Connect { .. }
-            | SocketCall::WaitId { .. } => -libc::EAGAIN,
+            | SocketCall::Connect { .. } => (direction.interest(), -libc::EAGAIN, Ok(Kind::Socket)),
+            SocketCall::WaitId { .. } => (direction.interest(), -libc::EAGAIN, Ok(Kind::Stream)),
         };
-        if let Err(error) = self.watch(slot, fd, never) {
+        let watched = kind.and_then(|kind| self.watch(slot, fd, interest, kind, never));
+        if let Err(error) = watched {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
@@ -140,21 +139,39 @@ impl Readiness {
 
     /// Has the selector report about a descriptor. An error is its number, negated.
     /// For a file that it never reports about that is `never`.
-    pub(super) fn watch(&mut self, slot: u32, fd: RawFd, never: i32) -> Result<(), i32> {
-        if self.table[slot].is_watched() {
+    pub(super) fn watch(
+        &mut self,
+        slot: u32,
+        fd: RawFd,
+        interest: Interest,
+        kind: Kind,
+        never: i32,
+    ) -> Result<(), i32> {
+        let missing = interest.without(self.table[slot].watched());
+        if missing.is_none() {
             return Ok(());
         }
         let key = self.table.key(slot);
-        match self.selector.register(fd, key, Watch::Edges) {
-            Ok(true) => {
+        match self.selector.register(fd, key, missing, kind) {
+            // Nothing ever reports about this file: the call's own answer stands.
+            Ok(Interest::NONE) if missing == interest => Err(never),
+            Ok(watched) => {
                 let slot = &mut self.table[slot];
                 // A number that was not attached may name another socket at any time.
-                slot.watch(slot.is_occupied() && is_tcp_stream(fd));
+                let tells = Selector::TELLS_WHAT_STOPS_A_READ;
+                slot.watch(watched, tells && slot.is_occupied() && is_tcp_stream(fd));
                 Ok(())
             }
-            // Nothing ever reports about this file: the call's own answer stands.
-            Ok(false) => Err(never),
             Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
+        }
+    }
+
+    /// Has it report no more.
+    pub(super) fn unwatch(&mut self, slot: u32) {
+        let slot = &mut self.table[slot];
+        if slot.is_watched() {
+            self.selector.deregister(slot.fd(), slot.watched());
+            slot.watch_only(Interest::NONE);
         }
     }
 
@@ -208,11 +225,10 @@ impl Readiness {
     /// Stops watching a descriptor that nothing waits for and that nobody has attached: the
     /// number may be closed and reused without a word.
     pub(super) fn forsake(&mut self, slot: u32) {
-        let slot = &mut self.table[slot];
-        if slot.is_watched() && !slot.is_occupied() && !slot.has_waiters() {
-            self.selector.deregister(slot.fd());
-            slot.unwatch();
-            slot.grow_older();
+        let known = &self.table[slot];
+        if known.is_watched() && !known.is_occupied() && !known.has_waiters() {
+            self.unwatch(slot);
+            self.table[slot].grow_older();
         }
     }
 }
@@ -231,6 +247,18 @@ fn is_worth_a_try(slot: &mut Slot, direction: Direction, call: SocketCall) -> bo
         Direction::Write => {
             matches!(call, SocketCall::Connect { .. }) || slot.admits(direction, false)
         }
+    }
+}
+
+/// What is watched for a poll. An end and an error are reported with either.
+fn polled(events: u16) -> Interest {
+    match (
+        events & poll_events::OUT != 0,
+        events & !poll_events::OUT != 0,
+    ) {
+        (true, true) => Interest::BOTH,
+        (true, false) => Interest::WRITE,
+        (false, _) => Interest::READ,
     }
 }
 

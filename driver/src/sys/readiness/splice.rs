@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
-use super::attach::{kind_of, set_non_blocking};
+use super::attach::set_non_blocking;
 use super::file::{Place, Work, uninterrupted};
 use super::flights::Direction;
 use super::net::would_block;
@@ -167,10 +167,7 @@ impl Readiness {
         let number = |e: io::Error| -e.raw_os_error().unwrap_or(libc::EBADF);
         let Place { fd, file, .. } = self.place(target).ok_or(-libc::EBADF)?;
         let slot = self.table.resolve(target).and_then(|(_, slot)| slot);
-        let kind = match slot.filter(|slot| self.table[*slot].is_occupied()) {
-            Some(slot) => self.table[slot].kind(),
-            None => kind_of(fd).map_err(number)?,
-        };
+        let kind = self.kind(slot, fd)?;
         if kind == Kind::Socket {
             // Attached or not: nothing else keeps a splice from blocking on it.
             set_non_blocking(fd).map_err(number)?;
@@ -190,18 +187,23 @@ impl Readiness {
             Kind::File => true,
             Kind::Socket | Kind::Stream => false,
             Kind::Other => end.slot.is_none_or(|slot| {
-                let watched = self.watch(slot, end.fd, -libc::EAGAIN).is_ok();
+                let watched = self.watch_end(slot, end).is_ok();
                 self.forsake(slot);
                 !watched
             }),
         }
     }
 
+    fn watch_end(&mut self, slot: u32, end: &End) -> Result<(), i32> {
+        let interest = end.direction.interest();
+        self.watch(slot, end.fd, interest, end.kind, -libc::EAGAIN)
+    }
+
     fn wait_for(&mut self, core: &mut Core, index: u32, end: &End) {
         let Some(slot) = end.slot else {
             return self.complete(core, index, -libc::EMFILE);
         };
-        if let Err(error) = self.watch(slot, end.fd, -libc::EAGAIN) {
+        if let Err(error) = self.watch_end(slot, end) {
             return self.complete(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(end.direction);

@@ -13,7 +13,6 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
-use super::attach::kind_of;
 use super::file::{Place, Work, iovec, parts, result, uninterrupted};
 use super::flights::Direction;
 use super::net::Attempt::{self, Done, WouldBlock};
@@ -52,14 +51,9 @@ impl Readiness {
         else {
             return self.complete(core, index, -libc::EBADF);
         };
-        let kind = match slot.filter(|slot| self.table[*slot].is_occupied()) {
-            Some(slot) => self.table[slot].kind(),
-            None => match kind_of(fd) {
-                Ok(kind) => kind,
-                Err(e) => {
-                    return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
-                }
-            },
+        let kind = match self.kind(slot, fd) {
+            Ok(kind) => kind,
+            Err(error) => return self.complete(core, index, error),
         };
         let work = Work::Stream { fd, call };
         if kind == Kind::File {
@@ -81,7 +75,7 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete(core, index, -libc::EMFILE);
         };
-        match self.watch(slot, fd, -libc::EAGAIN) {
+        match self.watch(slot, fd, direction.interest(), kind, -libc::EAGAIN) {
             Ok(()) => {}
             // Nothing ever reports about it.
             Err(error) if error == -libc::EAGAIN => {

@@ -11,6 +11,7 @@
 //! watched any more has a new one, so that late reports find nobody.
 
 use super::flights::{Direction, Queued};
+use super::selector::Interest;
 use crate::fd::Target;
 use crate::list::{Linked, Links, List, NONE};
 use std::ops::{Index, IndexMut};
@@ -69,8 +70,8 @@ pub(super) struct Slot {
     kind: Kind,
     /// Attached, or registered under an id.
     occupied: bool,
-    /// Whether the selector reports about it.
-    watched: bool,
+    /// What the selector reports about.
+    watched: Interest,
     supply: Supply,
     /// One list for each direction.
     waiters: [List<Queued>; 4],
@@ -84,7 +85,7 @@ impl Slot {
             file: NONE,
             kind: Kind::Other,
             occupied: false,
-            watched: false,
+            watched: Interest::NONE,
             supply: Supply::Unknown,
             waiters: [const { List::new() }; 4],
         }
@@ -107,20 +108,24 @@ impl Slot {
     }
 
     pub(super) fn is_watched(&self) -> bool {
+        !self.watched.is_none()
+    }
+
+    pub(super) fn watched(&self) -> Interest {
         self.watched
     }
 
-    /// It is watched from now on; `tells`: a short read shows that nothing is left.
-    pub(super) fn watch(&mut self, tells: bool) {
-        self.watched = true;
+    /// More of it is watched from now on; `tells`: a short read shows that nothing is left.
+    pub(super) fn watch(&mut self, interest: Interest, tells: bool) {
+        self.watched = self.watched.and(interest);
         if tells {
             self.supply = Supply::Some;
         }
     }
 
-    /// It is not watched any more.
-    pub(super) fn unwatch(&mut self) {
-        self.watched = false;
+    /// No more of it is watched.
+    pub(super) fn watch_only(&mut self, left: Interest) {
+        self.watched = left;
         self.supply = Supply::Unknown;
     }
 
@@ -178,7 +183,7 @@ impl Slot {
     /// Fills an empty slot.
     pub(super) fn occupy(&mut self, fd: RawFd, kind: Kind, file: Option<u32>) {
         assert!(
-            !self.occupied && !self.watched,
+            !self.occupied && !self.is_watched(),
             "a slot is emptied before it is filled"
         );
         assert!(!self.has_waiters(), "waiters leave with their file");
@@ -191,7 +196,7 @@ impl Slot {
     /// Empties it; nothing waits and nothing is watched. Returns the file that it held.
     pub(super) fn vacate(&mut self) -> Option<u32> {
         assert!(
-            !self.watched && !self.has_waiters(),
+            !self.is_watched() && !self.has_waiters(),
             "waiters leave with their file"
         );
         let file = self.file();
@@ -276,7 +281,7 @@ impl Table {
     pub(super) fn reported(&self, key: u64) -> Result<Option<u32>, ()> {
         let slot = u32::try_from(key & 0xffff_ffff).expect("32 bits");
         match self.slots.get(slot as usize) {
-            Some(known) if known.watched && self.key(slot) == key => Ok(Some(slot)),
+            Some(known) if known.is_watched() && self.key(slot) == key => Ok(Some(slot)),
             Some(_) => Ok(None),
             None => Err(()),
         }
@@ -440,11 +445,11 @@ mod tests {
         let mut table = Table::new(2, 0, 1);
         let old = table.key(1);
         assert_eq!(table.reported(old), Ok(None), "it is not watched");
-        table[1].watch(false);
+        table[1].watch(Interest::READ, false);
         assert_eq!(table.reported(old), Ok(Some(1)));
-        table[1].unwatch();
+        table[1].watch_only(Interest::NONE);
         table[1].grow_older();
-        table[1].watch(false);
+        table[1].watch(Interest::READ, false);
         assert_eq!(
             table.reported(old),
             Ok(None),

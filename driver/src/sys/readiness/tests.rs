@@ -8,8 +8,8 @@ use super::*;
 use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWait, Target};
 use crate::fd::FixedFd;
 use crate::op::{
-    Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, ReadAt, Recv, Rename, Send,
-    SetSockOpt, SockOpt, Timeout,
+    Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, Poll, PollEvents, ReadAt,
+    Recv, Rename, Send, SetSockOpt, SockOpt, Timeout,
 };
 use crate::outlet::Raw;
 use crate::sys::{ForkGuard, check_open};

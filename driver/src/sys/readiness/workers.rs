@@ -38,7 +38,10 @@ use crate::notify::{Flag, Shared};
 use crate::sys;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+#[cfg(test)]
+use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -116,7 +119,7 @@ impl Workers {
             work: Condvar::new(),
             started: Condvar::new(),
             flag: Flag::new(),
-            bell: sys::Waker::new()?,
+            bell: shared.waker().beside()?,
         });
         let mut workers = Self {
             pool: ManuallyDrop::new(pool.clone()),
@@ -199,13 +202,9 @@ impl Workers {
         }
     }
 
-    /// Readable when a result has come while the driver slept.
-    pub(super) fn bell(&self) -> RawFd {
-        self.pool.bell.as_raw_fd()
-    }
-
-    pub(super) fn drain_bell(&self) {
-        self.pool.bell.drain();
+    /// Wakes the driver when a result has come while it slept.
+    pub(super) fn bell(&self) -> &sys::Waker {
+        &self.pool.bell
     }
 
     /// Whether a worker has begun the job.
@@ -219,8 +218,8 @@ impl Drop for Workers {
     fn drop(&mut self) {
         if self.shared.is_child() {
             // SAFETY: (R3) the pool is never dropped in this process, for the counts of threads
-            // that it does not have keep it alive: nobody else closes this number.
-            drop(unsafe { OwnedFd::from_raw_fd(self.bell()) });
+            // that it does not have keep it alive: nobody else drops this.
+            drop(unsafe { ptr::read(&raw const self.pool.bell) });
             return;
         }
         self.stop();

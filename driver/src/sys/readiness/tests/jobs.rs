@@ -263,7 +263,7 @@ fn the_bell_is_rung_for_a_sleeper_only() {
     while workers.is_running(index) {
         thread::yield_now();
     }
-    assert!(!has_come(workers.bell(), libc::POLLIN, 0));
+    assert!(!has_come(workers.bell().as_raw_fd(), libc::POLLIN, 0));
     assert!(!workers.rest(), "but there is no sleep over it");
     let done = bench.wait(1);
     close_result(done[0].1);
@@ -343,7 +343,8 @@ fn a_forked_child_leaves_the_workers_alone() {
         .workers
         .as_ref()
         .unwrap()
-        .bell();
+        .bell()
+        .as_raw_fd();
     // glibc makes the heap usable in the child of a process with threads.
     assert!(ForkGuard::in_child(|| {
         drop(bench.take());

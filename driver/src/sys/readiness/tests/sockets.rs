@@ -47,6 +47,7 @@ fn events_of_an_older_file_are_dropped() {
         readable: true,
         writable: true,
         broken: false,
+        refused: None,
     };
     // SAFETY: (D1) the operations are where they were.
     unsafe { bench.backend.dispatch(&mut bench.core, event(old_key)) };
@@ -100,6 +101,36 @@ fn a_descriptor_that_was_not_attached_is_watched_while_something_waits() {
     assert!(bench.backend.table[slot].is_watched());
     bench.cancel(Which::Target(Target::Plain(a.as_raw_fd())));
     assert_eq!(bench.take(), [(2, Err(libc::ECANCELED))]);
+    assert!(!bench.backend.table[slot].is_watched());
+}
+
+#[test]
+fn what_waits_for_a_refused_direction_completes_with_its_error() {
+    let (a, _peer) = pair();
+    let slot = u32::try_from(a.as_raw_fd()).unwrap();
+    let mut recvs = [0, 1].map(|_| Recv::new(a.as_fd(), [0; 8]));
+    let mut poll = Poll::new(a.as_fd(), PollEvents::PRIORITY);
+    let mut bench = Bench::new(LIMITS);
+    for (n, recv) in recvs.iter_mut().enumerate() {
+        bench.push(recv, n);
+    }
+    bench.push(&mut poll, 2);
+    bench.turn(Block::Never);
+    let refused = |readable: bool| Event {
+        key: bench.backend.table.key(slot),
+        readable,
+        writable: !readable,
+        broken: false,
+        refused: Some(libc::EPIPE),
+    };
+    let [write, read] = [false, true].map(refused);
+    // SAFETY: (D1) the operations are where they were.
+    unsafe { bench.backend.dispatch(&mut bench.core, write) };
+    assert!(bench.take().is_empty(), "nothing waits for it");
+    assert!(bench.backend.table[slot].watched().read);
+    // SAFETY: (D1) as above.
+    unsafe { bench.backend.dispatch(&mut bench.core, read) };
+    assert_eq!(bench.take(), [0, 1, 2].map(|n| (n, Err(libc::EPIPE))));
     assert!(!bench.backend.table[slot].is_watched());
 }
 
@@ -353,6 +384,7 @@ fn what_was_pushed_and_cancelled_is_not_started() {
     );
 }
 
+#[cfg(epoll)]
 #[test]
 fn timers_are_never_early_in_milliseconds_either() {
     for coarse in [false, true] {
