@@ -13,6 +13,10 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(io_uring, readiness, sim, epoll, kqueue)");
     let os = var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let feature = |name: &str| var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    let has_kqueue = matches!(
+        os.as_str(),
+        "macos" | "ios" | "freebsd" | "netbsd" | "openbsd" | "dragonfly"
+    );
     let stands_in = var_os("CARGO_CFG_LIBKQUEUE").is_some();
     let linux = os == "linux";
     if linux && !stands_in && feature("IO_URING") {
@@ -24,7 +28,7 @@ fn main() {
     if !feature("READINESS") {
         return;
     }
-    if stands_in {
+    if has_kqueue || stands_in {
         println!("cargo::rustc-cfg=readiness");
         println!("cargo::rustc-cfg=kqueue");
     } else if linux {

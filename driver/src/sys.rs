@@ -46,6 +46,8 @@ pub(crate) mod kqueue;
 pub(crate) mod message;
 #[cfg(test)]
 pub(crate) mod model;
+#[cfg(readiness)]
+pub(crate) mod native;
 pub(crate) mod options;
 pub(crate) mod plain;
 pub(crate) mod process;
@@ -92,10 +94,10 @@ pub(crate) mod errno {
     /// Linux's `ERESTARTSYS`, which no system call lets out; io_uring does, of a splice that was
     /// interrupted because it was cancelled (6.18).
     pub(crate) const RESTART: i32 = 512;
-    #[cfg(not(target_os = "freebsd"))]
+    #[cfg(not(any(target_os = "freebsd", target_os = "openbsd", target_os = "dragonfly")))]
     pub(crate) use libc::ETIME;
-    /// FreeBSD has no `ETIME`.
-    #[cfg(target_os = "freebsd")]
+    /// They have no `ETIME`.
+    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "dragonfly"))]
     pub(crate) use libc::ETIMEDOUT as ETIME;
     pub(crate) use libc::{ECANCELED, EINTR, ENOENT};
 }
@@ -121,23 +123,23 @@ pub(crate) mod pipe_flags {
 /// Flags of the calls on names that this crate names.
 pub(crate) mod name_flags {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) use libc::{AT_EMPTY_PATH as EMPTY_PATH, AT_REMOVEDIR as REMOVE_DIR};
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) use libc::AT_EMPTY_PATH as EMPTY_PATH;
     pub(crate) use libc::{
-        AT_SYMLINK_FOLLOW as FOLLOW, AT_SYMLINK_NOFOLLOW as NO_FOLLOW, XATTR_CREATE, XATTR_REPLACE,
+        AT_REMOVEDIR as REMOVE_DIR, AT_SYMLINK_FOLLOW as FOLLOW, AT_SYMLINK_NOFOLLOW as NO_FOLLOW,
     };
-    /// No other platform has a backend that makes these calls: Linux's numbers stand in.
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    pub(crate) use libc::{XATTR_CREATE, XATTR_REPLACE};
+    /// A flag of no system, which stands for the call that needs none.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    mod linux {
-        pub(crate) const EMPTY_PATH: i32 = 0x1000;
-        pub(crate) const REMOVE_DIR: i32 = 0x200;
-        pub(crate) const FOLLOW: i32 = 0x400;
-        pub(crate) const NO_FOLLOW: i32 = 0x100;
+    pub(crate) const EMPTY_PATH: i32 = 1 << 30;
+    /// Nothing takes them.
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    mod nobody {
         pub(crate) const XATTR_CREATE: i32 = 1;
         pub(crate) const XATTR_REPLACE: i32 = 2;
     }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) use self::linux::*;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    pub(crate) use self::nobody::*;
     // RENAME_NOREPLACE and its kin: libc gives them a type for each target.
     pub(crate) const NO_REPLACE: u32 = 1;
     pub(crate) const EXCHANGE: u32 = 2;
@@ -146,10 +148,8 @@ pub(crate) mod name_flags {
 
 /// Flags of send(2) and recv(2) that this crate names.
 pub(crate) mod msg_flags {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) use libc::MSG_CMSG_CLOEXEC as CMSG_CLOEXEC;
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    pub(crate) use libc::MSG_NOSIGNAL as NOSIGNAL;
+    #[cfg(not(target_vendor = "apple"))]
+    pub(crate) use libc::{MSG_CMSG_CLOEXEC as CMSG_CLOEXEC, MSG_NOSIGNAL as NOSIGNAL};
     pub(crate) use libc::{
         MSG_CTRUNC as CTRUNC, MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC,
         MSG_WAITALL as WAITALL,
@@ -157,13 +157,13 @@ pub(crate) mod msg_flags {
     /// Linux' `MSG_CMSG_COMPAT`: control data as a 32-bit process has it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) const COMPAT: i32 = i32::MIN;
-    /// No backend receives descriptors there yet.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) const CMSG_CLOEXEC: i32 = 0;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) const COMPAT: i32 = 0;
+    /// Descriptors that come are told one by one.
+    #[cfg(target_vendor = "apple")]
+    pub(crate) const CMSG_CLOEXEC: i32 = 0;
     /// `SO_NOSIGPIPE` stands in for it.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    #[cfg(target_vendor = "apple")]
     pub(crate) const NOSIGNAL: i32 = 0;
 }
 

@@ -356,6 +356,10 @@ pub enum SocketCall {
 }
 
 /// On a word of memory that threads wait for.
+#[cfg_attr(
+    all(kqueue, not(libkqueue)),
+    expect(dead_code, reason = "there are no such words")
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct FutexCall {
     pub(crate) word: *const u32,

@@ -123,7 +123,8 @@ pub(crate) fn pieces(places: *const IoVec, count: u32) -> Pieces {
 /// control data in this process's own layout.
 #[inline]
 pub(crate) fn send_flags(flags: i32) -> Result<i32, Refusal> {
-    if flags & (message::ZEROCOPY | sys::msg_flags::COMPAT) != 0 {
+    let unknown = message::ZEROCOPY | sys::msg_flags::COMPAT;
+    if flags & unknown != 0 {
         return Err(Refusal::Flags);
     }
     Ok(flags | sys::msg_flags::NOSIGNAL)

@@ -3,7 +3,7 @@
 //! All of it is arithmetic on bytes: nothing here follows a pointer.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// The length at the head of a control message.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -15,7 +15,11 @@ const LEN: usize = size_of::<Len>();
 const INT: usize = size_of::<i32>();
 
 /// What control messages are aligned to, in bytes.
-pub(crate) const ALIGN: usize = LEN;
+pub(crate) const ALIGN: usize = if cfg!(target_vendor = "apple") {
+    INT
+} else {
+    size_of::<usize>()
+};
 /// The bytes in front of a message's data.
 pub(crate) const HEADER: usize = align(LEN + 2 * INT);
 /// The bytes of a descriptor's number.
@@ -72,6 +76,10 @@ pub(crate) fn int(bytes: &[u8]) -> Option<i32> {
 }
 
 /// What a message means, beside those that are not known.
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    expect(dead_code, reason = "most are Linux's")
+)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Known {
     /// Numbers of descriptors that are the receiver's now.
@@ -106,6 +114,7 @@ pub(crate) use self::linux::*;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
     use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
 
     /// `SCM_PIDFD` of linux/socket.h, which the C library may lack.
     const PIDFD: i32 = 4;

@@ -226,11 +226,13 @@ mod linux {
     }
 }
 
-/// Where no backend is, nothing is asked for: the numbers are of no system.
+/// Elsewhere no flag is taken: the numbers are of no system.
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use crate::op::stat::Fields;
-    use std::time::SystemTime;
+    #[cfg(not(kqueue))]
+    pub(crate) use super::nothing::RawMetadata;
+    #[cfg(kqueue)]
+    pub(crate) use super::stat::RawMetadata;
 
     pub(crate) mod rw_flags {
         pub(crate) const HIPRI: i32 = 0x1;
@@ -247,6 +249,118 @@ mod other {
         pub(crate) const WRITE: u32 = 2;
         pub(crate) const WAIT_AFTER: u32 = 4;
     }
+}
+
+/// What [fstat(2)](https://man.freebsd.org/cgi/man.cgi?query=stat&sektion=2) tells.
+#[cfg(all(kqueue, not(target_os = "linux")))]
+mod stat {
+    #![allow(unsafe_code, reason = "zeroes are a `stat`")]
+
+    use crate::op::stat::Fields;
+    use std::fmt;
+    use std::time::{Duration, SystemTime};
+
+    /// What the kernel writes: `struct stat`.
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub struct RawMetadata(libc::stat);
+
+    impl Default for RawMetadata {
+        fn default() -> Self {
+            // SAFETY: (K1) integers, of which zero is one.
+            Self(unsafe { std::mem::zeroed() })
+        }
+    }
+
+    impl fmt::Debug for RawMetadata {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("RawMetadata")
+        }
+    }
+
+    impl RawMetadata {
+        pub(crate) fn fields(&self) -> Fields {
+            let stat = &self.0;
+            let [accessed, modified, changed] = times(stat);
+            Fields {
+                mode: word(stat.st_mode),
+                size: word(stat.st_size),
+                links: word(stat.st_nlink),
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                ino: stat.st_ino,
+                dev: word(stat.st_dev),
+                rdev: word(stat.st_rdev),
+                blocks: word(stat.st_blocks),
+                block_size: word(stat.st_blksize),
+                accessed,
+                modified,
+                changed,
+                created: created(stat),
+                direct_io: None,
+            }
+        }
+    }
+
+    /// Nothing there is negative.
+    fn word<T, W: TryFrom<T> + Default>(field: T) -> W {
+        W::try_from(field).unwrap_or_default()
+    }
+
+    /// No file system counts beyond what the system's time holds; 1970 stands for what would.
+    fn time(seconds: libc::time_t, nanoseconds: libc::c_long) -> SystemTime {
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let since = if seconds < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(whole)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(whole)
+        };
+        let part = Duration::from_nanos(word(nanoseconds));
+        since
+            .and_then(|time| time.checked_add(part))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// When it was accessed, when its data were changed, and when anything.
+    #[cfg(not(target_os = "netbsd"))]
+    fn times(stat: &libc::stat) -> [SystemTime; 3] {
+        [
+            time(stat.st_atime, stat.st_atime_nsec),
+            time(stat.st_mtime, stat.st_mtime_nsec),
+            time(stat.st_ctime, stat.st_ctime_nsec),
+        ]
+    }
+
+    #[cfg(target_os = "netbsd")]
+    fn times(stat: &libc::stat) -> [SystemTime; 3] {
+        [
+            time(stat.st_atime, stat.st_atimensec),
+            time(stat.st_mtime, stat.st_mtimensec),
+            time(stat.st_ctime, stat.st_ctimensec),
+        ]
+    }
+
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+    fn created(stat: &libc::stat) -> Option<SystemTime> {
+        Some(time(stat.st_birthtime, stat.st_birthtime_nsec))
+    }
+
+    #[cfg(target_os = "netbsd")]
+    fn created(stat: &libc::stat) -> Option<SystemTime> {
+        Some(time(stat.st_birthtime, stat.st_birthtimensec))
+    }
+
+    #[cfg(not(any(target_vendor = "apple", target_os = "freebsd", target_os = "netbsd")))]
+    fn created(_stat: &libc::stat) -> Option<SystemTime> {
+        None
+    }
+}
+
+/// Where no backend is, nothing is asked for.
+#[cfg(not(any(target_os = "linux", kqueue)))]
+mod nothing {
+    use crate::op::stat::Fields;
+    use std::time::SystemTime;
 
     #[derive(Debug, Clone, Copy, Default)]
     pub struct RawMetadata {}

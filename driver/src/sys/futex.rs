@@ -3,6 +3,7 @@
 //! [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html)
 #![allow(unsafe_code, reason = "system calls")]
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use super::plain::result;
 use crate::op::call::FutexCall;
 

@@ -23,6 +23,18 @@ use library as raw;
 /// The longest wait that is asked for at once; whoever waits longer asks again.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How wide the kernel's numbers are.
+#[cfg(not(target_os = "netbsd"))]
+mod width {
+    pub(super) type Filter = i16;
+    pub(super) type Flags = u16;
+}
+#[cfg(target_os = "netbsd")]
+mod width {
+    pub(super) type Filter = u32;
+    pub(super) type Flags = u32;
+}
+
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filter {
@@ -38,13 +50,13 @@ pub(crate) enum Filter {
 
 /// Flags of a change.
 pub(crate) mod flags {
-    use super::raw;
+    use super::{raw, width::Flags};
     /// Watches from now on.
-    pub(crate) const ADD: u32 = raw::EV_ADD as u32;
+    pub(crate) const ADD: Flags = raw::EV_ADD;
     /// Watches no more.
-    pub(crate) const DELETE: u32 = raw::EV_DELETE as u32;
+    pub(crate) const DELETE: Flags = raw::EV_DELETE;
     /// What was reported is not reported again, before something changes.
-    pub(crate) const CLEAR: u32 = raw::EV_CLEAR as u32;
+    pub(crate) const CLEAR: Flags = raw::EV_CLEAR;
 }
 
 /// A change that is asked for, or an event that is reported.
@@ -60,7 +72,7 @@ impl Kevent {
     }
 
     /// A change of what is watched of `ident`; events of it carry `key`.
-    pub(crate) fn change(ident: usize, filter: Filter, flags: u32, key: u64) -> Self {
+    pub(crate) fn change(ident: usize, filter: Filter, flags: width::Flags, key: u64) -> Self {
         const {
             assert!(
                 size_of::<usize>() == size_of::<u64>(),
@@ -71,8 +83,7 @@ impl Kevent {
         let to = &mut change.0;
         to.ident = ident;
         to.filter = filter.number();
-        // 16 bits have room for all of them where there are no more.
-        to.flags = flags.try_into().expect("flags of this file");
+        to.flags = flags;
         to.udata = ptr::without_provenance_mut(usize::from_ne_bytes(key.to_ne_bytes()));
         if filter == Filter::Process {
             to.fflags = raw::NOTE_EXIT;
@@ -113,18 +124,7 @@ impl Kevent {
 }
 
 impl Filter {
-    #[cfg(not(target_os = "netbsd"))]
-    fn number(self) -> i16 {
-        match self {
-            Self::Read => raw::EVFILT_READ,
-            Self::Write => raw::EVFILT_WRITE,
-            Self::User => raw::EVFILT_USER,
-            Self::Process => raw::EVFILT_PROC,
-        }
-    }
-
-    #[cfg(target_os = "netbsd")]
-    fn number(self) -> u32 {
+    fn number(self) -> width::Filter {
         match self {
             Self::Read => raw::EVFILT_READ,
             Self::Write => raw::EVFILT_WRITE,
@@ -160,6 +160,14 @@ impl Kqueue {
         })
     }
 
+    /// Its descriptor, which whoever has it closes.
+    #[cfg(any(test, not(libkqueue)))]
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        let mut kqueue = ManuallyDrop::new(self);
+        // SAFETY: (R1) taken once: the destructor does not run.
+        unsafe { ManuallyDrop::take(&mut kqueue.fd) }
+    }
+
     /// Makes one change, and no more.
     pub(crate) fn change(&self, change: Kevent) -> io::Result<()> {
         self.ask(&[change], &mut [], Some(Duration::ZERO)).map(drop)
@@ -179,6 +187,10 @@ impl Kqueue {
 }
 
 /// Asks whatever kqueue has this number.
+#[allow(
+    clippy::useless_conversion,
+    reason = "a count is of another type elsewhere"
+)]
 pub(crate) fn ask(
     kqueue: RawFd,
     changes: &[Kevent],

@@ -18,7 +18,7 @@ pub(crate) type RawMessage = libc::msghdr;
 pub(crate) const DONTWAIT: i32 = libc::MSG_DONTWAIT;
 /// A flag of a send: the kernel goes on with the bytes when the call has returned.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) const ZEROCOPY: i32 = libc::MSG_ZEROCOPY;
+pub(crate) const ZEROCOPY: i32 = 0x400_0000; // Not every C library has a name for it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const ZEROCOPY: i32 = 0;
 
@@ -38,6 +38,10 @@ pub(crate) fn empty() -> RawMessage {
     unsafe { std::mem::zeroed() }
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "the length is of another type elsewhere"
+)]
 pub(crate) fn of(pieces: Pieces) -> RawMessage {
     let mut raw = empty();
     if pieces.addr_len > 0 {
@@ -48,7 +52,8 @@ pub(crate) fn of(pieces: Pieces) -> RawMessage {
     raw.msg_iovlen = pieces.count as _;
     if pieces.control_len > 0 {
         raw.msg_control = pieces.control.cast();
-        raw.msg_controllen = pieces.control_len as _;
+        let len = pieces.control_len.try_into();
+        raw.msg_controllen = len.expect("operations have less room");
     }
     raw
 }
@@ -75,6 +80,10 @@ pub(crate) fn flags(raw: &RawMessage) -> i32 {
 /// `raw` describes parts of `len` bytes together, of which earlier calls of this may have skipped
 /// some; nobody else touches it or its parts' places now.
 #[cfg(readiness)]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the count is of another type elsewhere"
+)]
 pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
     if done == 0 {
         return;
@@ -83,9 +92,9 @@ pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
     let raw = unsafe { &mut *raw };
     raw.msg_control = ptr::null_mut();
     raw.msg_controllen = 0;
+    let count = usize::try_from(raw.msg_iovlen).expect("no more than a call takes");
     // SAFETY: (D1) the caller's contract: so many places are there.
-    let mut places =
-        unsafe { std::slice::from_raw_parts_mut(raw.msg_iov, raw.msg_iovlen as usize) };
+    let mut places = unsafe { std::slice::from_raw_parts_mut(raw.msg_iov, count) };
     let left: usize = places.iter().map(|place| place.iov_len).sum();
     let mut skip = left + done as usize - len as usize;
     while let Some((first, rest)) = places.split_first_mut() {

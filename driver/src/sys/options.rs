@@ -10,15 +10,15 @@ use std::time::Duration;
 
 /// Kinds of sockets.
 pub(crate) mod kind {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    #[cfg(not(target_vendor = "apple"))]
     pub(crate) use libc::{SOCK_CLOEXEC as CLOEXEC, SOCK_NONBLOCK as NONBLOCK};
     pub(crate) use libc::{SOCK_DGRAM as DGRAM, SOCK_STREAM as STREAM};
-    /// A call of its own stands in for it.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    pub(crate) const CLOEXEC: i32 = 0;
-    /// A call of its own stands in for it.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    pub(crate) const NONBLOCK: i32 = 0;
+    /// A flag of no system: a call of its own stands in for it.
+    #[cfg(target_vendor = "apple")]
+    pub(crate) const CLOEXEC: i32 = 1 << 28;
+    /// A flag of no system: a call of its own stands in for it.
+    #[cfg(target_vendor = "apple")]
+    pub(crate) const NONBLOCK: i32 = 1 << 29;
 }
 
 /// Levels and names of options.
@@ -109,6 +109,7 @@ pub(crate) fn from_linger(raw: RawLinger) -> Option<Duration> {
 }
 
 /// Whole microseconds, rounded up: zero would mean for ever.
+#[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
 pub(crate) fn time(wait: Option<Duration>) -> RawTime {
     let wait = wait.unwrap_or(Duration::ZERO);
     let up = Duration::from_nanos(u64::from(
@@ -116,7 +117,9 @@ pub(crate) fn time(wait: Option<Duration>) -> RawTime {
     ));
     let wait = wait.saturating_add(up);
     let mut raw = zeroed::<RawTime>();
-    raw.tv_sec = wait.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+    let most = libc::c_long::MAX.unsigned_abs();
+    let seconds = wait.as_secs().min(most).try_into();
+    raw.tv_sec = seconds.expect("no time has less bits than a `long`");
     let micros = i32::try_from(wait.subsec_micros()).expect("less than a million");
     raw.tv_usec = micros.into();
     raw

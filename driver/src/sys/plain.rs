@@ -3,8 +3,8 @@
 
 use super::{futex, shutdown_how};
 use crate::op::call::PlainCall;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-use libc::pipe2;
+#[cfg(not(target_vendor = "apple"))]
+use libc::{pipe2, socket};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -34,7 +34,7 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             protocol,
         } => uninterrupted(|| {
             // SAFETY: (K1) takes three numbers.
-            unsafe { libc::socket(domain, kind, protocol) as isize }
+            unsafe { socket(domain, kind, protocol) as isize }
         }),
         PlainCall::Pipe { flags, ends } => {
             // SAFETY: (K1) the kernel writes two numbers that were lent.
@@ -74,18 +74,68 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
     }
 }
 
-/// No backend makes pipes there yet: they are not close-on-exec.
-///
-/// # Safety
-/// As pipe(2).
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-unsafe fn pipe2(ends: *mut libc::c_int, _flags: libc::c_int) -> libc::c_int {
-    // SAFETY: (K1) the caller's contract.
-    unsafe { libc::pipe(ends) }
+#[cfg(target_vendor = "apple")]
+use self::apple::{pipe2, socket};
+
+/// What Apple has no flags for: a process that another thread forks between the calls, and that calls
+/// exec, inherits what was made.
+#[cfg(target_vendor = "apple")]
+mod apple {
+    use crate::sys::options::kind::{CLOEXEC, NONBLOCK};
+    use libc::c_int;
+
+    /// As pipe2(2).
+    ///
+    /// # Safety
+    /// As pipe(2).
+    pub(super) unsafe fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
+        // SAFETY: (K1) the caller's contract.
+        let made = unsafe { libc::pipe(ends) };
+        if made == 0 {
+            for end in [ends, ends.wrapping_add(1)] {
+                // SAFETY: (K1) the call has written both.
+                let end = unsafe { *end };
+                set(
+                    end,
+                    flags & libc::O_CLOEXEC != 0,
+                    flags & libc::O_NONBLOCK != 0,
+                );
+            }
+        }
+        made
+    }
+
+    /// As socket(2), with the flags of [`kind`](crate::sys::options::kind); no send raises `SIGPIPE`.
+    ///
+    /// # Safety
+    /// None is asked for.
+    pub(super) unsafe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+        let plain = kind & !(CLOEXEC | NONBLOCK);
+        // SAFETY: (K1) takes numbers.
+        let made = unsafe { libc::socket(domain, plain, protocol) };
+        if made >= 0 {
+            set(made, kind & CLOEXEC != 0, kind & NONBLOCK != 0);
+            // SAFETY: (K1) takes numbers.
+            unsafe { libc::fcntl(made, libc::F_SETNOSIGPIPE, 1) };
+        }
+        made
+    }
+
+    /// Sets flags of a new descriptor: that does not fail.
+    fn set(fd: c_int, cloexec: bool, non_blocking: bool) {
+        if cloexec {
+            // SAFETY: (K1) takes numbers.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+        if non_blocking {
+            // SAFETY: (K1) takes numbers.
+            unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) };
+        }
+    }
 }
 
 /// Makes a call until no signal interrupts it.
-pub(crate) fn uninterrupted(call: impl Fn() -> isize) -> i32 {
+pub(crate) fn uninterrupted(mut call: impl FnMut() -> isize) -> i32 {
     loop {
         match result(call()) {
             error if error == -libc::EINTR => {}

@@ -7,9 +7,8 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
-use crate::sys::file::{RawMetadata, STAT_MASK, advice as advice_number, allocate_mode};
+use crate::sys::native;
 pub(super) use crate::sys::plain::{result, uninterrupted};
-use std::ffi::c_char;
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
@@ -86,11 +85,12 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
         } => positioned(offset, |offset| {
             if flags == 0 {
                 // SAFETY: (W1) the kernel writes at most `len` bytes of the buffer that was lent.
-                return unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) };
+                let read = || unsafe { libc::pread(fd, ptr.cast(), len as usize, offset) };
+                return uninterrupted(read);
             }
             let room = iovec(ptr, len);
             // SAFETY: (W1) as above, by way of one vector on the stack.
-            unsafe { libc::preadv2(fd, &raw const room, 1, offset, flags) }
+            unsafe { native::read_at(fd, &raw const room, 1, offset, flags) }
         }),
         FileCall::Write {
             ptr,
@@ -100,11 +100,12 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
         } => positioned(offset, |offset| {
             if flags == 0 {
                 // SAFETY: (W1) the kernel reads `len` bytes of the buffer that was lent.
-                return unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) };
+                let write = || unsafe { libc::pwrite(fd, ptr.cast(), len as usize, offset) };
+                return uninterrupted(write);
             }
             let bytes = iovec(ptr.cast_mut(), len);
             // SAFETY: (W1) as above, by way of one vector on the stack.
-            unsafe { libc::pwritev2(fd, &raw const bytes, 1, offset, flags) }
+            unsafe { native::write_at(fd, &raw const bytes, 1, offset, flags) }
         }),
         FileCall::ReadVectored {
             places,
@@ -113,7 +114,7 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             flags,
         } => positioned(offset, |offset| {
             // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were lent.
-            unsafe { libc::preadv2(fd, places.cast(), parts(count), offset, flags) }
+            unsafe { native::read_at(fd, places.cast(), parts(count), offset, flags) }
         }),
         FileCall::WriteVectored {
             places,
@@ -122,26 +123,16 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             flags,
         } => positioned(offset, |offset| {
             // SAFETY: (W1) the kernel reads `count` places, and the buffers that were lent.
-            unsafe { libc::pwritev2(fd, places.cast(), parts(count), offset, flags) }
+            unsafe { native::write_at(fd, places.cast(), parts(count), offset, flags) }
         }),
-        FileCall::Sync { data_only: false } => uninterrupted(|| {
-            // SAFETY: (K1) takes a number.
-            unsafe { libc::fsync(fd) as isize }
-        }),
-        FileCall::Sync { data_only: true } => uninterrupted(|| {
-            // SAFETY: (K1) takes a number.
-            unsafe { libc::fdatasync(fd) as isize }
-        }),
-        FileCall::SyncRange { offset, len, flags } => match i64::try_from(offset) {
-            Ok(offset) => uninterrupted(|| {
-                // SAFETY: (K1) takes numbers.
-                unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize }
-            }),
-            Err(_) => -libc::EOVERFLOW,
-        },
+        FileCall::Sync { data_only: false } => native::sync(fd),
+        FileCall::Sync { data_only: true } => native::sync_data(fd),
+        FileCall::SyncRange { offset, len, flags } => {
+            positioned(offset, |offset| native::sync_range(fd, offset, len, flags))
+        }
         FileCall::Truncate { len } => positioned(len, |len| {
             // SAFETY: (K1) takes numbers.
-            unsafe { libc::ftruncate(fd, len) as isize }
+            uninterrupted(|| unsafe { libc::ftruncate(fd, len) as isize })
         }),
         FileCall::Allocate {
             space,
@@ -149,28 +140,24 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             offset,
             len,
         } => ranged(offset, len, |offset, len| {
-            let mode = allocate_mode(space, keep_size);
-            // SAFETY: (K1) takes numbers.
-            uninterrupted(|| unsafe { libc::fallocate(fd, mode, offset, len) as isize })
+            native::allocate(fd, space, keep_size, offset, len)
         }),
         FileCall::Advise {
             advice,
             offset,
             len,
         } => ranged(offset, len, |offset, len| {
-            // It returns its error.
-            // SAFETY: (K1) takes numbers.
-            -unsafe { libc::posix_fadvise(fd, offset, len, advice_number(advice)) }
+            native::advise(fd, advice, offset, len)
         }),
         FileCall::Stat { to } => {
-            // SAFETY: (W1) the caller's contract; an empty path is a constant.
-            unsafe { stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, to) }
+            // SAFETY: (W1) a place in the operation, which was lent.
+            unsafe { native::stat(fd, to) }
         }
-        FileCall::GetXattr { name, ptr, len } => uninterrupted(|| {
+        FileCall::GetXattr { name, ptr, len } => {
             // SAFETY: (W1) the kernel reads the name, which ends with a zero, and writes at most
             // `len` bytes of the buffer; both were lent.
-            unsafe { libc::fgetxattr(fd, name, ptr.cast(), len as usize) }
-        }),
+            unsafe { native::get_xattr(fd, name, ptr, len) }
+        }
         FileCall::SetXattr {
             name,
             ptr,
@@ -178,28 +165,10 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             flags,
         } => {
             // SAFETY: (W1) the kernel reads the name, which ends with a zero, and `len` bytes of
-            // the buffer; both were lent. Called once: see `path`.
-            let set = unsafe { libc::fsetxattr(fd, name, ptr.cast(), len as usize, flags) };
-            result(set as isize)
+            // the buffer; both were lent.
+            unsafe { native::set_xattr(fd, name, ptr, len, flags) }
         }
     }
-}
-
-/// Asks what is known of `path`, relative to `dir`.
-///
-/// # Safety
-/// (W1) As [`Work::perform`].
-pub(super) unsafe fn stat(
-    dir: RawFd,
-    path: *const c_char,
-    flags: i32,
-    to: *mut RawMetadata,
-) -> i32 {
-    uninterrupted(|| {
-        // SAFETY: (W1) the kernel reads the path, which ends with a zero, and writes one
-        // `struct statx` into the operation; both were lent.
-        unsafe { libc::statx(dir, path, flags, STAT_MASK, to.cast()) as isize }
-    })
 }
 
 /// One vector of memory that was lent.
@@ -224,9 +193,9 @@ pub(super) fn parts(count: u32) -> libc::c_int {
 }
 
 /// A positioned call. No offset is above `i64::MAX` (I30); some systems have smaller ones.
-fn positioned(offset: u64, call: impl Fn(libc::off_t) -> isize) -> i32 {
+fn positioned(offset: u64, call: impl Fn(libc::off_t) -> i32) -> i32 {
     match libc::off_t::try_from(offset) {
-        Ok(offset) => uninterrupted(|| call(offset)),
+        Ok(offset) => call(offset),
         Err(_) => -libc::EOVERFLOW,
     }
 }

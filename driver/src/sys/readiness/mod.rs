@@ -52,14 +52,14 @@ use self::selector::{Event, Interest, Selector};
 use self::table::Table;
 use self::time::{CLOCKS, Deadlines};
 use self::workers::Workers;
-use super::{Block, Which};
+use super::{Block, Which, errno, native};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::Full;
 use crate::error::{Refusal, SetupError};
 use crate::key::{Completion, Key};
 use crate::local::Core;
-use crate::op::call::Call;
+use crate::op::call::{Call, FileCall, PathCall, PlainCall};
 use crate::op::{OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use std::fmt;
@@ -156,6 +156,9 @@ impl Readiness {
         } else {
             Support::Inline
         };
+        let only_if = |has: bool, support: Support| if has { support } else { Support::Missing };
+        let has = native::HAS;
+        let xattr = only_if(has.xattrs, file);
         vec![
             ("Nop", Support::Inline),
             ("Timeout", Support::Inline),
@@ -165,15 +168,15 @@ impl Readiness {
             ("Write", Support::Ready),
             ("ReadVectored", Support::Ready),
             ("WriteVectored", Support::Ready),
-            ("Splice", Support::Ready),
-            ("Tee", Support::Ready),
+            ("Splice", only_if(has.splice, Support::Ready)),
+            ("Tee", only_if(has.splice, Support::Ready)),
             ("ReadVectoredAt", file),
             ("WriteVectoredAt", file),
             ("Sync", file),
-            ("SyncRange", file),
+            ("SyncRange", only_if(has.sync_range, file)),
             ("Truncate", file),
-            ("Allocate", file),
-            ("Advise", file),
+            ("Allocate", only_if(has.allocate, file)),
+            ("Advise", only_if(has.advise, file)),
             ("Stat", file),
             ("StatAt", file),
             ("Recv", Support::Ready),
@@ -195,7 +198,7 @@ impl Readiness {
             ("Listen", Support::Inline),
             ("SetSockOpt", Support::Inline),
             ("GetSockOpt", Support::Inline),
-            ("FutexWake", Support::Inline),
+            ("FutexWake", only_if(has.futexes, Support::Inline)),
             ("FutexWait", Support::Missing),
             ("WaitId", Support::Ready),
             ("Deadline", Support::Inline),
@@ -207,10 +210,10 @@ impl Readiness {
             ("MakeDir", file),
             ("Symlink", file),
             ("HardLink", file),
-            ("GetXattr", file),
-            ("SetXattr", file),
-            ("GetPathXattr", file),
-            ("SetPathXattr", file),
+            ("GetXattr", xattr),
+            ("SetXattr", xattr),
+            ("GetPathXattr", xattr),
+            ("SetPathXattr", xattr),
             ("Close", file),
             ("Raw", Support::Missing),
         ]
@@ -267,9 +270,7 @@ impl Readiness {
     fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
         debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
         match described {
-            Ok(Call::Raw { .. } | Call::FutexWait { .. }) => {
-                core.refuse(key, Refusal::Unsupported);
-            }
+            Ok(call) if is_missing(&call) => core.refuse(key, Refusal::Unsupported),
             Ok(call) => return Some(self.flights.insert(call, key)),
             Err(refusal) => core.refuse(key, refusal),
         }
@@ -589,7 +590,7 @@ impl Readiness {
             while let Some(index) = self.deadlines.pop_expired(clock, now) {
                 let state = self.flights.take_back(index);
                 debug_assert_eq!(state, State::Timer { clock }, "I12: it is its own timer");
-                self.complete(core, index, -libc::ETIME);
+                self.complete(core, index, -errno::ETIME);
             }
         }
     }
@@ -654,6 +655,38 @@ impl Readiness {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.selector.as_raw_fd()
+    }
+}
+
+/// Whether the platform has no such call, or this backend.
+#[inline]
+fn is_missing(call: &Call) -> bool {
+    match call {
+        Call::Raw { .. } | Call::FutexWait { .. } => true,
+        Call::Splice(_) => !native::HAS.splice,
+        Call::Plain(PlainCall::FutexWake { .. }) => !native::HAS.futexes,
+        Call::File { call, .. } => match call {
+            FileCall::SyncRange { .. } => !native::HAS.sync_range,
+            FileCall::Allocate { .. } => !native::HAS.allocate,
+            FileCall::Advise { .. } => !native::HAS.advise,
+            FileCall::GetXattr { .. } | FileCall::SetXattr { .. } => !native::HAS.xattrs,
+            FileCall::Read { .. }
+            | FileCall::Write { .. }
+            | FileCall::ReadVectored { .. }
+            | FileCall::WriteVectored { .. }
+            | FileCall::Sync { .. }
+            | FileCall::Truncate { .. }
+            | FileCall::Stat { .. } => false,
+        },
+        Call::Path(PathCall::GetXattr { .. } | PathCall::SetXattr { .. }) => !native::HAS.xattrs,
+        Call::Nop
+        | Call::Timeout { .. }
+        | Call::TimeoutUpdate { .. }
+        | Call::Path(_)
+        | Call::Stream { .. }
+        | Call::Socket { .. }
+        | Call::Plain(_)
+        | Call::Close { .. } => false,
     }
 }
 

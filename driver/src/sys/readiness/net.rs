@@ -23,9 +23,8 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
-use crate::sys::{message, poll_events, process};
+use crate::sys::{message, native, poll_events, process};
 use std::os::fd::RawFd;
-use std::ptr;
 
 /// What came of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +71,9 @@ impl Readiness {
             }
         }
         let direction = direction(call);
+        if direction == Direction::Write && !native::HAS.quiet_sends {
+            native::silence(fd);
+        }
         let known = slot.map(|slot| &mut self.table[slot]);
         if known
             .is_none_or(|slot| is_worth_a_try(slot, direction, call) || planted!("queue-jumped"))
@@ -283,13 +285,12 @@ fn waits_for_bytes(call: SocketCall) -> bool {
 /// What a call waits for when it would block.
 #[inline]
 fn direction(call: SocketCall) -> Direction {
-    const ASIDE: i32 = libc::MSG_OOB | libc::MSG_ERRQUEUE;
     if planted!("wrong-direction") && matches!(call, SocketCall::SendMsg { .. }) {
         return Direction::Read;
     }
     match call {
         SocketCall::Recv { flags, .. } | SocketCall::RecvMsg { flags, .. }
-            if flags & ASIDE != 0 =>
+            if flags & native::ASIDE != 0 =>
         {
             Direction::Aside
         }
@@ -369,7 +370,7 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
                 let room = (len - done) as usize;
                 let ptr = ptr.wrapping_add(done as usize);
                 // SAFETY: (D1) the kernel writes at most the rest of a buffer that was lent.
-                unsafe { recv(fd, ptr, room, flags) }
+                unsafe { native::recv(fd, ptr, room, flags) }
             });
             attempt.of_a_read(len, flags)
         }
@@ -377,7 +378,7 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
             let rest = (len - done) as usize;
             let ptr = ptr.wrapping_add(done as usize);
             // SAFETY: (D1) the kernel reads at most the rest of a buffer that was lent.
-            unsafe { send(fd, ptr, rest, flags) }
+            unsafe { native::send(fd, ptr, rest, flags) }
         }),
         SocketCall::SendTo {
             ptr,
@@ -412,7 +413,7 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
                 // SAFETY: (D1) as above.
                 unsafe { message::make_room(msg) };
                 // SAFETY: (D1) the kernel writes where it describes, which was lent.
-                unsafe { libc::recvmsg(fd, msg, flags) }
+                unsafe { native::recv_message(fd, msg, flags) }
             });
             // What comes beside the bytes may part them.
             if control {
@@ -422,12 +423,9 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
             }
         }
         SocketCall::Accept { addr, addr_len } => {
-            let result = uninterrupted(|| {
-                // SAFETY: (D1) the kernel writes an address and its length into fields of the
-                // operation; the length says how much room there is.
-                let fd = unsafe { libc::accept4(fd, addr.cast(), addr_len, libc::SOCK_CLOEXEC) };
-                fd as isize
-            });
+            // SAFETY: (D1) the kernel writes an address and its length into fields of the
+            // operation; the length says how much room there is.
+            let result = unsafe { native::accept(fd, addr.cast(), addr_len) };
             if !would_block(result) {
                 return Done(result);
             }
@@ -448,8 +446,8 @@ unsafe fn attempt(flight: &mut Flight, fd: RawFd, call: SocketCall) -> Attempt {
             }) {
                 // Woken for something else, an ICMP report in the error queue for instance.
                 error if error == -libc::EALREADY || error == -libc::EINPROGRESS => WouldBlock,
-                // Some protocols know already, and say so; Bluetooth in its own words.
-                error if error == -libc::EISCONN || error == -libc::EBADFD => Done(0),
+                // Some protocols know already, and say so.
+                error if native::is_connected(error) => Done(0),
                 result => Done(result),
             },
             error => Done(error),
@@ -528,30 +526,6 @@ fn transfer(
     }
 }
 
-/// [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html) without the C library's cancellation
-/// point: in a process with threads that costs it two atomic exchanges, for a call that does not
-/// block.
-///
-/// # Safety
-/// `ptr` points to `room` bytes that the kernel may write.
-#[expect(clippy::cast_possible_truncation, reason = "Linux's `long` is a word")]
-unsafe fn recv(fd: RawFd, ptr: *mut u8, room: usize, flags: i32) -> isize {
-    let nobody = ptr::null_mut::<u8>();
-    // SAFETY: (K1) the caller's contract; who sent it is not asked for.
-    unsafe { libc::syscall(libc::SYS_recvfrom, fd, ptr, room, flags, nobody, nobody) as isize }
-}
-
-/// [send(2)](https://man7.org/linux/man-pages/man2/send.2.html) in the same way.
-///
-/// # Safety
-/// `ptr` points to `len` bytes that the kernel may read.
-#[expect(clippy::cast_possible_truncation, reason = "Linux's `long` is a word")]
-unsafe fn send(fd: RawFd, ptr: *const u8, len: usize, flags: i32) -> isize {
-    let nobody = ptr::null::<u8>();
-    // SAFETY: (K1) the caller's contract; no address is given, of no length.
-    unsafe { libc::syscall(libc::SYS_sendto, fd, ptr, len, flags, nobody, 0_usize) as isize }
-}
-
 pub(super) fn would_block(result: i32) -> bool {
     result == -libc::EAGAIN || result == -libc::EWOULDBLOCK
 }
@@ -565,11 +539,9 @@ fn pending_error(fd: RawFd) -> i32 {
     }
 }
 
-/// Whether a short read has emptied it, but for an end or urgent data: a plain TCP stream. One with
-/// a protocol on top (`TCP_ULP`) stops between its records.
+/// Whether a short read has emptied it, but for an end or urgent data.
 fn is_tcp_stream(fd: RawFd) -> bool {
-    option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
-        && option(fd, libc::IPPROTO_TCP, libc::TCP_ULP) == Ok(0)
+    native::is_tcp_stream(|level, name| option(fd, level, name))
 }
 
 fn is_stream(fd: RawFd) -> bool {

@@ -8,6 +8,7 @@ use super::Readiness;
 use super::file::{Work, result, uninterrupted};
 use crate::local::Core;
 use crate::op::call::PathCall;
+use crate::sys::native;
 use std::os::fd::RawFd;
 
 /// Makes a call on names.
@@ -29,15 +30,12 @@ pub(super) unsafe fn perform([dir, second]: [RawFd; 2], call: PathCall) -> i32 {
         PathCall::Rename {
             from, to, flags, ..
         } => {
-            // Not every C library has a function for it.
-            let call = libc::SYS_renameat2;
             // SAFETY: (W1) the kernel reads both paths, as above.
-            let returned = unsafe { libc::syscall(call, dir, from, second, to, flags) };
-            result(-isize::from(returned < 0))
+            unsafe { native::rename([dir, second], from, to, flags) }
         }
         PathCall::MakeDir { path, mode, .. } => {
             // SAFETY: (W1) the kernel reads the path, as above.
-            result(unsafe { libc::mkdirat(dir, path, mode) as isize })
+            result(unsafe { libc::mkdirat(dir, path, permissions(mode)) as isize })
         }
         PathCall::Symlink { text, path, .. } => {
             // SAFETY: (W1) the kernel reads the text and the path, as above.
@@ -53,18 +51,18 @@ pub(super) unsafe fn perform([dir, second]: [RawFd; 2], call: PathCall) -> i32 {
             path, flags, to, ..
         } => {
             // SAFETY: (W1) the caller's contract.
-            unsafe { super::file::stat(dir, path, flags, to) }
+            unsafe { native::stat_at(dir, path, flags, to) }
         }
         PathCall::GetXattr {
             path,
             name,
             ptr,
             len,
-        } => uninterrupted(|| {
+        } => {
             // SAFETY: (W1) the kernel reads path and name, as above, and writes at most `len` bytes
             // of the buffer that was lent.
-            unsafe { libc::getxattr(path, name, ptr.cast(), len as usize) }
-        }),
+            unsafe { native::get_path_xattr(path, name, ptr, len) }
+        }
         PathCall::SetXattr {
             path,
             name,
@@ -74,10 +72,15 @@ pub(super) unsafe fn perform([dir, second]: [RawFd; 2], call: PathCall) -> i32 {
         } => {
             // SAFETY: (W1) the kernel reads path and name, as above, and `len` bytes of the buffer
             // that was lent.
-            let set = unsafe { libc::setxattr(path, name, ptr.cast(), len as usize, flags) };
-            result(set as isize)
+            unsafe { native::set_path_xattr(path, name, ptr, len, flags) }
         }
     }
+}
+
+/// The bits of a mode that a new directory may have, of the type that the platform has for them.
+#[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
+fn permissions(mode: u32) -> libc::mode_t {
+    (mode & 0o7777).try_into().expect("twelve bits")
 }
 
 impl Readiness {

@@ -3,7 +3,7 @@
 
 use super::Readiness;
 use crate::op::call::PlainCall;
-use crate::sys::plain;
+use crate::sys::{native, plain};
 
 impl Readiness {
     /// Makes the call; a negative result is an error number.
@@ -31,9 +31,7 @@ impl Readiness {
 /// Whether it may put a protocol with records on top of a TCP stream.
 fn parts_records(call: PlainCall) -> bool {
     match call {
-        PlainCall::SetOption { level, name, .. } => {
-            (level, name) == (libc::IPPROTO_TCP, libc::TCP_ULP)
-        }
+        PlainCall::SetOption { level, name, .. } => native::parts_records(level, name),
         PlainCall::Shutdown { .. }
         | PlainCall::Socket { .. }
         | PlainCall::Pipe { .. }

@@ -7,17 +7,17 @@
 
 use super::Readiness;
 use super::attach::set_non_blocking;
-use super::file::{Place, Work, uninterrupted};
+use super::file::{Place, Work};
 use super::flights::Direction;
 use super::net::would_block;
-use super::stream::{ready, without_sigpipe};
+use super::stream::ready;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::SpliceCall;
+use crate::sys::native;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr;
 
 /// One end of a call.
 struct End {
@@ -233,33 +233,15 @@ fn events(direction: Direction) -> libc::c_short {
 
 /// Makes the call; it never waits for a pipe.
 pub(super) fn perform(from: RawFd, to: RawFd, call: SpliceCall) -> i32 {
-    let more = if call.more { libc::SPLICE_F_MORE } else { 0 };
-    let flags = libc::SPLICE_F_NONBLOCK | more;
-    let len = call.len as usize;
-    if call.tee {
-        return without_sigpipe(|| {
-            uninterrupted(|| {
-                // SAFETY: (K1) takes numbers.
-                unsafe { libc::tee(from, to, len, flags) }
-            })
-        });
-    }
     let offset = |offset: Option<u64>| {
-        let offset = offset.map(libc::off64_t::try_from).transpose();
+        let offset = offset.map(i64::try_from).transpose();
         offset.map_err(|_| -libc::EOVERFLOW)
     };
-    let (mut at, mut onto) = match (offset(call.from_offset), offset(call.to_offset)) {
-        (Ok(at), Ok(onto)) => (at, onto),
-        (Err(error), _) | (_, Err(error)) => return error,
-    };
-    let [at, onto] = [&mut at, &mut onto].map(|offset| match offset {
-        Some(offset) => ptr::from_mut(offset),
-        None => ptr::null_mut(),
-    });
-    without_sigpipe(|| {
-        uninterrupted(|| {
-            // SAFETY: (K1) the kernel reads and writes two locals, where there are offsets.
-            unsafe { libc::splice(from, at, to, onto, len, flags) }
-        })
-    })
+    match (offset(call.from_offset), offset(call.to_offset)) {
+        (Ok(at), Ok(onto)) => {
+            let len = call.len as usize;
+            native::splice([from, to], [at, onto], len, call.more, call.tee)
+        }
+        (Err(error), _) | (_, Err(error)) => error,
+    }
 }

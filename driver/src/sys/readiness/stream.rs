@@ -13,6 +13,7 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
+use super::attach::set_non_blocking;
 use super::file::{Place, Work, iovec, parts, result, uninterrupted};
 use super::flights::Direction;
 use super::net::Attempt::{self, Done, WouldBlock};
@@ -21,14 +22,14 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{StreamCall, clamp_len};
+use crate::sys::{msg_flags, native};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// Linux 6.18.
-const RWF_NOSIGNAL: i32 = 0x100;
 /// What is given at once to a FIFO that `poll` calls writable: it has room for so much.
-const FIFO_CHUNK: u32 = 4096;
+#[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+const FIFO_CHUNK: u32 = libc::PIPE_BUF as u32;
 /// The same of a terminal. Some have less room, and none tells how much.
 const TERMINAL_CHUNK: u32 = 64;
 /// A write in chunks ends after so many bytes, so that it keeps nothing else waiting (I38).
@@ -59,6 +60,11 @@ impl Readiness {
         if kind == Kind::File {
             // SAFETY: (D1) the caller's contract; the words are the operation's own.
             return unsafe { self.perform(core, index, work, [file, None], false) };
+        }
+        if kind == Kind::Socket && !native::HAS.unblocked_streams {
+            if let Err(e) = set_non_blocking(fd) {
+                return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
+            }
         }
         let direction = direction(call);
         let for_bytes = matches!(call, StreamCall::Read { len: 1.., .. });
@@ -135,7 +141,7 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
     if let StreamCall::Write { len: 0, .. } | StreamCall::WriteVectored { len: 0, .. } = call {
         // An empty datagram. The kernel drops vectors that are empty before it looks at the file.
         let result = uninterrupted(|| {
-            const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            const FLAGS: i32 = libc::MSG_DONTWAIT | msg_flags::NOSIGNAL;
             // SAFETY: (K1) touches no memory.
             unsafe { libc::send(fd, ptr::null(), 0, FLAGS) }
         });
@@ -149,22 +155,13 @@ unsafe fn without_waiting(fd: RawFd, call: StreamCall) -> Option<Attempt> {
         }));
     }
     // SAFETY: (D1) the caller's contract.
-    let mut result = uninterrupted(|| unsafe { flagged(fd, call, RWF_NOSIGNAL) });
-    if is_unsupported(result) && direction(call) == Direction::Write {
-        // SAFETY: (D1) the caller's contract.
-        result = without_sigpipe(|| uninterrupted(|| unsafe { flagged(fd, call, 0) }));
-    }
-    let attempt = (!is_unsupported(result)).then(|| settle(result));
+    let attempt = unsafe { unblocked(fd, call) }.map(settle);
     match call {
         StreamCall::Read { len, .. } => attempt.map(|attempt| attempt.of_a_read(len, 0)),
         StreamCall::ReadVectored { .. }
         | StreamCall::Write { .. }
         | StreamCall::WriteVectored { .. } => attempt,
     }
-}
-
-fn is_unsupported(result: i32) -> bool {
-    result == -libc::EOPNOTSUPP || result == -libc::ENOSYS
 }
 
 fn settle(result: i32) -> Attempt {
@@ -196,7 +193,7 @@ unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
         };
     };
     if !blocks {
-        return settle(without_sigpipe(|| {
+        return settle(native::without_sigpipe(fd, || {
             // SAFETY: (D1) the caller's contract.
             uninterrupted(|| unsafe { plain(fd, call) })
         }));
@@ -212,7 +209,7 @@ unsafe fn after_a_poll(fd: RawFd, call: StreamCall) -> Attempt {
         };
         let attempt = match ready(fd, libc::POLLOUT) {
             0 => WouldBlock,
-            1 => settle(without_sigpipe(|| {
+            1 => settle(native::without_sigpipe(fd, || {
                 // SAFETY: (D1) the caller's contract; `rest` lies within the buffers.
                 uninterrupted(|| unsafe { plain(fd, rest) })
             })),
@@ -294,31 +291,29 @@ pub(super) fn ready(fd: RawFd, events: libc::c_short) -> i32 {
     })
 }
 
-/// The call with `RWF_NOWAIT`, at the current position; a write with more flags.
+/// The call that does not wait, at the current position. None: there is none.
 ///
 /// # Safety
 /// (D1) As [`attempt`].
-unsafe fn flagged(fd: RawFd, call: StreamCall, write_flags: i32) -> isize {
-    const HERE: libc::off_t = -1;
-    const FLAGS: i32 = libc::RWF_NOWAIT;
+unsafe fn unblocked(fd: RawFd, call: StreamCall) -> Option<i32> {
     match call {
         StreamCall::Read { ptr, len } => {
             let room = iovec(ptr, len);
             // SAFETY: (D1) the kernel writes at most `len` bytes of the buffer that was lent.
-            unsafe { libc::preadv2(fd, &raw const room, 1, HERE, FLAGS) }
+            unsafe { native::read_unblocked(fd, &raw const room, 1) }
         }
         StreamCall::Write { ptr, len } => {
             let bytes = iovec(ptr.cast_mut(), len);
             // SAFETY: (D1) the kernel reads `len` bytes of the buffer that was lent.
-            unsafe { libc::pwritev2(fd, &raw const bytes, 1, HERE, FLAGS | write_flags) }
+            unsafe { native::write_unblocked(fd, &raw const bytes, 1) }
         }
         StreamCall::ReadVectored { places, count } => {
             // SAFETY: (D1) the kernel reads `count` places, and writes to the buffers that were lent.
-            unsafe { libc::preadv2(fd, places.cast(), parts(count), HERE, FLAGS) }
+            unsafe { native::read_unblocked(fd, places.cast(), parts(count)) }
         }
         StreamCall::WriteVectored { places, count, .. } => {
             // SAFETY: (D1) the kernel reads `count` places, and the buffers that were lent.
-            unsafe { libc::pwritev2(fd, places.cast(), parts(count), HERE, FLAGS | write_flags) }
+            unsafe { native::write_unblocked(fd, places.cast(), parts(count)) }
         }
     }
 }
@@ -346,38 +341,4 @@ unsafe fn plain(fd: RawFd, call: StreamCall) -> isize {
             unsafe { libc::writev(fd, places.cast(), parts(count)) }
         }
     }
-}
-
-/// Makes a call that may raise `SIGPIPE`, which goes to the thread that makes it: it is blocked
-/// meanwhile, and taken away if it came.
-pub(super) fn without_sigpipe(call: impl FnOnce() -> i32) -> i32 {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: (K1) fills a local.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: (K1) changes a local that was filled.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: (K1) reads a local, fills another.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) };
-    // One that waited already is somebody else's.
-    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: (K1) fills a local.
-    unsafe { libc::sigpending(pending.as_mut_ptr()) };
-    // SAFETY: (K1) reads a local that was filled.
-    let waits = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
-    let result = call();
-    if result == -libc::EPIPE && !waits {
-        let now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        uninterrupted(|| {
-            // SAFETY: (K1) reads two locals.
-            let n = unsafe { libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &raw const now) };
-            n as isize
-        });
-    }
-    // SAFETY: (K1) reads a local that was filled.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    result
 }

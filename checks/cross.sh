@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Other systems, from Linux: `cargo check`, clippy with warnings denied, and test binaries that are
+# linked and not run, of the driver and of the root. Without arguments for macOS and FreeBSD; or for the
+# targets that are named:
+#   aarch64-apple-darwin x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd
+#   aarch64-linux-android x86_64-unknown-linux-musl
+# A target's standard library is had from rustup; where that cannot be, it is built (`-Zbuild-std`) by
+# Debian's compiler, of the packages rustc-web, cargo-web, rust-web-src and rust-web-clippy. The linker for
+# macOS and the BSDs is `zig cc`, of the package ziglang on PyPI. What cannot be had is skipped, and said.
+# Ends with `N passed, N failed, N skipped`; fails only if something did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+dir="${CARGO_TARGET_DIR:-target}/cross"
+passed=0 failed=0 skipped=0
+[ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-unknown-freebsd
+
+skip() { echo "skipped: $1"; skipped=$((skipped + 1)); }
+verdict() { # name, 0 if good
+  if [ "$2" -eq 0 ]; then
+    passed=$((passed + 1)); echo "ok: $1"
+  else
+    failed=$((failed + 1)); echo "FAILED: $1"
+  fi
+}
+
+# How cargo is called for a target: sets `cargo` and `std`, or fails.
+way_to() {
+  cargo=(cargo) std=()
+  if command -v rustup >/dev/null && timeout 300 rustup target add "$1" >/dev/null 2>&1; then
+    echo "way: rustup target add"
+    return
+  fi
+  if [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ]; then
+    # Both matter: clippy is found through PATH.
+    cargo=(env -u RUSTUP_TOOLCHAIN PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+      /usr/bin/cargo)
+    std=(-Zbuild-std)
+    echo "way: -Zbuild-std with $(/usr/bin/rustc --version)"
+    return
+  fi
+  return 1
+}
+
+# A linker for a target: sets `linker`, or fails. Libraries that zig has no stub for are left out.
+linker_for() {
+  local zig=$1 drop='-lNONE' python=$dir/zig/bin/python
+  case $1 in
+  aarch64-apple-darwin) zig=aarch64-macos drop='-liconv|-lc|-lm' ;;
+  x86_64-unknown-freebsd) zig=x86_64-freebsd drop='-lkvm|-lmemstat|-lprocstat|-ldevstat' ;;
+  x86_64-unknown-netbsd) zig=x86_64-netbsd ;;
+  x86_64-unknown-openbsd) zig=x86_64-openbsd ;;
+  x86_64-unknown-linux-musl) linker=rust-lld; return ;;
+  *) return 1 ;;
+  esac
+  if [ ! -x "$python" ] || ! "$python" -m ziglang version >/dev/null 2>&1; then
+    { python3 -m venv "$dir/zig" && timeout 600 "$python" -m pip -q install ziglang==0.17.1; } \
+      >/dev/null 2>&1 || return 1
+  fi
+  linker=$PWD/$dir/$1.ld
+  [ "${dir#/}" = "$dir" ] || linker=$dir/$1.ld
+  cat >"$linker" <<SH
+#!/usr/bin/env bash
+args=()
+for arg in "\$@"; do
+  case "\$arg" in $drop) ;; *) args+=("\$arg") ;; esac
+done
+exec "$(realpath -s "$python")" -m ziglang cc -target $zig "\${args[@]}"
+SH
+  chmod +x "$linker"
+}
+
+packages=(-p completeio -p completeio-driver)
+for target in "$@"; do
+  echo "== $target"
+  mkdir -p "$dir"
+  if ! way_to "$target"; then
+    skip "$target: neither rustup nor Debian's compiler has its standard library"
+    continue
+  fi
+  on=("${packages[@]}" --target "$target" --target-dir "$dir" ${std[@]+"${std[@]}"})
+  timeout 900 "${cargo[@]}" check -q "${on[@]}"
+  verdict "$target: check" $?
+  if "${cargo[@]}" clippy --version >/dev/null 2>&1; then
+    timeout 900 "${cargo[@]}" clippy -q "${on[@]}" --all-targets -- -D warnings
+    verdict "$target: clippy" $?
+  else
+    skip "$target: there is no clippy"
+  fi
+  if linker_for "$target"; then
+    export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=$linker"
+    timeout 1800 "${cargo[@]}" test -q --no-run "${on[@]}"
+    verdict "$target: test binaries are linked" $?
+  else
+    skip "$target: there is no linker for it"
+  fi
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
