@@ -5,8 +5,9 @@
 use completeio::driver::{Backend, Driver, Support};
 use std::collections::BTreeMap;
 
-/// Operations by name, and what the table says of them on io_uring and on readiness.
-fn table() -> BTreeMap<String, [String; 2]> {
+/// Operations by name, and what the table says of them on io_uring, on readiness, and on systems that
+/// are not here.
+fn table() -> BTreeMap<String, [String; 4]> {
     let readme = include_str!("../README.md");
     let rows = readme
         .lines()
@@ -19,7 +20,7 @@ fn table() -> BTreeMap<String, [String; 2]> {
         let named = cells[1].split(" of ").next().unwrap();
         let names = named.split('`').skip(1).step_by(2);
         for name in names {
-            let how = [cells[2], cells[3]].map(str::to_owned);
+            let how = [2, 3, 4, 5].map(|column| cells[column].to_owned());
             let twice = table.insert(name.to_owned(), how);
             assert_eq!(twice, None, "`{name}` has one row");
         }
@@ -62,6 +63,25 @@ fn check(backend: Backend, column: usize) {
     // Made of others.
     table.remove("Exact");
     assert!(table.is_empty(), "{backend} knows nothing of {table:?}");
+}
+
+/// What a platform lacks is missing, and nothing that Linux lacks is there.
+#[test]
+fn the_table_says_something_of_every_system() {
+    let words = ["ready", "inline", "worker", "missing"];
+    for (name, how) in table() {
+        if name == "Exact" {
+            continue; // Made of others.
+        }
+        for there in &how[2..] {
+            assert!(
+                words.iter().any(|word| there.contains(word)),
+                "{name}: {there:?}"
+            );
+            let lacks = |how: &str| how == "missing";
+            assert!(lacks(there) || !lacks(&how[1]), "{name}: {there:?}");
+        }
+    }
 }
 
 #[test]

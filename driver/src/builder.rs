@@ -18,7 +18,7 @@ use std::str::FromStr;
 pub enum Backend {
     /// Linux io_uring, 6.1 and newer.
     IoUring,
-    /// Readiness events (epoll), worker threads for files, timers of our own.
+    /// Readiness events (epoll, kqueue), worker threads for files, timers of our own.
     Readiness,
     /// A simulated system: [`sim`](crate::sim) makes drivers on it, and nothing else does.
     #[cfg(sim)]

@@ -21,8 +21,10 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
     /// (those that are registered, too) non-blocking, and keeps a duplicate of regular files until
     /// they are detached, closed by [`Close`](crate::op::Close), attached anew, or the driver is
-    /// dropped (closing it then drops the process's POSIX record locks on that file, as any close
-    /// does).
+    /// dropped. A socket that cannot be made non-blocking is not attached, and the error says why;
+    /// what is no socket keeps its mode, and is polled before each call where calls on it may block.
+    /// On Apple a socket is told to raise no `SIGPIPE` (`SO_NOSIGPIPE`). Closing a duplicate drops the
+    /// process's POSIX record locks on that file, as any close does.
     ///
     /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
     /// backend the driver cannot see that a number was closed. Nor can it see that a TCP socket has
@@ -41,7 +43,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// ```
     ///
     /// # Errors
-    /// `EBADF` when it is not open; `InvalidInput` when it lies above
+    /// `EBADF` when it is not open; on readiness those of `fcntl` with `O_NONBLOCK` for a socket, unchanged;
+    /// `InvalidInput` when it lies above
     /// [`descriptors`](crate::driver::Builder::descriptors).
     fn attach(&mut self, fd: RawFd) -> io::Result<Fd>;
 

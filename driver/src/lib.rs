@@ -1,4 +1,4 @@
-//! Drivers for completion-based IO: io_uring, and epoll where it is missing.
+//! Drivers for completion-based IO: io_uring, epoll where it is missing, and kqueue.
 //!
 //! A [`Driver`](driver::Driver) takes operations that the caller owns, whole batches at a time,
 //! and gives back one [`Entry`](driver::Entry) for each. It borrows operations and buffers, copies

@@ -3,7 +3,7 @@
 //! Each backend has a process of its own: this program started again, in which the global allocator
 //! counts every allocation of every thread between two marks, the test harness's excepted. Nothing
 //! is warmed up: the first operation of each kind falls between them.
-#![cfg(any(feature = "io-uring", feature = "readiness"))]
+#![cfg(all(target_os = "linux", any(feature = "io-uring", feature = "readiness")))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use completeio_driver::address::Address;

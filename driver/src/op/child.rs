@@ -13,7 +13,8 @@ use std::os::fd::OwnedFd;
 
 /// Waits until a child process has ended, and reaps it.
 ///
-/// The child is named by a descriptor (a *pidfd*), which always means the same process:
+/// The child is named by a descriptor (a *pidfd*; on macOS and the BSDs a kqueue that reports its end,
+/// `EVFILT_PROC`, which is for this alone and not for a forked child), which always means the same process:
 /// [`child`](Self::child) opens one, [`pidfd`](Self::pidfd) takes any. Completes with how it ended; then
 /// its number may be given to another process, unless [`keep`](Self::keep) says otherwise.
 /// A cancelled one reaps nothing. Stopped and continued children are not reported. Nobody else may
@@ -29,7 +30,8 @@ use std::os::fd::OwnedFd;
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
 ///
 /// io_uring: `IORING_OP_WAITID`, Linux 6.7; before that the pidfd is polled, and `finish` reaps.
-/// readiness: `waitid`, tried first, then when the pidfd is ready.
+/// readiness: `waitid`, tried first, then when the pidfd is ready. kqueue: `waitid`, when the end is
+/// reported.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -63,7 +65,7 @@ impl WaitId<OwnedFd> {
     ///
     /// # Errors
     /// As pidfd_open(2): `ESRCH` when there is no such process, `EMFILE`;
-    /// [`Unsupported`](io::ErrorKind::Unsupported) on other systems than Linux.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where there is neither a pidfd nor a kqueue.
     pub fn child(pid: u32) -> io::Result<Self> {
         process::open(pid).map(Self::pidfd)
     }

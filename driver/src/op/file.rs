@@ -281,7 +281,9 @@ impl OpenOptions {
     }
 
     /// More flags of [open(2)](https://man7.org/linux/man-pages/man2/open.2.html), such as
-    /// `O_DIRECT`.
+    /// `O_DIRECT`. macOS has no such flag: there `F_NOCACHE` of
+    /// [fcntl(2)](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fcntl.2.html)
+    /// on the open file stands in for it, and asks for no alignment.
     pub const fn custom_flags(mut self, flags: i32) -> Self {
         self.custom_flags = flags;
         self

@@ -13,6 +13,7 @@ use super::flights::Direction;
 use super::table::{Kind, Unused};
 use crate::list::List;
 use crate::local::Core;
+use crate::sys::native;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -23,7 +24,7 @@ impl Readiness {
         let kind = kind_of(fd)?;
         let file = match kind {
             Kind::Socket => {
-                set_non_blocking(fd)?;
+                make_ready(fd)?;
                 None
             }
             Kind::File => Some(self.table.files.hold(duplicate(fd)?, kind)),
@@ -80,7 +81,7 @@ impl Readiness {
         let fd = duplicate(fd)?;
         let kind = kind_of(fd.as_raw_fd())?;
         if kind == Kind::Socket {
-            set_non_blocking(fd.as_raw_fd())?;
+            make_ready(fd.as_raw_fd())?;
         }
         let file = self.table.files.hold(fd, kind);
         self.table.files.stage(staged, file);
@@ -151,6 +152,13 @@ fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: (R1) the call has just made it, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a socket what calls on it expect: they do not block, and raise no `SIGPIPE`.
+fn make_ready(fd: RawFd) -> io::Result<()> {
+    set_non_blocking(fd)?;
+    native::silence(fd);
+    Ok(())
 }
 
 pub(super) fn set_non_blocking(fd: RawFd) -> io::Result<()> {

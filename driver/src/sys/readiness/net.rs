@@ -64,14 +64,14 @@ impl Readiness {
         let Some((fd, slot)) = self.table.resolve(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
+        let direction = direction(call);
+        let attached = || slot.is_some_and(|slot| self.table[slot].is_occupied());
         if let SocketCall::Accept { .. } | SocketCall::Connect { .. } = call {
-            let attached = slot.is_some_and(|slot| self.table[slot].is_occupied());
-            if let (false, Err(e)) = (attached, set_non_blocking(fd)) {
+            if let (false, Err(e)) = (attached(), set_non_blocking(fd)) {
                 return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
             }
         }
-        let direction = direction(call);
-        if direction == Direction::Write && !native::HAS.quiet_sends {
+        if !native::HAS.quiet_sends && direction == Direction::Write && !attached() {
             native::silence(fd);
         }
         let known = slot.map(|slot| &mut self.table[slot]);
