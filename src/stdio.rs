@@ -2,7 +2,7 @@
 //!
 //! They may be terminals, files, pipes or sockets, in blocking mode, shared with other processes, so that
 //! no operation on them is sure not to hold up the loop, and their mode is not this process's to change.
-//! So they are read and written on the pool of [`spawn_blocking`](crate::task::spawn_blocking), through
+//! So they are read and written on the pool of [`spawn_blocking`], through
 //! std's handles: in one order with `println!` and with [`std::io::stdin`]. That costs a copy, an
 //! allocation and two wake-ups of threads each time; what is known to be a pipe is faster as a
 //! [`PipeReader`](crate::pipe::PipeReader).
