@@ -2,7 +2,7 @@
 //!
 //! Files are read and written at offsets by operations, and so are names looked up, made and removed:
 //! it all runs on a [simulated host](crate::sim) too. What the kernel has no operation for runs on the
-//! pool of [`spawn_blocking`](crate::task::spawn_blocking), and says so.
+//! pool of [`spawn_blocking`], and says so.
 //!
 //! A path is copied for its operation: that is one allocation.
 //!
