@@ -185,7 +185,7 @@ fn is_abandoned(pipe: &File) -> bool {
 fn pipe() -> (OwnedFd, File) {
     let mut ends = [-1; 2];
     // SAFETY: (K1) the kernel writes two integers to a local.
-    let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    let result = unsafe { libc::pipe(ends.as_mut_ptr()) };
     assert_eq!(result, 0);
     // SAFETY: (R1) new descriptors.
     let [reader, writer] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
