@@ -218,7 +218,10 @@ pub(crate) mod written {
         let shown = match (socket_addr, path) {
             (Some(addr), _) => addr.to_string(),
             (None, Some(path)) => Path::new(path).display().to_string(),
-            (None, None) => format!("(family {family})"),
+            (None, None) => match name.split_first() {
+                Some((0, name)) if family == libc::AF_UNIX => format!("@{}", name.escape_ascii()),
+                _ => format!("(family {family})"),
+            },
         };
         assert_eq!(address.to_string(), shown);
         let again = match (socket_addr, path) {
