@@ -1,7 +1,7 @@
 //! Looks for writes that come too late (I3, I5): runs the tests that watch the memory of operations that
 //! are over, or whose driver is gone, again and again, on each backend.
 
-use crate::suite::{Suite, module};
+use crate::suite::Suite;
 use crate::{Options, watch};
 use checks::summary::Summary;
 use completeio_driver::driver::{Backend, Driver};
@@ -9,7 +9,12 @@ use completeio_driver::driver::{Backend, Driver};
 /// The files of the contract suite whose memory is mapped twice.
 const FILES: [&str; 2] = ["kinds", "memory"];
 
-const BACKENDS: [Backend; 3] = [Backend::IoUring, Backend::Readiness, Backend::Sim];
+/// The suite's columns, and the backends that they need. The simulated one is part of the suite.
+const COLUMNS: [(&str, Option<Backend>); 3] = [
+    ("io_uring", Some(Backend::IoUring)),
+    ("readiness", Some(Backend::Readiness)),
+    ("sim", None),
+];
 
 /// Counts runs, of a round on a backend each.
 pub(crate) fn run(options: &Options) {
@@ -17,10 +22,9 @@ pub(crate) fn run(options: &Options) {
     println!("building the suite");
     let suite = Suite::build("target/late-writes", "");
     let (rounds, mut summary) = (options.rounds as u64, Summary::default());
-    for backend in BACKENDS {
-        let name = module(backend);
-        let is_here = backend == Backend::Sim || Driver::builder().backend(backend).build().is_ok();
-        if !is_here {
+    for (name, backend) in COLUMNS {
+        let is_here = |backend| Driver::builder().backend(backend).build().is_ok();
+        if !backend.is_none_or(is_here) {
             summary.skip(rounds, format_args!("no driver on {name}"));
             continue;
         }

@@ -16,7 +16,6 @@ const LIMIT_S: &str = "300";
 pub(crate) fn module(backend: Backend) -> &'static str {
     match backend {
         Backend::IoUring => "io_uring",
-        Backend::Sim => "sim",
         _ => "readiness",
     }
 }
