@@ -109,10 +109,11 @@ impl Engine {
         if self.core.shared.is_child() {
             return Err(Full::new(()));
         }
-        if !self.core.exacts.is_empty() {
-            self.cancel_exacts(which)?;
-        }
+        // First: who hears that there is no place for it has cancelled nothing.
         self.backend.cancel(&mut self.core, which)?;
+        if !self.core.exacts.is_empty() {
+            self.cancel_exacts(which);
+        }
         self.core.stats.cancelled += 1;
         Ok(())
     }
@@ -120,17 +121,17 @@ impl Engine {
     /// Cancels those that go on after a short result: the kernel knows them by other keys, and has
     /// none of them between two flights.
     #[cold]
-    fn cancel_exacts(&mut self, which: Which) -> Result<(), Full<()>> {
+    fn cancel_exacts(&mut self, which: Which) {
         let mut next = self.core.exacts.find_cancelled(None, which);
         while let Some(index) = next {
             next = self.core.exacts.find_cancelled(Some(index), which);
             // By its descriptor, or with all others, the kernel finds it under any key.
-            if let Which::Raw(_) | Which::Key(_) = which {
-                self.cancel_flight(index)?;
+            let is_found = matches!(which, Which::Target(_) | Which::All);
+            if !is_found && self.cancel_flight(index).is_err() {
+                self.core.exacts.hurry(index);
             }
             self.core.cancel_exact(index);
         }
-        Ok(())
     }
 
     /// Cancels the flight of one of these, if it has one.

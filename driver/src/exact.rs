@@ -12,10 +12,10 @@
 //! | `InFlight` | the kernel, or a worker | `Waiting` after a short result; `Free` with its last |
 //! | `Waiting` | the driver, until there is a submission place | `InFlight`; `Free` when it is cancelled |
 //!
-//! A place that was cancelled does not go on. At its deadline the driver cancels it, and again from
-//! time to time: what is between a worker and a queue of the kernel's no cancellation finds. The
-//! operation's own memory is touched in a submit only: what a cancellation must know of it, by its safe
-//! door, stands in the place.
+//! A place that was cancelled does not go on. At its deadline, or when a cancellation found no place of
+//! the backend's, the driver cancels it in a submit, and again from time to time: what is between a
+//! worker and a queue of the kernel's no cancellation finds. The operation's own memory is touched in a
+//! submit only: what a cancellation must know of it, by its safe door, stands in the place.
 #![allow(
     unsafe_code,
     reason = "tells operations in flight what they have moved"
@@ -247,6 +247,12 @@ impl Exacts {
     /// When the next place is to be cancelled.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.limits.next_deadline().map(Instant::from_since_zero)
+    }
+
+    /// There was no place to cancel what it has in flight: the next submit does, as if its time were over.
+    pub(crate) fn hurry(&mut self, index: u32) {
+        self.limits.remove(index);
+        self.limits.insert(Duration::ZERO, index);
     }
 
     /// A place whose time is over, and which is to be cancelled: again and again until it is free.

@@ -30,6 +30,8 @@ contract! {
         cancelled_in_each_state,
         a_part_that_comes_with_the_cancel_is_the_last,
         cancelled_by_its_descriptor_and_with_all,
+        cancelled_by_the_last_place,
+        no_place_cancels_nothing,
         an_old_cancel_never_hits_a_new_one,
         a_driver_dropped_in_each_state,
         a_full_queue_and_one_that_goes_on,
@@ -371,6 +373,52 @@ fn cancelled_by_its_descriptor_and_with_all(cx: &mut Cx) {
             assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
             assert_eq!(l.op(op).advanced(), 3 * turns);
         }
+    }
+}
+
+/// One place is enough for what it takes two cancellations to find.
+fn cancelled_by_the_last_place(cx: &mut Cx) {
+    for first in [false, true] {
+        let mut l = cx.with(|limits| limits.cancels(1));
+        let [(first_op, _one), (second_op, _two)] = [(); 2].map(|()| receiving(&mut l, 8));
+        let ops = [l.start(first_op, 7), l.start(second_op, 7)];
+        if first {
+            l.hand_over();
+        }
+        l.try_cancel(7).unwrap();
+        for _ in 0..2 {
+            assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
+        }
+        assert_eq!(ops.map(|op| l.op(op).advanced()), [0, 0]);
+    }
+}
+
+/// I2, I4: who hears that there is no place has cancelled nothing. Readiness needs none.
+fn no_place_cancels_nothing(cx: &mut Cx) {
+    for way in 0..3 {
+        let mut l = cx.with(|limits| limits.cancels(1));
+        let (op, mut theirs) = receiving(&mut l, 8);
+        let len = op.buf().capacity();
+        let fd = l.at(&kit::number(op.get_ref().fd().as_raw_fd()));
+        let op = l.start(op, 7);
+        l.hand_over();
+        l.try_cancel(8).unwrap(); // Nobody's: it takes the place.
+        let cancelled = match way {
+            0 => l.try_cancel(7),
+            1 => l.try_cancel_fd(&fd),
+            _ => l.try_cancel_all(),
+        };
+        if cancelled.is_ok() {
+            assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
+            continue;
+        }
+        l.hand_over();
+        // In pieces, for what was cancelled does not go on.
+        theirs.write_all(b"abc").unwrap();
+        l.hand_over();
+        theirs.write_all(&vec![b'x'; len - 3]).unwrap();
+        let entry = l.one();
+        assert_eq!(l.finish(op, entry).unwrap(), len, "way {way}");
     }
 }
 
