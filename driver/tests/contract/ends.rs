@@ -3,7 +3,8 @@
 
 use crate::kit;
 use completeio_driver::address::Address;
-use completeio_driver::driver::{AsFd, BorrowedFd, Builder, Driver, OwnedFd, RawFd};
+use completeio_driver::driver::{AsFd, BorrowedFd, Builder, Cwd, Driver, OwnedFd, RawFd};
+use completeio_driver::op::{self, MsgFlags, OpenAt, OpenOptions, Pipe, Recv, Unlink};
 #[cfg(feature = "sim")]
 use simulated::Simulated;
 use std::fs::File;
@@ -110,7 +111,7 @@ impl End {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.host {
             None => UnixStream::from(OwnedFd::from(self.file.try_clone()?)).shutdown(how),
-            Some(host) => host.shutdown(self.as_fd(), how),
+            Some(host) => host.run(&mut op::Shutdown::new(self.as_fd(), how)),
         }
     }
 }
@@ -119,7 +120,7 @@ impl Read for &End {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.host {
             None => (&self.file).read(buf),
-            Some(host) => host.read(self.as_fd(), buf),
+            Some(host) => host.run(&mut op::Read::new(self.as_fd(), buf)),
         }
     }
 }
@@ -128,7 +129,7 @@ impl Write for &End {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &self.host {
             None => (&self.file).write(buf),
-            Some(host) => host.write(self.as_fd(), buf),
+            Some(host) => host.run(&mut op::Write::new(self.as_fd(), buf)),
         }
     }
 
@@ -171,19 +172,47 @@ impl From<End> for OwnedFd {
     }
 }
 
+/// What is made beside the driver that is tested.
+impl Simulated {
+    fn pipe(&self) -> (OwnedFd, OwnedFd) {
+        self.run(&mut Pipe::new()).unwrap()
+    }
+
+    /// A file without a name that holds these bytes.
+    fn file(&self, bytes: &[u8]) -> OwnedFd {
+        let options = OpenOptions::new().read(true).write(true).create_new(true);
+        let open = &mut OpenAt::new(Cwd, c"file", options);
+        let file = self.run(open).unwrap();
+        let written = self.run(&mut op::WriteAt::new(file.as_fd(), 0, bytes));
+        assert_eq!(written.unwrap(), bytes.len());
+        self.run(&mut Unlink::file(Cwd, c"file")).unwrap();
+        file
+    }
+
+    fn arrived(&self, fd: BorrowedFd<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let flags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
+            let mut part = [0; 4096];
+            match self.run(&mut Recv::new(fd, &mut part[..]).flags(flags)) {
+                Ok(0) => return bytes,
+                Ok(n) => bytes.extend(&part[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return bytes,
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
 #[cfg(feature = "sim")]
 mod simulated {
+    use crate::steps;
     use completeio_driver::address::Address;
-    use completeio_driver::driver::{BorrowedFd, Builder, Cwd, Driver, Holds, OwnedFd};
-    use completeio_driver::op::{
-        MsgFlags, Op, OpenAt, OpenOptions, Pipe, Read, Recv, Shutdown, Unlink, Write, WriteAt,
-    };
-    use completeio_driver::scope::Event;
+    use completeio_driver::driver::{BorrowedFd, Builder, Driver, Holds, OwnedFd};
+    use completeio_driver::op::Op;
     use completeio_driver::sim::{Faults, Host, World};
     use std::cell::RefCell;
     use std::io;
-    use std::net;
-    use std::os::fd::AsFd;
 
     /// A host of a world without faults, and a driver on it beside the one that is tested.
     pub(crate) struct Simulated {
@@ -221,63 +250,13 @@ mod simulated {
             self.host.socket_pair().unwrap()
         }
 
-        pub(crate) fn pipe(&self) -> (OwnedFd, OwnedFd) {
-            self.run(&mut Pipe::new()).unwrap()
-        }
-
-        /// A file without a name that holds these bytes.
-        pub(crate) fn file(&self, bytes: &[u8]) -> OwnedFd {
-            let options = OpenOptions::new().read(true).write(true).create_new(true);
-            let open = &mut OpenAt::new(Cwd, c"file", options);
-            let file = self.run(open).unwrap();
-            let written = self.run(&mut WriteAt::new(file.as_fd(), 0, bytes));
-            assert_eq!(written.unwrap(), bytes.len());
-            self.run(&mut Unlink::file(Cwd, c"file")).unwrap();
-            file
-        }
-
-        pub(crate) fn read(&self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-            self.run(&mut Read::new(fd, buf))
-        }
-
-        pub(crate) fn write(&self, fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-            self.run(&mut Write::new(fd, buf))
-        }
-
-        pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: net::Shutdown) -> io::Result<()> {
-            self.run(&mut Shutdown::new(fd, how))
-        }
-
-        pub(crate) fn arrived(&self, fd: BorrowedFd<'_>) -> Vec<u8> {
-            let mut bytes = Vec::new();
-            loop {
-                let flags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
-                let mut part = [0; 4096];
-                match self.run(&mut Recv::new(fd, &mut part[..]).flags(flags)) {
-                    Ok(0) => return bytes,
-                    Ok(n) => bytes.extend(&part[..n]),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return bytes,
-                    Err(e) => panic!("{e}"),
-                }
-            }
-        }
-
         /// What comes out of an operation on the other driver.
-        fn run<O: Op>(&self, op: &mut O) -> io::Result<O::Output>
+        pub(crate) fn run<O: Op>(&self, op: &mut O) -> io::Result<O::Output>
         where
             O::Fd: Holds,
         {
             let mut driver = self.beside.borrow_mut();
-            let ran = driver.scope(|s| {
-                let ticket = s.try_lend(op, 0).unwrap();
-                let mut event = None;
-                while event.is_none() {
-                    s.submit(None, &mut event).unwrap();
-                }
-                let done = event.and_then(Event::done).unwrap();
-                ticket.redeem(done).unwrap().0
-            });
-            ran.unwrap()
+            driver.scope(|s| steps::run(s, op).0).unwrap()
         }
     }
 }
@@ -288,43 +267,23 @@ enum Simulated {}
 
 #[cfg(not(feature = "sim"))]
 impl Simulated {
-    pub(crate) fn driver(&self, _: Builder) -> Driver<'static> {
+    fn driver(&self, _: Builder) -> Driver<'static> {
         match *self {}
     }
 
-    pub(crate) fn open_descriptors(&self) -> usize {
+    fn open_descriptors(&self) -> usize {
         match *self {}
     }
 
-    pub(crate) fn local_address(&self, _: BorrowedFd<'_>) -> Address {
+    fn local_address(&self, _: BorrowedFd<'_>) -> Address {
         match *self {}
     }
 
-    pub(crate) fn pair(&self) -> (OwnedFd, OwnedFd) {
+    fn pair(&self) -> (OwnedFd, OwnedFd) {
         match *self {}
     }
 
-    pub(crate) fn pipe(&self) -> (OwnedFd, OwnedFd) {
-        match *self {}
-    }
-
-    pub(crate) fn file(&self, _: &[u8]) -> OwnedFd {
-        match *self {}
-    }
-
-    fn arrived(&self, _: BorrowedFd<'_>) -> Vec<u8> {
-        match *self {}
-    }
-
-    fn shutdown(&self, _: BorrowedFd<'_>, _: Shutdown) -> io::Result<()> {
-        match *self {}
-    }
-
-    fn read(&self, _: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
-        match *self {}
-    }
-
-    fn write(&self, _: BorrowedFd<'_>, _: &[u8]) -> io::Result<usize> {
+    fn run<O: op::Op>(&self, _: &mut O) -> io::Result<O::Output> {
         match *self {}
     }
 }

@@ -84,8 +84,7 @@ pub(super) struct Rig {
     help: Option<Deed>,
     /// What an operation waited for: comes when it is out of flight, by another driver.
     late: Option<Deed>,
-    ends: Vec<End>,
-    sockets: Vec<OwnedFd>,
+    kept: Vec<OwnedFd>,
     children: Vec<Child>,
     /// Where paths begin on this system.
     tree: Option<Tree>,
@@ -100,8 +99,7 @@ impl Rig {
             l: cx.with(few),
             help: None,
             late: None,
-            ends: Vec::new(),
-            sockets: Vec::new(),
+            kept: Vec::new(),
             children: Vec::new(),
             tree: None,
             memory: (!cfg!(miri)).then(|| Region::twice(LEN)),
@@ -197,22 +195,18 @@ impl Rig {
         self.late = Some(Box::new(late));
     }
 
-    pub(super) fn keep(&mut self, fd: OwnedFd) -> Borrowed {
-        self.sockets.push(fd);
-        kit::plain(&self.sockets[self.sockets.len() - 1])
+    fn keep(&mut self, fd: impl Into<OwnedFd>) -> Borrowed {
+        self.kept.push(fd.into());
+        kit::plain(&self.kept[self.kept.len() - 1])
     }
 
     fn keep_both(&mut self, (a, b): (End, End)) -> [Borrowed; 2] {
-        let both = [kit::plain(&a), kit::plain(&b)];
-        self.ends.extend([a, b]);
-        both
+        [a, b].map(|end| self.keep(end))
     }
 
     pub(super) fn file(&mut self) -> Borrowed {
         let file = self.site.file(b"text");
-        let fd = kit::plain(&file);
-        self.ends.push(file);
-        fd
+        self.keep(file)
     }
 
     /// Both ends of a pipe: to read, to write.
