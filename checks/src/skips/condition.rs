@@ -16,8 +16,6 @@ pub(super) enum Condition {
     Before(u32, u32),
     /// The kernel has no io_uring, or forbids it.
     NoIoUring,
-    /// Nobody of rights runs it.
-    NotRoot,
     /// A command of the shell fails.
     Fails(String),
 }
@@ -31,7 +29,6 @@ impl Condition {
                 version(release).map(|(major, minor)| Self::Before(major, minor))
             }
             ("no", "io_uring") => Some(Self::NoIoUring),
-            ("not", "root") => Some(Self::NotRoot),
             ("fails", command) => Some(Self::Fails(command.to_owned())),
             _ => None,
         }
@@ -42,11 +39,6 @@ impl Condition {
             Self::Missing(tool) => !is_installed(tool),
             Self::Before(major, minor) => kernel() < (*major, *minor),
             Self::NoIoUring => !has_io_uring(),
-            Self::NotRoot => {
-                // SAFETY: reads a number.
-                let user = unsafe { libc::geteuid() };
-                user != 0
-            }
             Self::Fails(command) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", command]).stdin(Stdio::null());
@@ -63,7 +55,6 @@ impl fmt::Display for Condition {
             Self::Missing(tool) => write!(f, "missing {tool}"),
             Self::Before(major, minor) => write!(f, "before {major}.{minor}"),
             Self::NoIoUring => f.write_str("no io_uring"),
-            Self::NotRoot => f.write_str("not root"),
             Self::Fails(command) => write!(f, "fails {command}"),
         }
     }
@@ -123,7 +114,6 @@ mod tests {
             );
         }
         assert_eq!(Condition::parse("no io_uring"), Some(Condition::NoIoUring));
-        assert_eq!(Condition::parse("not root"), Some(Condition::NotRoot));
         for wrong in ["", "missing", "no strace", "before six", "sometimes"] {
             assert_eq!(Condition::parse(wrong), None, "{wrong}");
         }
