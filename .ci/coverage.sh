@@ -2,10 +2,7 @@
 # Line coverage of the driver's crate by its own tests (of the units, the contract, simulated hosts,
 # `Remote`, allocations), and of what is pure in it. Fails below the two figures that CONTRIBUTING.md
 # states. Test modules are not counted. The lines that no test reaches stand in target/coverage/missed.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never
+. "$(dirname "$0")/lib.sh"
 dir="${CARGO_TARGET_DIR:-target}/coverage"
 
 # In per cent, as in CONTRIBUTING.md.
@@ -22,32 +19,19 @@ pure=(
   sys/readiness/flights.rs                       # the readiness backend's books
   sim.rs sys/sim/                                # the simulation, whose descriptors alone are real
 )
-passed=0 failed=0 skipped=0
 
-finish() {
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
-  exit
-}
-skip() {
-  echo "skipped: $1"
-  skipped=$((skipped + 1))
-  finish
-}
-
-command -v rustup >/dev/null || skip "rustup is not installed: no llvm-tools"
+command -v rustup >/dev/null || skip_all "rustup is not installed: no llvm-tools"
 rustup component list --installed 2>/dev/null | grep -q "^llvm-tools" ||
   timeout 300 rustup component add llvm-tools >/dev/null 2>&1 ||
-  skip "llvm-tools cannot be installed here"
+  skip_all "llvm-tools cannot be installed here"
 cargo llvm-cov --version 2>/dev/null ||
   timeout 900 cargo install -q --locked cargo-llvm-cov >/dev/null 2>&1 ||
-  skip "cargo-llvm-cov cannot be installed here"
+  skip_all "cargo-llvm-cov cannot be installed here"
 
 mkdir -p "$dir"
 if ! timeout 2400 cargo llvm-cov -p completeio-driver --all-features --tests \
   --lcov --output-path "$dir/lcov.info" -- -q; then
-  echo "FAILED: the tests do not pass"
-  failed=$((failed + 1))
+  verdict "the tests" 1
   finish
 fi
 
@@ -72,21 +56,20 @@ awk -v missed="$dir/missed" '
   END { for (name in all) print name, covered[name] + 0, all[name] }
 ' "$dir/lcov.info" | sort >"$dir/files"
 
-share() { # name, the least in per cent, paths …
-  awk -v what="$1" -v least="$2" -v paths="${*:3}" '
+floor() { # name, the least in per cent, paths …
+  local told
+  told=$(awk -v what="$1" -v least="$2" -v paths="${*:3}" '
     BEGIN { n = split(paths, path, " ") }
     { is_meant = n == 0; for (i = 1; i <= n; i++) is_meant += index($1, path[i]) == 1 }
     is_meant { covered += $2; all += $3 }
     END { share = all ? 100 * covered / all : 0
           printf "%s: %.1f %% of %d lines (at least %d %%)\n", what, share, all, least
           exit share < least }
-  ' "$dir/files"
-}
-verdict() {
-  if share "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  ' "$dir/files")
+  verdict "$told" $?
 }
 # The worst first: lines that no test reaches, of all.
 awk '$3 > $2 { print $3 - $2, $3, $1 }' "$dir/files" | sort -nr | head -20
-verdict "what is pure" "$pure_at_least" "${pure[@]}"
-verdict "the crate" "$all_at_least" ""
+floor "what is pure" "$pure_at_least" "${pure[@]}"
+floor "the crate" "$all_at_least"
 finish

@@ -3,10 +3,7 @@
 # host, under both of its models (Stacked Borrows, Tree Borrows). It has neither io_uring nor
 # epoll_pwait2, so what makes system calls on either is left out, by the names below. Some fifteen
 # minutes.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never
+. "$(dirname "$0")/lib.sh"
 dir=$(realpath -m "${CARGO_TARGET_DIR:-target}/miri")
 
 # Parts of the paths of the tests that are run.
@@ -30,59 +27,31 @@ pure=(
   sys::waker::                   # what polls is ignored under Miri
   timers::                       # the heap against its model
 )
-passed=0 failed=0 skipped=0
 
-finish() {
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
-  exit
-}
-skip() {
-  echo "skipped: $1"
-  skipped=$((skipped + 1))
-  finish
-}
-
-command -v rustup >/dev/null || skip "rustup is not installed: no Miri"
+command -v rustup >/dev/null || skip_all "rustup is not installed: no Miri"
 rustup run nightly cargo miri --version 2>/dev/null ||
   { timeout 300 rustup toolchain install nightly --profile minimal --component miri,rust-src &&
     rustup run nightly cargo miri --version; } >/dev/null 2>&1 ||
-  skip "Miri cannot be installed here"
-cargo +nightly miri setup >/dev/null 2>&1 || skip "Miri cannot build its standard library here"
+  skip_all "Miri cannot be installed here"
+cargo +nightly miri setup >/dev/null 2>&1 || skip_all "Miri cannot build its standard library here"
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
 # The clocks and the environment are the host's. An operation is found again by the address of its
 # head, which a completion carries: that its provenance is exposed need not be told each time.
 miri() { # in which directory, which tests …
-  (cd "$1" && MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test \
-    --target-dir "$dir/$1" "${@:2}") 2>&1 | tee "$log"
-  local status=${PIPESTATUS[0]} ok bad ignored
-  # The last line of all that ran: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
-  read -r ok bad ignored < <(
-    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored;.*/\1 \2 \3/p' "$log"
-    echo 0 0 0
-  )
-  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
-    # Undefined behaviour ends the whole run.
-    echo "FAILED: $model borrows, at the test named last"
-    bad=1
-  fi
-  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
+  (cd "$1" && MIRIFLAGS=$flags timeout 1200 cargo +nightly miri test --target-dir "$dir/$1" "${@:2}")
 }
 for model in stacked tree; do
   flags="-Zmiri-disable-isolation -Zmiri-permissive-provenance"
   [ "$model" = tree ] && flags="$flags -Zmiri-tree-borrows"
-  echo "== $model borrows"
-  miri driver --all-features --lib -- "${pure[@]}"
+  tests "$model borrows: what is pure" miri driver --all-features --lib -- "${pure[@]}"
   # Every operation whose buffer, table or address lies in it, on a simulated host. Tree Borrows, which
   # allow more, take longer than it is worth.
   [ "$model" = tree ] && continue
-  miri driver --all-features --test sim -- inside::
+  tests "operations inside" miri driver --all-features --test sim -- inside::
   # Each kind of operation: what has its memory in flight.
-  miri driver --all-features --test contract -- \
+  tests "kinds of operations" miri driver --all-features --test contract -- \
     kinds::sim::completes kinds::sim::cancelled_while kinds::sim::dropped
   # Scripts of every family of operations; keys of slots; timeouts; control data with descriptors.
-  miri fuzz --test plain
+  tests "the fuzz targets" miri fuzz --test plain
 done
 finish

@@ -2,42 +2,22 @@
 # I3, I5, I17: AddressSanitizer and LeakSanitizer over the driver's unit and contract tests, and over
 # those of `Remote`. S5: ThreadSanitizer over the latter, with a standard library that is built for it.
 # First they must find planted defects. Nightly, with an explicit target so that build scripts and
-# macros stay as they are. Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never COMPLETEIO_BACKEND=
+# macros stay as they are.
+. "$(dirname "$0")/lib.sh"
+export COMPLETEIO_BACKEND=
 # The default detects leaks on Linux; an abort shows which test it was.
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1
 target=x86_64-unknown-linux-gnu
 dir="${CARGO_TARGET_DIR:-target}/sanitizers"
-passed=0 failed=0 skipped=0
 
-finish() {
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
-  exit
-}
-skip() {
-  echo "skipped: $1"
-  skipped=$((skipped + 1))
-  finish
-}
-verdict() { # name, 0 if good
-  if [ "$2" -eq 0 ]; then
-    passed=$((passed + 1)); echo "ok: $1"
-  else
-    failed=$((failed + 1)); echo "FAILED: $1"
-  fi
-}
-
-[ "$(uname -sm)" = "Linux x86_64" ] || skip "the sanitizers are run on Linux x86_64 only"
-command -v rustup >/dev/null || skip "rustup is not installed: no nightly compiler"
+[ "$(uname -sm)" = "Linux x86_64" ] || skip_all "the sanitizers are run on Linux x86_64 only"
+command -v rustup >/dev/null || skip_all "rustup is not installed: no nightly compiler"
 rustup run nightly rustc --version 2>/dev/null ||
   timeout 300 rustup toolchain install nightly --profile minimal >/dev/null 2>&1 ||
-  skip "the nightly compiler cannot be installed here"
+  skip_all "the nightly compiler cannot be installed here"
 rustup target list --toolchain nightly --installed 2>/dev/null | grep -qx "$target" ||
   timeout 120 rustup target add --toolchain nightly "$target" >/dev/null 2>&1 ||
-  skip "$target cannot be installed here"
+  skip_all "$target cannot be installed here"
 
 # They work here: a leak and a use after free are found.
 planted=$(mktemp -d)
@@ -57,7 +37,7 @@ RUST
 for plant in leak:LeakSanitizer use_after_free:heap-use-after-free; do
   name=${plant%%:*} says=${plant##*:}
   rustc +nightly --edition 2024 -O -Zsanitizer=address --target "$target" \
-    -o "$planted/$name" "$planted/$name.rs" || skip "the nightly compiler has no sanitizer here"
+    -o "$planted/$name" "$planted/$name.rs" || skip_all "the nightly compiler has no sanitizer here"
   { "$planted/$name"; } >"$planted/$name.log" 2>&1
   grep -q "$says" "$planted/$name.log"
   verdict "the planted $name is found" $?
@@ -67,16 +47,14 @@ done
 printf 'leak:kit::leaking\n' >"$planted/lost"
 export LSAN_OPTIONS="suppressions=$planted/lost:print_suppressions=0"
 
-run() { # name, arguments of cargo test …
-  echo "== $1"
+sanitized() { # arguments of cargo test …
   RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
-    timeout 900 cargo +nightly test -q -p completeio-driver --all-features --target "$target" \
-    --target-dir "$dir" "${@:2}"
-  verdict "$1" $?
+    timeout 900 cargo +nightly test -p completeio-driver --all-features --target "$target" \
+    --target-dir "$dir" "$@"
 }
-run "unit tests under AddressSanitizer and LeakSanitizer" --lib
-run "contract tests under AddressSanitizer and LeakSanitizer" --test contract
-run "tests of Remote under AddressSanitizer and LeakSanitizer" --test remote
+tests "unit tests under AddressSanitizer and LeakSanitizer" sanitized --lib
+tests "contract tests under AddressSanitizer and LeakSanitizer" sanitized --test contract
+tests "tests of Remote under AddressSanitizer and LeakSanitizer" sanitized --test remote
 
 # What the kernel writes is not seen, and is no race: a result is read after the ring's barrier. The
 # standard library is built too, or its own synchronisation would not be seen either.
@@ -88,7 +66,7 @@ races() {
   local source="$planted/race/src/main.rs" log="$planted/race.log"
   rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^rust-src" ||
     timeout 300 rustup component add --toolchain nightly rust-src >/dev/null 2>&1 ||
-    { echo "skipped: no ThreadSanitizer: rust-src cannot be installed here"; return 1; }
+    { skip "no ThreadSanitizer: rust-src cannot be installed here"; return 1; }
   mkdir -p "$planted/race/src"
   printf '[package]\nname = "race"\nedition = "2024"\n[workspace]\n' >"$planted/race/Cargo.toml"
   cat >"$source" <<'RUST'
@@ -109,7 +87,7 @@ RUST
   sed -i 's/READY.store(true, ORDERING)/READY.store(true, Ordering::Release)/
     s/READY.load(ORDERING)/READY.load(Ordering::Acquire)/' "$source"
   racing build -q --manifest-path "$planted/race/Cargo.toml" >"$log" 2>&1 ||
-    { tail -5 "$log"; echo "skipped: no ThreadSanitizer: -Zbuild-std does not work here"; return 1; }
+    { tail -5 "$log"; skip "no ThreadSanitizer: -Zbuild-std does not work here"; return 1; }
   racing run -q --manifest-path "$planted/race/Cargo.toml" >"$log" 2>&1
   verdict "ThreadSanitizer finds nothing where nothing is" $?
   sed -i 's/Ordering::\(Release\|Acquire\))/Ordering::Relaxed)/' "$source"
@@ -118,13 +96,7 @@ RUST
   verdict "the planted race is found" $?
 }
 if races; then
-  echo "== tests of Remote under ThreadSanitizer"
-  racing test -q -p completeio-driver --test remote
-  verdict "tests of Remote under ThreadSanitizer" $?
-  echo "== tests of tasks under ThreadSanitizer"
-  racing test -q -p completeio --test tasks
-  verdict "tests of tasks under ThreadSanitizer" $?
-else
-  skipped=$((skipped + 1))
+  tests "tests of Remote under ThreadSanitizer" racing test -p completeio-driver --test remote
+  tests "tests of tasks under ThreadSanitizer" racing test -p completeio --test tasks
 fi
 finish

@@ -7,22 +7,9 @@
 # A target's standard library is had from rustup; where that cannot be, it is built (`-Zbuild-std`) by
 # Debian's compiler, of the packages rustc-web, cargo-web, rust-web-src and rust-web-clippy. The linker for
 # macOS and the BSDs is `zig cc`, of the package ziglang on PyPI. What cannot be had is skipped, and said.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never
+. "$(dirname "$0")/../.ci/lib.sh"
 dir="${CARGO_TARGET_DIR:-target}/cross"
-passed=0 failed=0 skipped=0
 [ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-unknown-freebsd
-
-skip() { echo "skipped: $1"; skipped=$((skipped + 1)); }
-verdict() { # name, 0 if good
-  if [ "$2" -eq 0 ]; then
-    passed=$((passed + 1)); echo "ok: $1"
-  else
-    failed=$((failed + 1)); echo "FAILED: $1"
-  fi
-}
 
 # How cargo is called for a target: sets `cargo` and `std`, or fails.
 way_to() {
@@ -95,5 +82,4 @@ for target in "$@"; do
     skip "$target: there is no linker for it"
   fi
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+finish
