@@ -62,7 +62,7 @@ for target in "$@"; do
   echo "== $target"
   mkdir -p "$dir"
   if ! way_to "$target"; then
-    skip "$target: neither rustup nor Debian's compiler has its standard library"
+    skip "neither rustup nor Debian's compiler has the standard library of $target"
     continue
   fi
   on=("${packages[@]}" --target "$target" --target-dir "$dir" ${std[@]+"${std[@]}"})
@@ -72,14 +72,14 @@ for target in "$@"; do
     timeout 900 "${cargo[@]}" clippy -q "${on[@]}" --all-targets -- -D warnings
     verdict "$target: clippy" $?
   else
-    skip "$target: there is no clippy"
+    skip "there is no clippy for $target"
   fi
   if linker_for "$target"; then
     export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=$linker"
     timeout 1800 "${cargo[@]}" test -q --no-run "${on[@]}"
     verdict "$target: test binaries are linked" $?
   else
-    skip "$target: there is no linker for it"
+    skip "there is no linker for $target"
   fi
 done
 finish

@@ -22,7 +22,7 @@ excused=()
 excuse() { # why, tests …
   local name
   for name in "${@:2}"; do
-    skip "$name: $1"
+    skip "$1: $name"
     excused+=(--skip "$name")
   done
 }

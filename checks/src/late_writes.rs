@@ -25,7 +25,7 @@ pub(crate) fn run(options: &Options) {
     for (name, backend) in COLUMNS {
         let is_here = |backend| Driver::builder().backend(backend).build().is_ok();
         if !backend.is_none_or(is_here) {
-            summary.skip(rounds, format_args!("no driver on {name}"));
+            summary.skip(rounds, format_args!("{name}: there is no driver"));
             continue;
         }
         let filters = FILES.map(|file| format!("{file}::{name}::"));
