@@ -27,11 +27,30 @@ fn run(name: &str, target: fn(&[u8])) {
 }
 
 macro_rules! targets {
-    ($($name:ident),*) => {$(
-        #[test]
+    ($($name:ident),*) => {
+        const TARGETS: &[&str] = &[$(stringify!($name)),*];
+
+        $(#[test]
         fn $name() {
             run(stringify!($name), fuzz::$name);
-        }
-    )*};
+        })*
+    };
 }
 targets!(address, control_messages, script, slots, timeouts, timers);
+
+/// What a fuzzer runs and what is kept of it is run here, too.
+#[test]
+fn no_target_is_left_out() {
+    for dir in ["fuzz_targets", "corpus"] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        for file in fs::read_dir(dir).expect("it is there") {
+            let path = file.expect("it is there").path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            assert!(
+                name.is_some_and(|name| TARGETS.contains(&name)),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
