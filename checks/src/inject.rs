@@ -45,7 +45,7 @@ fn run_one(program: &Path) -> Summary {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let (mut report, mut progress) = (Report::default(), Progress::new());
+    let (mut report, mut progress) = (Report::default(), Progress::begin());
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         report.take(&line.unwrap());
         progress.tell(format_args!("{} tests have ended", report.ends.len()));

@@ -16,8 +16,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing is told yet.
-    #[allow(clippy::new_without_default, reason = "it looks at the terminal")]
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {
             is_watched: io::stderr().is_terminal(),
             told: Instant::now(),

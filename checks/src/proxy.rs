@@ -34,7 +34,7 @@ use std::thread;
 pub(crate) fn run(options: &Options) {
     let first = options.seed.unwrap_or(0);
     let mut summary = Summary::default();
-    let mut progress = Progress::new();
+    let mut progress = Progress::begin();
     for backend in [Backend::IoUring, Backend::Readiness] {
         let builder = Driver::builder().backend(backend).entries(16).workers(0);
         let tasks = match builder.build() {

@@ -42,7 +42,7 @@ const REPORTED: u64 = 3;
 /// Carries out the scripts of so many steps that these seeds give, after a `watch` for each, and prints
 /// how those fail that do.
 pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> Summary {
-    let (all, mut failed, mut progress) = (seeds.end - seeds.start, 0, Progress::new());
+    let (all, mut failed, mut progress) = (seeds.end - seeds.start, 0, Progress::begin());
     panic::set_hook(Box::new(only_the_second));
     for seed in seeds.clone() {
         watch();

@@ -261,7 +261,7 @@ fn full_listener() -> (SocketAddr, Vec<OwnedFd>) {
 fn measure(shared: &Shared, steady: Duration, is_steady: &Receiver<()>) -> Vec<Sample> {
     ensure!(is_steady.recv().is_ok(), "the clients have ended");
     let interval = (steady / SAMPLES).max(INTERVAL_MIN);
-    let mut progress = Progress::new();
+    let mut progress = Progress::begin();
     let mut samples = Vec::new();
     let start = Instant::now();
     shared.counts.round_trips.take();
