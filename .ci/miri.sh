@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Miri over what is pure, and over whole drivers that stand on a model of a kernel or on a simulated
 # host, under both of its models (Stacked Borrows, Tree Borrows). It has neither io_uring nor
-# epoll_pwait2, so what makes system calls on either is left out, by the names below. Some fifteen
-# minutes.
+# epoll_pwait2, so what makes system calls on either is left out, by the names below.
 . "$(dirname "$0")/lib.sh"
 dir=$(realpath -m "${CARGO_TARGET_DIR:-target}/miri")
 

@@ -13,9 +13,7 @@ impl<O> Lent<O> {
     pub fn new(op: O) -> Self {
         Self::boxed(Box::new(op))
     }
-}
 
-impl<O> Lent<O> {
     /// The operation by itself; not while it is in flight.
     pub fn into_op(self) -> O {
         let op = ManuallyDrop::new(self).0;
