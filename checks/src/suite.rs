@@ -46,14 +46,18 @@ impl Suite {
         }
     }
 
-    /// Runs what `filters` name; how it failed, if it did.
-    pub(crate) fn fails(&self, filters: &[String], variables: &[(&str, &str)]) -> Option<String> {
+    /// Runs what `filters` name; how it failed, if it did. Each has to name something.
+    pub(crate) fn fails(
+        &self,
+        filters: &[impl AsRef<str>],
+        variables: &[(&str, &str)],
+    ) -> Option<String> {
         let log = File::create(&self.log).unwrap();
         let start = Instant::now();
         let status = Command::new("timeout")
             .args(["--signal=KILL", LIMIT_S])
             .arg(&self.program)
-            .args(filters)
+            .args(filters.iter().map(AsRef::as_ref))
             .current_dir(&self.package)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -61,11 +65,15 @@ impl Suite {
             .stderr(log)
             .status()
             .unwrap();
-        if status.success() {
-            return None;
-        }
         let log = fs::read(&self.log).unwrap();
         let log = String::from_utf8_lossy(&log);
+        if status.success() {
+            for filter in filters.iter().map(AsRef::as_ref) {
+                let is_named = log.contains(&format!("test {filter}"));
+                ensure!(is_named, "no test is named {filter}");
+            }
+            return None;
+        }
         let says = |line: &&str| line.ends_with("FAILED") || line.ends_with("aborting");
         let first = log.lines().find(says).unwrap_or_default();
         let took = start.elapsed();
