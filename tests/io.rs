@@ -383,6 +383,21 @@ fn a_part_of_a_stream() {
     });
 }
 
+/// A peer that is silent, and does not end, behind the part.
+#[test]
+fn a_part_ends_whatever_comes_behind_it() {
+    bounded(|| {
+        block_on(async {
+            let (one, mut other) = sockets().await;
+            other.write_all("head").await.0.unwrap();
+            let mut head = one.take(4);
+            let (read, text) = head.read_to_end(Vec::new()).await;
+            assert_eq!((read.unwrap(), &text[..]), (4, &b"head"[..]));
+            assert_eq!(head.read_vectored([[0; 1]; 2]).await.0.unwrap(), 0);
+        });
+    });
+}
+
 // Copies.
 
 #[test]

@@ -270,12 +270,18 @@ impl<R> Take<R> {
 
 impl<R: AsyncRead> AsyncRead for Take<R> {
     async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+        if self.limit == 0 {
+            return (Ok(0), buffer); // The stream would wait for what comes behind the part.
+        }
         let (read, part) = self.stream.read(Limit::new(buffer, self.room())).await;
         self.count(&read);
         (read, part.into_inner())
     }
 
     async fn read_vectored<V: IoBufsMut + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
+        if self.limit == 0 {
+            return (Ok(0), buffers);
+        }
         let limited = Limit::new(buffers, self.room());
         let (read, part) = self.stream.read_vectored(limited).await;
         self.count(&read);
