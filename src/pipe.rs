@@ -86,7 +86,7 @@ impl PipeWriter {
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after a shutdown. Else none, unless operations of
     /// dropped futures have it still: it is duplicated then.
     pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        self.fd().cloned().and_then(into_owned_fd)
+        into_owned_fd(self.fd.ok_or(io::ErrorKind::BrokenPipe)?)
     }
 }
 

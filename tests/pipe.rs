@@ -135,9 +135,14 @@ fn the_ends_of_others() {
             let given_up = reader.into_owned_fd().unwrap();
             assert_eq!(given_up.as_raw_fd(), number, "no other one");
             reader = given_up.try_into().unwrap();
+            let given_up = writer.into_owned_fd().unwrap();
+            let number = given_up.as_raw_fd();
+            let writer = PipeWriter::try_from(given_up).unwrap();
+            let given_up = writer.into_owned_fd().unwrap();
+            assert_eq!(given_up.as_raw_fd(), number, "no other one");
             let mut child = std::process::Command::new("cat")
                 .stdin(Stdio::piped())
-                .stdout(writer.into_owned_fd().unwrap())
+                .stdout(given_up)
                 .spawn()
                 .unwrap();
             let stdin: OwnedFd = child.stdin.take().unwrap().into();
