@@ -39,11 +39,11 @@ pub use std::fs::DirEntry;
 
 use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, Holds, OwnedFd, RawFd};
+use crate::io::to_end;
 use crate::op::{
-    self, Allocate, Close, Exact, Op, ReadAt, ReadVectoredAt, Stat, Truncate, WriteAt,
-    WriteVectoredAt,
+    self, Allocate, Close, Exact, ReadAt, ReadVectoredAt, Stat, Truncate, WriteAt, WriteVectoredAt,
 };
-use crate::task::{spawn_blocking, submit};
+use crate::task::{spawn_blocking, submit, transfer};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -71,15 +71,6 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct File {
     fd: Rc<OwnedFd>,
-}
-
-/// A transfer, and its buffer.
-async fn transfer<O>(op: O) -> BufResult<usize, O::Inner>
-where
-    O: Op<Output = usize, Fd: Holds> + IntoInner + 'static,
-{
-    let (moved, op) = submit(op).await;
-    (moved, op.into_inner())
 }
 
 /// A transfer of the whole of its buffer.
@@ -141,23 +132,15 @@ impl File {
     /// of bytes read; after an error the buffer holds what came before it.
     pub async fn read_to_end_at(
         &self,
-        mut buffer: Vec<u8>,
+        buffer: Vec<u8>,
         mut offset: u64,
     ) -> BufResult<usize, Vec<u8>> {
-        const GROWTH: usize = 4096;
-        let before = buffer.len();
-        loop {
-            if buffer.len() == buffer.capacity() {
-                buffer.reserve(GROWTH);
-            }
-            let (read, back) = self.read_at(buffer, offset).await;
-            buffer = back;
-            match read {
-                Ok(0) => return (Ok(buffer.len() - before), buffer),
-                Ok(n) => offset += n as u64,
-                Err(error) => return (Err(error), buffer),
-            }
-        }
+        to_end(buffer, async |buffer| {
+            let (read, buffer) = self.read_at(buffer, offset).await;
+            offset += *read.as_ref().unwrap_or(&0) as u64;
+            (read, buffer)
+        })
+        .await
     }
 
     /// Reads once, at `offset`, into several buffers, each of which is filled before the next one: see

@@ -49,6 +49,7 @@ mod ext;
 
 pub use self::buffered::{AsyncBufRead, AsyncBufReadExt, BufReader, BufWriter, Lines};
 pub use self::copy::{copy, copy_bidirectional};
+pub(crate) use self::ext::to_end;
 pub use self::ext::{AsyncReadExt, AsyncWriteExt, Take, TransferError};
 pub use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut, Sliceable};
 

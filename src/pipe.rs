@@ -2,9 +2,9 @@
 
 use crate::driver::{AsFd, BorrowedFd, OwnedFd};
 use crate::fd::SharedFd;
-use crate::io::{AsyncRead, AsyncWrite, BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{Pipe, Read, ReadVectored, Write, WriteVectored};
-use crate::task::submit;
+use crate::task::{submit, transfer};
 use std::io;
 use std::rc::Rc;
 
@@ -112,13 +112,11 @@ impl TryFrom<OwnedFd> for PipeWriter {
 
 impl AsyncRead for PipeReader {
     async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-        let (read, op) = submit(Read::new(self.fd.hold(), buffer)).await;
-        (read, op.into_inner())
+        transfer(Read::new(self.fd.hold(), buffer)).await
     }
 
     async fn read_vectored<V: IoBufsMut + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
-        let (read, op) = submit(ReadVectored::new(self.fd.hold(), buffers)).await;
-        (read, op.into_inner())
+        transfer(ReadVectored::new(self.fd.hold(), buffers)).await
     }
 }
 
@@ -128,8 +126,7 @@ impl AsyncWrite for PipeWriter {
             Ok(fd) => fd.hold(),
             Err(error) => return (Err(error), buffer),
         };
-        let (written, op) = submit(Write::new(fd, buffer)).await;
-        (written, op.into_inner())
+        transfer(Write::new(fd, buffer)).await
     }
 
     async fn write_vectored<V: IoBufs + 'static>(&mut self, buffers: V) -> BufResult<usize, V> {
@@ -137,8 +134,7 @@ impl AsyncWrite for PipeWriter {
             Ok(fd) => fd.hold(),
             Err(error) => return (Err(error), buffers),
         };
-        let (written, op) = submit(WriteVectored::new(fd, buffers)).await;
-        (written, op.into_inner())
+        transfer(WriteVectored::new(fd, buffers)).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

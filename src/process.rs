@@ -1,17 +1,14 @@
 //! Child processes.
 
-use crate::io::AsyncRead;
+use crate::io::AsyncReadExt;
 use crate::op::WaitId;
 use crate::pipe::{PipeReader, PipeWriter};
-use crate::task::submit;
+use crate::task::{submit, try_both};
 use std::ffi::OsStr;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::pin;
 use std::process as std_process;
-use std::task::Poll;
 use std::thread;
 
 pub use std::process::{ExitStatus, Output, Stdio};
@@ -217,8 +214,7 @@ impl Child {
     pub async fn wait_with_output(mut self) -> io::Result<Output> {
         self.stdin = None;
         let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
-        let (stdout, stderr) = both(read_all(stdout), read_all(stderr)).await;
-        let (stdout, stderr) = (stdout?, stderr?);
+        let (stdout, stderr) = try_both(read_all(stdout), read_all(stderr)).await?;
         let status = self.wait().await?;
         Ok(Output {
             status,
@@ -270,44 +266,9 @@ impl Drop for Child {
 
 /// All that comes out of a pipe.
 async fn read_all(pipe: Option<PipeReader>) -> io::Result<Vec<u8>> {
-    const GROWTH: usize = 4096;
-    let mut bytes = Vec::new();
     let Some(mut pipe) = pipe else {
-        return Ok(bytes);
+        return Ok(Vec::new());
     };
-    loop {
-        if bytes.len() == bytes.capacity() {
-            bytes.reserve(GROWTH);
-        }
-        let (read, back) = pipe.read(bytes).await;
-        bytes = back;
-        if read? == 0 {
-            return Ok(bytes);
-        }
-    }
-}
-
-/// Runs both to their ends, beside each other.
-async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    async fn keep<F: Future>(future: F, output: &mut Option<F::Output>) {
-        *output = Some(future.await);
-    }
-    let (mut a_output, mut b_output) = (None, None);
-    {
-        let mut a = pin!(keep(a, &mut a_output));
-        let mut b = pin!(keep(b, &mut b_output));
-        let (mut a_over, mut b_over) = (false, false);
-        poll_fn(|context| {
-            a_over = a_over || a.as_mut().poll(context).is_ready();
-            b_over = b_over || b.as_mut().poll(context).is_ready();
-            if a_over && b_over {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-    }
-    let over = "both are over";
-    (a_output.expect(over), b_output.expect(over))
+    let (read, bytes) = pipe.read_to_end(Vec::new()).await;
+    read.map(|_| bytes)
 }

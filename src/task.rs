@@ -29,11 +29,12 @@ mod shared;
 
 pub use self::cancel::CancelToken;
 pub use self::join::{JoinError, JoinHandle};
-pub(crate) use self::operation::{Pending, submit};
+pub(crate) use self::operation::{Pending, submit, transfer};
 pub use self::runtime::{Builder, OPERATIONS_MAX, Runtime};
 
 use self::runtime::Inner;
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::task::Poll;
 
 /// Runs `future` to its end on a new runtime, and polls it only when it was woken.
@@ -85,4 +86,33 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Runs both to their ends, beside each other; the first error ends both.
+pub(crate) async fn try_both<A, B, E>(
+    a: impl Future<Output = Result<A, E>>,
+    b: impl Future<Output = Result<B, E>>,
+) -> Result<(A, B), E> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut a_output, mut b_output) = (None, None);
+    poll_fn(|context| {
+        if a_output.is_none() {
+            if let Poll::Ready(output) = a.as_mut().poll(context) {
+                a_output = Some(output?);
+            }
+        }
+        if b_output.is_none() {
+            if let Poll::Ready(output) = b.as_mut().poll(context) {
+                b_output = Some(output?);
+            }
+        }
+        match (a_output.take(), b_output.take()) {
+            (Some(a), Some(b)) => Poll::Ready(Ok((a, b))),
+            outputs => {
+                (a_output, b_output) = outputs;
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

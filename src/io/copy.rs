@@ -1,10 +1,8 @@
 //! From one stream to another.
 
 use super::{AsyncRead, AsyncWrite, AsyncWriteExt, TransferError};
-use std::future::{Future, poll_fn};
+use crate::task::try_both;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 
 /// Bytes that a copy has in memory at a time, for each direction.
 const BUFFER: usize = 64 * 1024;
@@ -70,23 +68,7 @@ where
     for<'s> &'s A: AsyncRead + AsyncWrite,
     for<'s> &'s B: AsyncRead + AsyncWrite,
 {
-    let (mut there, mut back) = (pin!(pass(a, b)), pin!(pass(b, a)));
-    let (mut went, mut came) = (None, None);
-    poll_fn(|context| {
-        if went.is_none() {
-            if let Poll::Ready(bytes) = there.as_mut().poll(context) {
-                went = Some(bytes?);
-            }
-        }
-        if came.is_none() {
-            if let Poll::Ready(bytes) = back.as_mut().poll(context) {
-                came = Some(bytes?);
-            }
-        }
-        went.zip(came)
-            .map_or(Poll::Pending, |bytes| Poll::Ready(Ok(bytes)))
-    })
-    .await
+    try_both(pass(a, b), pass(b, a)).await
 }
 
 /// Copies to the end, and passes that on.

@@ -99,26 +99,8 @@ pub trait AsyncReadExt: AsyncRead {
     /// number of bytes read; after an error the buffer holds what came before it.
     ///
     /// There is no limit: [`take`](Self::take) sets one.
-    fn read_to_end(
-        &mut self,
-        mut buffer: Vec<u8>,
-    ) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
-        const GROWTH: usize = 4096;
-        async move {
-            let before = buffer.len();
-            loop {
-                if buffer.len() == buffer.capacity() {
-                    buffer.reserve(GROWTH);
-                }
-                let (read, back) = self.read(buffer).await;
-                buffer = back;
-                match read {
-                    Ok(0) => return (Ok(buffer.len() - before), buffer),
-                    Ok(_) => {}
-                    Err(error) => return (Err(error), buffer),
-                }
-            }
-        }
+    fn read_to_end(&mut self, buffer: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
+        to_end(buffer, async |buffer| self.read(buffer).await)
     }
 
     /// As [`read_to_end`](Self::read_to_end), for text.
@@ -155,6 +137,27 @@ pub trait AsyncReadExt: AsyncRead {
 }
 
 impl<R: AsyncRead> AsyncReadExt for R {}
+
+/// Reads until there is nothing more, behind the bytes of the buffer, which grows as needed.
+pub(crate) async fn to_end(
+    mut buffer: Vec<u8>,
+    mut read: impl AsyncFnMut(Vec<u8>) -> BufResult<usize, Vec<u8>>,
+) -> BufResult<usize, Vec<u8>> {
+    const GROWTH: usize = 4096;
+    let before = buffer.len();
+    loop {
+        if buffer.len() == buffer.capacity() {
+            buffer.reserve(GROWTH);
+        }
+        let (read, back) = read(buffer).await;
+        buffer = back;
+        match read {
+            Ok(0) => return (Ok(buffer.len() - before), buffer),
+            Ok(_) => {}
+            Err(error) => return (Err(error), buffer),
+        }
+    }
+}
 
 /// Writes until all is written: for everything that is [`AsyncWrite`].
 ///

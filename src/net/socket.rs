@@ -9,27 +9,18 @@ use crate::address::Address;
 use crate::ancillary::{ToFill, ToSend};
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, Holds, OwnedFd, RawFd};
 use crate::fd::SharedFd;
-use crate::io::{AsyncRead, AsyncWrite, BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::op::{
-    Accept, GetSockOpt, MsgFlags, Op, OptionValue, Poll, PollEvents, Received, Recv, RecvFrom,
+    Accept, GetSockOpt, MsgFlags, OptionValue, Poll, PollEvents, Received, Recv, RecvFrom,
     RecvFromVectored, RecvMsg, RecvVectored, Send, SendMsg, SendTo, SendToVectored, SendVectored,
     SetSockOpt, Shutdown, SockOpt,
 };
-use crate::task::{Pending, submit};
+use crate::task::{Pending, submit, transfer};
 use socket2::{SockAddr, SockRef};
 use std::io;
 use std::net::{self, SocketAddr};
 use std::os::unix::net as unix;
 use std::rc::Rc;
-
-/// Moves bytes, and gives the buffer back.
-async fn transfer<O>(op: O) -> BufResult<O::Output, O::Inner>
-where
-    O: Op<Fd: Holds> + IntoInner + 'static,
-{
-    let (moved, op) = submit(op).await;
-    (moved, op.into_inner())
-}
 
 /// How a kind of sockets has addresses.
 trait Name: Sized {

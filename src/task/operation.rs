@@ -2,6 +2,7 @@
 
 use super::cancel::Listed;
 use super::runtime::Inner;
+use crate::buf::{BufResult, IntoInner};
 use crate::driver::Holds;
 use crate::op::Op;
 use crate::slots::Key;
@@ -26,6 +27,15 @@ where
         stage: Stage::Waiting(op, None),
         listed: Listed::default(),
     }
+}
+
+/// The same of what moves bytes: gives the buffer back.
+pub(crate) async fn transfer<O>(op: O) -> BufResult<O::Output, O::Inner>
+where
+    O: Op<Fd: Holds> + IntoInner + 'static,
+{
+    let (moved, op) = submit(op).await;
+    (moved, op.into_inner())
 }
 
 /// The future of one operation.
