@@ -39,7 +39,7 @@ pub use std::fs::DirEntry;
 
 use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, Holds, OwnedFd, RawFd};
-use crate::io::to_end;
+use crate::io::{TransferError, to_end};
 use crate::op::{
     self, Allocate, Close, Exact, ReadAt, ReadVectoredAt, Stat, Truncate, WriteAt, WriteVectoredAt,
 };
@@ -74,12 +74,13 @@ pub struct File {
 }
 
 /// A transfer of the whole of its buffer.
-async fn transfer_all<O>(op: O) -> BufResult<(), O::Inner>
+async fn transfer_all<O>(op: O) -> (Result<(), TransferError>, O::Inner)
 where
     O: op::Transfer<Fd: Holds> + IntoInner + 'static,
 {
-    let (moved, buffer) = transfer(Exact::new(op)).await;
-    (moved.map(drop), buffer)
+    let (moved, op) = submit(Exact::new(op)).await;
+    let moved = moved.map_err(|error| TransferError::new(error, op.advanced() as u64));
+    (moved.map(drop), op.into_inner())
 }
 
 /// What there is no operation for.
@@ -118,13 +119,13 @@ impl File {
 
     /// Fills the buffer's room from `offset` on: see [`Exact`].
     ///
-    /// An end before that is [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). After an error a buffer
-    /// that grows has grown by what was read.
+    /// An end before that is [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). After an error
+    /// [`TransferError::moved`] bytes were read, and a buffer that grows has grown by those.
     pub async fn read_exact_at<B: IoBufMut + 'static>(
         &self,
         buffer: B,
         offset: u64,
-    ) -> BufResult<(), B> {
+    ) -> (Result<(), TransferError>, B) {
         transfer_all(ReadAt::new(self.fd.clone(), offset, buffer)).await
     }
 
@@ -158,7 +159,7 @@ impl File {
         &self,
         buffers: V,
         offset: u64,
-    ) -> BufResult<(), V> {
+    ) -> (Result<(), TransferError>, V) {
         transfer_all(ReadVectoredAt::new(self.fd.clone(), offset, buffers)).await
     }
 
@@ -173,13 +174,13 @@ impl File {
 
     /// Writes the whole buffer at `offset`: see [`Exact`].
     ///
-    /// A write that moves nothing is [`WriteZero`](io::ErrorKind::WriteZero). After an error a part may
-    /// have been written.
+    /// A write that moves nothing is [`WriteZero`](io::ErrorKind::WriteZero). After an error
+    /// [`TransferError::moved`] bytes were written.
     pub async fn write_all_at<B: IoBuf + 'static>(
         &self,
         buffer: B,
         offset: u64,
-    ) -> BufResult<(), B> {
+    ) -> (Result<(), TransferError>, B) {
         transfer_all(WriteAt::new(self.fd.clone(), offset, buffer)).await
     }
 
@@ -197,7 +198,7 @@ impl File {
         &self,
         buffers: V,
         offset: u64,
-    ) -> BufResult<(), V> {
+    ) -> (Result<(), TransferError>, V) {
         transfer_all(WriteVectoredAt::new(self.fd.clone(), offset, buffers)).await
     }
 

@@ -57,7 +57,8 @@ fn the_end_of_a_file() {
         read.unwrap();
         assert_eq!(&text, b"cdef");
         let (read, text) = file.read_exact_at(Vec::with_capacity(8), 3).await;
-        assert_eq!(kind(read), ErrorKind::UnexpectedEof);
+        let error = read.unwrap_err();
+        assert_eq!((error.kind(), error.moved()), (ErrorKind::UnexpectedEof, 3));
         assert_eq!(text, b"def", "what came before the end");
         let (read, _) = file.read_exact_at([0; 0], 100).await;
         read.unwrap();
@@ -84,7 +85,8 @@ fn several_buffers() {
         read.unwrap();
         assert_eq!(parts, [*b"bc", *b"de", *b"fg"]);
         let (read, _) = file.read_vectored_exact_at([[0; 2]; 3], 3).await;
-        assert_eq!(kind(read), ErrorKind::UnexpectedEof);
+        let error = read.unwrap_err();
+        assert_eq!((error.kind(), error.moved()), (ErrorKind::UnexpectedEof, 5));
     });
 }
 

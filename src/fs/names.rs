@@ -48,7 +48,10 @@ pub async fn write<B: IoBuf + 'static>(path: impl AsRef<Path>, buffer: B) -> Buf
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     match options.open(path).await {
-        Ok(file) => file.write_all_at(buffer, 0).await,
+        Ok(file) => {
+            let (written, buffer) = file.write_all_at(buffer, 0).await;
+            (written.map_err(io::Error::from), buffer)
+        }
         Err(error) => (Err(error), buffer),
     }
 }

@@ -19,7 +19,7 @@ pub struct TransferError {
 }
 
 impl TransferError {
-    pub(super) fn new(error: impl Into<io::Error>, moved: u64) -> Self {
+    pub(crate) fn new(error: impl Into<io::Error>, moved: u64) -> Self {
         let error = error.into();
         Self { error, moved }
     }
