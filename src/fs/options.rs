@@ -24,22 +24,13 @@ use std::path::Path;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct OpenOptions {
-    read: bool,
-    write: bool,
-    append: bool,
-    truncate: bool,
-    create: bool,
-    create_new: bool,
-    custom_flags: i32,
-    mode: u32,
-}
+pub struct OpenOptions(op::OpenOptions);
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $option:ident: $type:ty;)*) => {$(
         $(#[$doc])*
         pub fn $option(&mut self, $option: $type) -> &mut Self {
-            self.$option = $option;
+            self.0 = self.0.$option($option);
             self
         }
     )*};
@@ -49,16 +40,7 @@ impl OpenOptions {
     /// Nothing is set; a new file's mode is 0o666, less the umask.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            read: false,
-            write: false,
-            append: false,
-            truncate: false,
-            create: false,
-            create_new: false,
-            custom_flags: 0,
-            mode: 0o666,
-        }
+        Self(op::OpenOptions::new())
     }
 
     setters! {
@@ -89,30 +71,26 @@ impl OpenOptions {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for options that contradict each other, as for
     /// [`std::fs::OpenOptions::open`], and for a path with a zero in it.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let options = self.options().ok_or(io::ErrorKind::InvalidInput)?;
-        let open = OpenAt::new(Cwd, c_path(path)?, options);
+        if !self.agree() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let open = OpenAt::new(Cwd, c_path(path)?, self.0);
         submit(open).await.0.map(File::from)
     }
 
-    /// The operation's own; none if they contradict each other. The kernel would empty a file that is
-    /// open for reading.
-    fn options(&self) -> Option<op::OpenOptions> {
-        let changes = self.truncate || self.create || self.create_new;
-        let agree = match (self.write, self.append) {
+    /// Whether they do not contradict each other. The kernel would empty a file that is open for reading.
+    fn agree(&self) -> bool {
+        type Options = op::OpenOptions;
+        let is_set = |set: fn(Options, bool) -> Options| set(self.0, true) == self.0;
+        let truncate = is_set(Options::truncate);
+        let create_new = is_set(Options::create_new);
+        match (is_set(Options::write), is_set(Options::append)) {
             (true, false) => true,
-            (false, false) => self.read && !changes,
-            (_, true) => !self.truncate || self.create_new,
-        };
-        let options = op::OpenOptions::new()
-            .read(self.read)
-            .write(self.write)
-            .append(self.append)
-            .truncate(self.truncate)
-            .create(self.create)
-            .create_new(self.create_new)
-            .custom_flags(self.custom_flags)
-            .mode(self.mode);
-        agree.then_some(options)
+            (false, false) => {
+                is_set(Options::read) && !truncate && !create_new && !is_set(Options::create)
+            }
+            (_, true) => !truncate || create_new,
+        }
     }
 }
 
