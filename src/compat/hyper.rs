@@ -95,10 +95,6 @@ impl rt::Timer for HyperTimer {
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
         self.sleep(deadline.saturating_duration_since(Instant::now()))
     }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
-        *sleep = self.sleep_until(deadline);
-    }
 }
 
 /// A sleep of a [`HyperTimer`].
