@@ -20,7 +20,6 @@ pub use self::hyper::{HyperExecutor, HyperSleep, HyperTimer};
 
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::fd::SharedFd;
-use crate::net::TcpStream;
 use crate::op::{self, PollEvents};
 use crate::task::{Pending, submit};
 use crate::time::{Duration, Sleep, sleep};
@@ -83,7 +82,7 @@ impl PollStream {
         SharedFd::new(socket).map(Self::on)
     }
 
-    fn on(fd: SharedFd) -> Self {
+    pub(crate) fn on(fd: SharedFd) -> Self {
         Self {
             fd,
             reading: Side::new(PollEvents::READABLE),
@@ -124,12 +123,6 @@ impl PollStream {
             Ok(()) | Err(Errno::NOTCONN) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-impl From<TcpStream> for PollStream {
-    fn from(stream: TcpStream) -> Self {
-        Self::on(stream.into_shared())
     }
 }
 

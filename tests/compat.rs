@@ -8,7 +8,7 @@ mod counting;
 
 use common::bounded;
 use completeio::compat::{HyperExecutor, HyperTimer, PollStream};
-use completeio::net::TcpStream;
+use completeio::net::{TcpStream, UnixStream};
 use completeio::task::{JoinHandle, block_on, spawn, spawn_blocking, yield_now};
 use completeio::time::{Instant, sleep};
 use counting::allocations;
@@ -23,7 +23,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net;
-use std::os::unix::net::UnixStream;
+use std::os::unix;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -101,10 +101,11 @@ fn tcp_is_echoed_to_its_half_close() {
 /// A socket in blocking mode, as std makes them.
 #[test]
 fn unix_sockets_are_echoed_to_their_half_close() {
-    let (own, peer) = UnixStream::pair().unwrap();
+    let (own, peer) = unix::net::UnixStream::pair().unwrap();
     let writer = peer.try_clone().unwrap();
-    let end = |writer: UnixStream| writer.shutdown(net::Shutdown::Write).unwrap();
-    echoes(|| PollStream::new(own).unwrap(), peer, writer, end);
+    let end = |writer: unix::net::UnixStream| writer.shutdown(net::Shutdown::Write).unwrap();
+    let own = || PollStream::from(UnixStream::try_from(own).unwrap());
+    echoes(own, peer, writer, end);
 }
 
 #[test]

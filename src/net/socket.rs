@@ -242,6 +242,13 @@ macro_rules! stream {
             }
         }
 
+        #[cfg(any(feature = "futures-io", feature = "hyper"))]
+        impl From<$Stream> for crate::compat::PollStream {
+            fn from(stream: $Stream) -> Self {
+                Self::on(stream.fd)
+            }
+        }
+
         impl AsyncRead for &$Stream {
             async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
                 transfer(Recv::new(self.fd.hold(), buffer)).await

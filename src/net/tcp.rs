@@ -156,11 +156,6 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    #[cfg(any(feature = "futures-io", feature = "hyper"))]
-    pub(crate) fn into_shared(self) -> SharedFd {
-        self.fd
-    }
-
     /// Connects to the first of the addresses to which it can; the error is that of the last.
     ///
     /// A future of it that is dropped leaves nothing behind.
