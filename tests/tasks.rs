@@ -102,6 +102,9 @@ fn aborted_before_between_and_after() {
         assert_eq!(begun.get(), 1);
         waits.abort();
         waits.abort();
+        while !waits.is_finished() {
+            yield_now().await;
+        }
         let error = waits.await.unwrap_err();
         assert_eq!(error.to_string(), "the task was cancelled");
         assert!(error.try_into_panic().unwrap_err().is_cancelled());

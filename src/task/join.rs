@@ -21,8 +21,8 @@ pub struct JoinHandle<T> {
 
 enum State<T> {
     Runs(FallibleTask<T>),
-    /// It was aborted, and is not over yet.
-    Ends(Pin<Box<dyn Future<Output = Option<T>>>>),
+    /// It was aborted, and was not over when it was polled last, by whom this waker is.
+    Ends(Pin<Box<dyn Future<Output = Option<T>>>>, Waker),
     Over(Option<Result<T, JoinError>>),
 }
 
@@ -44,28 +44,37 @@ impl<T: 'static> JoinHandle<T> {
             let State::Runs(task) = mem::replace(&mut *state, State::Over(None)) else {
                 unreachable!("asked just now")
             };
-            *state = State::Ends(Box::pin(task.cancel()));
+            *state = State::Ends(Box::pin(task.cancel()), Waker::noop().clone());
             // It does nothing before it is polled for the first time.
-            poll(&mut state, &mut Context::from_waker(Waker::noop()));
+            poll(&mut state, Waker::noop());
         }
     }
 
     /// Whether the task is over, so that the handle is ready.
     pub fn is_finished(&self) -> bool {
-        match &*self.state.borrow() {
+        let mut state = self.state.borrow_mut();
+        if let State::Ends(_, waker) = &*state {
+            let waker = waker.clone();
+            poll(&mut state, &waker);
+        }
+        match &*state {
             State::Runs(task) => task.is_finished(),
-            State::Ends(_) => false,
+            State::Ends(..) => false,
             State::Over(_) => true,
         }
     }
 }
 
 /// Looks whether a task is over.
-fn poll<T>(state: &mut State<T>, context: &mut Context<'_>) {
+fn poll<T>(state: &mut State<T>, waker: &Waker) {
+    let context = &mut Context::from_waker(waker);
     // A panic of the task comes out of here.
     let polled = panic::catch_unwind(AssertUnwindSafe(|| match state {
         State::Runs(task) => Pin::new(task).poll(context),
-        State::Ends(end) => end.as_mut().poll(context),
+        State::Ends(end, last) => {
+            last.clone_from(waker);
+            end.as_mut().poll(context)
+        }
         State::Over(_) => Poll::Pending,
     }));
     *state = State::Over(Some(match polled {
@@ -81,12 +90,12 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let state = self.get_mut().state.get_mut();
-        poll(state, context);
+        poll(state, context.waker());
         match state {
             State::Over(result) => {
                 Poll::Ready(result.take().expect("a future is polled until it is ready"))
             }
-            State::Runs(_) | State::Ends(_) => Poll::Pending,
+            State::Runs(_) | State::Ends(..) => Poll::Pending,
         }
     }
 }
