@@ -6,8 +6,6 @@
 mod common;
 mod kit;
 mod memory;
-#[cfg(feature = "sim")]
-mod sim;
 mod tcp;
 mod udp;
 mod unix;
