@@ -1,7 +1,7 @@
 //! What these tests share.
 
 pub(crate) use crate::common::bounded;
-use completeio::io::{AsyncRead, AsyncWrite, IntoInner, Sliceable};
+use completeio::io::{AsyncRead, AsyncReadExt};
 use completeio::task::block_on;
 use std::future::{Future, poll_fn};
 use std::io::{self, Write as _};
@@ -24,24 +24,8 @@ pub(crate) async fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> O
 }
 
 pub(crate) async fn read_to_end(mut stream: impl AsyncRead) -> io::Result<Vec<u8>> {
-    let mut all = Vec::new();
-    loop {
-        let (read, buffer) = stream.read(Vec::with_capacity(4096)).await;
-        if read? == 0 {
-            return Ok(all);
-        }
-        all.extend(buffer);
-    }
-}
-
-pub(crate) async fn write_all(stream: &mut impl AsyncWrite, mut bytes: Vec<u8>) -> io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let (written, rest) = stream.write(bytes.slice(done..)).await;
-        bytes = rest.into_inner();
-        done += written?;
-    }
-    Ok(())
+    let (read, all) = stream.read_to_end(Vec::new()).await;
+    read.map(|_| all)
 }
 
 /// Bytes that tell where they belong.

@@ -1,35 +1,10 @@
 //! I15, of sockets: nothing is allocated for an operation.
 
+use crate::counting::allocations;
 use crate::kit::run;
 use completeio::ancillary::{Incoming, Outgoing, space};
 use completeio::io::{AsyncRead, AsyncWrite};
 use completeio::net::{TcpListener, TcpStream, UdpSocket};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// Counts the allocations of a thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn nothing_is_allocated_for_an_operation() {
@@ -41,7 +16,7 @@ fn nothing_is_allocated_for_an_operation() {
         let (mut reader, mut writer) = client.into_split();
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = udp.local_addr().unwrap();
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         for _ in 0..100 {
             assert_eq!(writer.write([1; 8]).await.0.unwrap(), 8);
             server.readable().await.unwrap();
@@ -61,6 +36,6 @@ fn nothing_is_allocated_for_an_operation() {
             let (received, _) = udp.recv_msg([[0; 4]], room).await;
             assert_eq!(received.unwrap().len, 4);
         }
-        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(allocations() - before, 0);
     });
 }

@@ -1,5 +1,6 @@
-use crate::kit::{Ended, bounded, errno, numbers, poll_once, read_to_end, run, skipped, write_all};
-use completeio::io::{AsyncRead, AsyncWrite};
+use crate::common::this_test;
+use crate::kit::{Ended, bounded, errno, numbers, poll_once, read_to_end, run, skipped};
+use completeio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use completeio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use completeio::op::{Linger, SockOpt};
 use completeio::task::{block_on, spawn, yield_now};
@@ -29,13 +30,14 @@ async fn connection() -> (TcpStream, net::TcpStream) {
 async fn echo(stream: TcpStream) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1 << 16);
     loop {
-        let (read, mut text) = (&stream).read(buffer).await;
+        let (read, text) = (&stream).read(buffer).await;
         if read? == 0 {
             return (&stream).shutdown().await;
         }
-        write_all(&mut &stream, text.clone()).await?;
-        text.clear();
+        let (written, text) = (&stream).write_all(text).await;
+        written?;
         buffer = text;
+        buffer.clear();
     }
 }
 
@@ -357,11 +359,7 @@ fn an_accept_that_waits_at_the_end() {
 #[test]
 fn too_many_files_at_an_accept() {
     // The limit is the process's.
-    let this = std::env::current_exe().unwrap();
-    let child = Command::new(this)
-        .args(["--exact", "tcp::with_few_files", "--ignored"])
-        .output()
-        .unwrap();
+    let child = this_test("tcp::with_few_files").output().unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
     assert!(
         child.status.success() && said.contains("1 passed"),

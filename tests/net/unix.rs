@@ -1,8 +1,8 @@
 use crate::common::Temp;
-use crate::kit::{Ended, errno, numbers, poll_once, read_to_end, run, skipped, write_all};
+use crate::kit::{Ended, errno, numbers, poll_once, read_to_end, run, skipped};
 use completeio::ancillary::{ControlMessage, Credentials, Incoming, Outgoing, space};
 use completeio::driver::OwnedFd;
-use completeio::io::{AsyncRead, AsyncWrite};
+use completeio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use completeio::net::{UnixDatagram, UnixListener, UnixStream};
 use completeio::op::SockOpt;
 use completeio::task::spawn;
@@ -53,7 +53,7 @@ fn streams_by_path_and_by_abstract_name() {
             let bytes = numbers(1 << 16);
             let expected = bytes.clone();
             let (reader, mut writer) = client.into_split();
-            let written = spawn(async move { write_all(&mut writer, bytes).await });
+            let written = spawn(async move { writer.write_all(bytes).await.0 });
             let all = read_to_end(&stream).await.unwrap();
             assert!(all == expected, "{} bytes", all.len());
             written.await.unwrap().unwrap();
