@@ -14,11 +14,11 @@ mod common;
 
 use common::Args;
 use completeio::io::copy_bidirectional;
-use completeio::net::{TcpListener, TcpStream};
-use completeio::task::{block_on, spawn, spawn_blocking};
+use completeio::net::{TcpListener, TcpStream, lookup_host};
+use completeio::task::{block_on, spawn};
 use completeio::time::{Duration, sleep};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -50,11 +50,11 @@ fn main() -> ExitCode {
 
 /// Accepts connections, and gives each to a task; waits for the tasks if there is an end.
 async fn serve(listen: SocketAddr, upstream: String, exit_after: Option<usize>) -> io::Result<()> {
-    let name = upstream.clone();
-    let addresses = spawn_blocking(move || name.to_socket_addrs()).await?;
-    let addresses: Rc<[SocketAddr]> = addresses
+    let addresses: Vec<_> = lookup_host(&upstream)
+        .await
         .map_err(|error| common::named(&upstream, error))?
         .collect();
+    let upstream = Rc::new((upstream, addresses));
     let listener = common::listen(listen)?;
     println!("listening on {}", listener.local_addr()?);
     let listener = TcpListener::try_from(listener)?;
@@ -71,9 +71,9 @@ async fn serve(listen: SocketAddr, upstream: String, exit_after: Option<usize>) 
             }
         };
         accepted += 1;
-        let addresses = addresses.clone();
+        let upstream = upstream.clone();
         let task = spawn(async move {
-            match relay(&client, &addresses).await {
+            match relay(&client, &upstream).await {
                 Ok((up, down)) => println!("{peer}: {up} bytes up, {down} bytes down"),
                 Err(error) => eprintln!("forward: {peer}: {error}"),
             }
@@ -89,13 +89,12 @@ async fn serve(listen: SocketAddr, upstream: String, exit_after: Option<usize>) 
 }
 
 /// Serves one client. Returns how many bytes went to the server, and to the client.
-async fn relay(client: &TcpStream, addresses: &[SocketAddr]) -> io::Result<(u64, u64)> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(*address).await {
-            Ok(server) => return copy_bidirectional(client, &server).await,
-            Err(error) => failed = common::named(address, error),
-        }
-    }
-    Err(failed)
+async fn relay(
+    client: &TcpStream,
+    (upstream, addresses): &(String, Vec<SocketAddr>),
+) -> io::Result<(u64, u64)> {
+    let server = TcpStream::connect(&addresses[..])
+        .await
+        .map_err(|error| common::named(upstream, error))?;
+    copy_bidirectional(client, &server).await
 }

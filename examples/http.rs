@@ -15,7 +15,7 @@ mod common;
 use common::Args;
 use completeio::compat::{HyperTimer, PollStream};
 use completeio::net::{TcpListener, TcpStream};
-use completeio::task::{block_on, spawn, spawn_blocking};
+use completeio::task::{block_on, spawn};
 use completeio::time::{Duration, sleep};
 use http_body_util::{BodyExt, Either, Empty, Full};
 use hyper::body::{Bytes, Incoming};
@@ -24,7 +24,7 @@ use hyper::{Method, Request, Response, StatusCode, Uri, client, header, server};
 use std::convert::Infallible;
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -124,11 +124,10 @@ async fn get(url: Uri) -> Result<()> {
         return Err(format!("{url}: the URL is to begin with http:// and a host").into());
     };
     let authority = url.authority().expect("it has a host").to_string();
-    let stream = connect(
-        host.trim_matches(['[', ']']).to_owned(),
-        url.port_u16().unwrap_or(80),
-    )
-    .await?;
+    let host = host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80)))
+        .await
+        .map_err(|error| common::named(&authority, error))?;
     let (mut requests, connection) =
         client::conn::http1::handshake(PollStream::from(stream)).await?;
     let connection = spawn(connection);
@@ -150,18 +149,4 @@ async fn get(url: Uri) -> Result<()> {
     drop(requests);
     connection.await??;
     Ok(())
-}
-
-/// Connects to the first address of a host that answers.
-async fn connect(host: String, port: u16) -> Result<TcpStream> {
-    let name = host.clone();
-    let addresses = spawn_blocking(move || (&*name, port).to_socket_addrs()).await?;
-    let mut failed = None;
-    for address in addresses.map_err(|error| common::named(&host, error))? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = Some(common::named(address, error).into()),
-        }
-    }
-    Err(failed.unwrap_or_else(|| format!("{host} has no address").into()))
 }
