@@ -431,7 +431,11 @@ fn echo_measures_without_allocating() {
             "--connections 5 --size 20011",
         ] {
             let mut echo = command("echo", backend);
-            let report = succeed(echo.args(["--seconds", "0.3"]).args(options.split(' ')));
+            echo.args(["--seconds", "600", "--round-trips", "1000"]);
+            let report = succeed(echo.args(options.split(' ')));
+            let made = report.split_once(" round trips, ").unwrap().0;
+            let made: u64 = made.rsplit('\n').next().unwrap().parse().unwrap();
+            assert!(made >= 1000, "{report}");
             for key in [
                 format!("backend: {backend}\n"),
                 "\n0 mismatches, 0 failed".to_owned(),
@@ -447,7 +451,7 @@ fn echo_measures_without_allocating() {
         }
         // The option, against the environment.
         let mut echo = Command::new(example("echo"));
-        let report = succeed(echo.args(["--backend", backend, "--seconds", "0.1"]));
+        let report = succeed(echo.args(["--backend", backend, "--round-trips", "1"]));
         assert!(
             report.contains(&format!("backend: {backend}\n")),
             "{report}"

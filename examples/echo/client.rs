@@ -19,8 +19,10 @@ pub(crate) struct Client {
     slots: Slots,
     open: usize,
     size: usize,
-    time: Duration,
-    /// The time is over: connections end after their round trip.
+    enough: u64,
+    /// How long it is to measure, and how long it has.
+    pub(crate) time: Duration,
+    /// The time is over, or there are enough: connections end after their round trip.
     ending: bool,
     pub(crate) round_trips: u64,
     pub(crate) mismatches: u64,
@@ -50,6 +52,7 @@ impl Client {
             slots,
             open: options.connections,
             size: options.size,
+            enough: options.round_trips,
             time: Duration::from_secs_f64(options.seconds),
             ending: false,
             round_trips: 0,
@@ -59,11 +62,12 @@ impl Client {
         })
     }
 
-    /// Makes round trips on all connections for the time, and ends them.
+    /// Makes round trips on all connections for the time, or until there are enough, and ends them.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut entries = Vec::with_capacity(BATCH);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
-        let deadline = Instant::now() + self.time;
+        let start = Instant::now();
+        let deadline = start + self.time;
         for i in 0..self.slots.len() {
             // SAFETY: nothing was lent yet.
             let slot = unsafe { &mut *self.slots[i].get() };
@@ -74,7 +78,10 @@ impl Client {
         }
         while self.open > 0 {
             let now = Instant::now();
-            self.ending = now >= deadline;
+            if !self.ending && (now >= deadline || self.round_trips >= self.enough) {
+                self.ending = true;
+                self.time = now - start;
+            }
             if now >= deadline + PATIENCE {
                 return Err(io::Error::other(format!(
                     "{} connections do not end",

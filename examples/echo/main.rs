@@ -31,11 +31,12 @@ use std::sync::mpsc;
 use std::thread;
 
 const HELP: &str = "\
-usage: echo [--connections N] [--seconds S] [--size BYTES] [--backend NAME]
+usage: echo [--connections N] [--seconds S] [--round-trips N] [--size BYTES] [--backend NAME]
        echo --listen ADDRESS [--connections N] [--exit-after N] [--backend NAME]
 Measures a TCP echo on completeio, or serves one for other clients.
   --connections N   at the same time (64)
   --seconds S       how long to measure (3)
+  --round-trips N   or until so many were made
   --size BYTES      of a message, up to 65536 (64)
   --backend NAME    io_uring or readiness
   --listen ADDRESS  no clients of our own; port 0 takes a free one
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
 struct Options {
     connections: usize,
     seconds: f64,
+    round_trips: u64,
     size: usize,
     backend: Option<Backend>,
     listen: Option<SocketAddr>,
@@ -71,6 +73,7 @@ impl Options {
         let options = Self {
             connections: args.value("--connections").unwrap_or(64),
             seconds: args.value("--seconds").unwrap_or(3.0),
+            round_trips: args.value("--round-trips").unwrap_or(u64::MAX),
             size: args.value("--size").unwrap_or(64),
             backend: args
                 .value("--backend")
@@ -157,13 +160,14 @@ fn measure(options: &Options) -> io::Result<bool> {
 
     let Client {
         lane,
+        time,
         round_trips,
         mismatches,
         failed,
         allocations,
         ..
     } = &client;
-    let per_second = *round_trips as f64 / options.seconds;
+    let per_second = *round_trips as f64 / time.as_secs_f64();
     println!("backend: {}", lane.driver.backend());
     println!(
         "{} connections, {} bytes a message",
