@@ -7,7 +7,8 @@
 //!
 //! These lend a slice for the time of a poll, which an operation cannot keep. So a [`PollStream`] makes the
 //! call in place, on the caller's slice, and waits by an operation only when the call would block: nothing
-//! is copied but what hyper reads, once, and nothing is allocated.
+//! is copied but what hyper reads, once, and nothing is allocated. (One case has to copy: a write without
+//! room to a peer that has ended its own side.)
 
 #[cfg(feature = "futures-io")]
 mod futures;
@@ -20,9 +21,8 @@ pub use self::hyper::{HyperExecutor, HyperSleep, HyperTimer};
 
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::fd::SharedFd;
-use crate::op::{self, PollEvents};
-use crate::task::{Pending, submit};
-use crate::time::{Duration, Sleep, sleep};
+use crate::op::{self, Exact, PollEvents, Send};
+use crate::task::{JoinHandle, Pending, spawn, submit};
 use rustix::io::Errno;
 use rustix::net::{self, SendAncillaryBuffer, SendFlags, Shutdown};
 use std::future::Future;
@@ -34,8 +34,10 @@ use std::task::{Context, Poll, ready};
 /// So many calls that do not block are made before the other tasks have their turn.
 const STREAK: u32 = 32;
 
-/// How long a writer waits before it tries again, where the system cannot tell when.
-const PAUSE: Duration = Duration::from_millis(1);
+/// So many bytes are copied at most where the system cannot tell when there is room.
+const COPIED: usize = 16 * 1024;
+
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Buffers that one call takes.
 const IOV_MAX: usize = 1024;
@@ -43,7 +45,9 @@ const IOV_MAX: usize = 1024;
 /// A connection that is polled: TCP, or a Unix socket.
 ///
 /// It reads and writes whether the socket is in blocking mode or not, and leaves that as it is. Dropping it
-/// closes the socket; when it waits for something, with the next turn of the runtime. It is for the system's sockets: those of a simulated host give errors.
+/// closes the socket; when it waits for something, with the next turn of the runtime, and when bytes that a
+/// write has copied are not sent yet, once they are, for which a task stays behind. It is for the system's sockets: those of a simulated
+/// host give errors.
 ///
 #[cfg_attr(feature = "futures-io", doc = "```")]
 #[cfg_attr(not(feature = "futures-io"), doc = "```ignore")]
@@ -68,6 +72,8 @@ pub struct PollStream {
     fd: SharedFd,
     reading: Side,
     writing: Side,
+    /// Sends what was copied.
+    sending: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl PollStream {
@@ -87,6 +93,7 @@ impl PollStream {
             fd,
             reading: Side::new(PollEvents::READABLE),
             writing: Side::new(PollEvents::WRITABLE),
+            sending: None,
         }
     }
 
@@ -100,9 +107,9 @@ impl PollStream {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        self.writing
-            .poll(&self.fd, context, |fd| net::send(fd, bytes, flags))
+        self.poll_send(context, &[IoSlice::new(bytes)], |fd| {
+            net::send(fd, bytes, SEND)
+        })
     }
 
     fn poll_write_vectored(
@@ -111,18 +118,55 @@ impl PollStream {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let parts = &parts[..parts.len().min(IOV_MAX)];
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        self.writing.poll(&self.fd, context, |fd| {
-            net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), flags)
+        self.poll_send(context, parts, |fd| {
+            net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), SEND)
         })
     }
 
-    fn shutdown(&self) -> io::Result<()> {
-        match net::shutdown(&self.fd, Shutdown::Write) {
+    /// Makes a call that sends these parts.
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+        call: impl FnMut(&SharedFd) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(context))?;
+        match ready!(self.writing.poll(&self.fd, context, call)) {
+            // The wait for room is over, but there is none: the peer has ended its own side, which ends
+            // every such wait. A send waits nevertheless.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let bytes = parts.iter().flat_map(|part| part.iter().copied());
+                let copy: Vec<u8> = bytes.take(COPIED).collect();
+                let copied = copy.len();
+                let fd = self.fd.clone(); // It stays attached.
+                self.sending = Some(spawn(async move {
+                    let send = Exact::new(Send::new(fd.hold(), copy));
+                    submit(send).await.0.map(drop)
+                }));
+                Poll::Ready(Ok(copied))
+            }
+            sent => Poll::Ready(sent),
+        }
+    }
+
+    /// Waits until what was copied is sent.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(task) = &mut self.sending else {
+            return Poll::Ready(Ok(()));
+        };
+        let sent = ready!(Pin::new(task).poll(context));
+        self.sending = None;
+        Poll::Ready(sent?)
+    }
+
+    /// Ends the stream for whoever reads it; what it sends can still be read.
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        Poll::Ready(match net::shutdown(&self.fd, Shutdown::Write) {
             // The peer is gone: there is nobody to be told.
             Ok(()) | Err(Errno::NOTCONN) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        })
     }
 }
 
@@ -142,32 +186,10 @@ impl AsRawFd for PollStream {
 #[derive(Debug)]
 struct Side {
     events: PollEvents,
-    wait: Option<Wait>,
+    /// That the socket is ready, after a call that would have blocked.
+    wait: Option<Pending<op::Poll<Rc<OwnedFd>>>>,
     /// Calls since it has waited.
     streak: u32,
-}
-
-/// What it waits for, after a call that would have blocked.
-#[derive(Debug)]
-enum Wait {
-    /// That the socket is ready.
-    Ready(Pending<op::Poll<Rc<OwnedFd>>>),
-    /// A moment: the socket is ready for something else all the time, which ends every wait at once. So
-    /// it is for a writer whose peer has ended its own side, and has no room.
-    Pause(Sleep),
-}
-
-impl Wait {
-    /// What the socket is ready for.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<PollEvents>>> {
-        match self {
-            Self::Ready(wait) => {
-                let (events, _) = ready!(Pin::new(wait).poll(context));
-                Poll::Ready(events.map(Some))
-            }
-            Self::Pause(sleep) => Pin::new(sleep).poll(context).map(|()| Ok(None)),
-        }
-    }
 }
 
 impl Side {
@@ -179,7 +201,8 @@ impl Side {
         }
     }
 
-    /// Makes a call when it does not block.
+    /// Makes a call when it does not block. It is [`WouldBlock`](io::ErrorKind::WouldBlock) where the
+    /// socket is ready for something else all the time, so that no wait helps.
     fn poll<T>(
         &mut self,
         fd: &SharedFd,
@@ -191,26 +214,19 @@ impl Side {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let mut in_vain = false;
         loop {
-            let ready = match &mut self.wait {
-                Some(wait) => {
-                    let ready = ready!(wait.poll(context));
-                    self.wait = None;
-                    ready?
-                }
-                None => None,
-            };
+            if let Some(wait) = &mut self.wait {
+                let (ready, _) = ready!(Pin::new(wait).poll(context));
+                self.wait = None;
+                in_vain = !ready?.intersects(self.events);
+            }
             match call(fd) {
-                Err(Errno::AGAIN) => {
-                    self.streak = 0;
-                    let in_vain = ready.is_some_and(|ready| !ready.intersects(self.events));
-                    self.wait = Some(if in_vain {
-                        Wait::Pause(sleep(PAUSE))
-                    } else {
-                        Wait::Ready(submit(op::Poll::new(fd.hold(), self.events)))
-                    });
-                }
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if !in_vain => {
+                    self.streak = 0;
+                    self.wait = Some(submit(op::Poll::new(fd.hold(), self.events)));
+                }
                 result => {
                     self.streak += 1;
                     return Poll::Ready(result.map_err(io::Error::from));
