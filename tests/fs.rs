@@ -531,6 +531,34 @@ mod simulated {
         Runtime::builder().build_on(driver).block_on(future)
     }
 
+    /// A disk for four pages: what there is room for is written, and told.
+    #[test]
+    fn a_disk_that_is_full() {
+        let faults = Faults {
+            disk_size: 4 * 4096,
+            ..Faults::none()
+        };
+        run(&World::new(1, faults), async {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true);
+            let file = options.open("/full").await.unwrap();
+            let (written, buffer) = file.write_all_at(vec![7; 20_000], 0).await;
+            let error = written.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.moved()),
+                (ErrorKind::StorageFull, 16_384)
+            );
+            assert_eq!(buffer.len(), 20_000);
+            file.set_len(4096).await.unwrap();
+            let parts = [vec![7; 5000], vec![7; 5000], vec![7; 5000]];
+            let error = file.write_vectored_all_at(parts, 4096).await.0.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.moved()),
+                (ErrorKind::StorageFull, 12_288)
+            );
+        });
+    }
+
     /// All that is done by operations, on a disk whose results come late, in part and in any order.
     #[test]
     fn a_disk_of_a_host() {
