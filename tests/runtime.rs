@@ -642,6 +642,24 @@ fn nothing_is_allocated_for_an_operation() {
     });
 }
 
+/// From the first one on.
+#[test]
+fn nothing_is_allocated_for_a_sleep() {
+    block_on(async {
+        let mut sleeps: Vec<_> = (0..1000)
+            .map(|_| sleep(Duration::from_secs(3600)))
+            .collect();
+        let before = allocations();
+        for sleep in &mut sleeps {
+            let polled = poll_fn(|context| Poll::Ready(Pin::new(&mut *sleep).poll(context)));
+            assert!(polled.await.is_pending());
+        }
+        drop(sleeps);
+        sleep(Duration::from_nanos(1)).await;
+        assert_eq!(allocations() - before, 0);
+    });
+}
+
 /// A task is one allocation; what it does is none: sleeps, yields, wake-ups, cancellations.
 #[test]
 fn one_allocation_for_a_task() {

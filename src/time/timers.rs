@@ -8,19 +8,21 @@ use std::collections::BinaryHeap;
 use std::mem;
 use std::task::Waker;
 
+/// Timers that there is room for from the beginning.
+const TIMERS: usize = 1024;
+
 /// Stale entries that the heap has at most beside as many as there are timers.
 const STALE_MAX: usize = 64;
 
-/// A heap of deadlines, and whom to wake. Once it has grown nothing is allocated.
+/// A heap of deadlines, and whom to wake. Nothing is allocated for up to 1,024 of them, nor for more, once
+/// there were as many before.
 ///
 /// A timer that ends early leaves its place in the heap behind, which names nobody then: the number of
 /// a timer is never given twice.
-#[derive(Default)]
 pub(crate) struct Timers {
     inner: RefCell<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     /// By deadline, then by number: the earlier one first.
     heap: BinaryHeap<Reverse<(Instant, u64, usize)>>,
@@ -41,6 +43,16 @@ pub(crate) struct TimerId {
 }
 
 impl Timers {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: RefCell::new(Inner {
+                heap: BinaryHeap::with_capacity(2 * TIMERS + STALE_MAX),
+                timers: Slab::with_capacity(TIMERS),
+                started: 0,
+            }),
+        }
+    }
+
     pub(crate) fn start(&self, deadline: Instant, waker: &Waker) -> TimerId {
         // A clone is the user's code: nothing is borrowed.
         let waker = waker.clone();
