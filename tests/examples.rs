@@ -857,6 +857,36 @@ fn http_serves_curl() {
 
 #[cfg(feature = "hyper")]
 #[test]
+fn http_serves_wrk() {
+    let found = Command::new("wrk")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
+    if found.is_err() {
+        println!("skipped: wrk is not installed");
+        return;
+    }
+    for &backend in backends() {
+        let mut http = command("http", backend);
+        let mut server = Server::start(http.args(["serve", "127.0.0.1:0"]), 1_000_000);
+        let url = format!("http://{}/", server.address);
+        let mut wrk = Command::new("wrk");
+        let report = succeed(wrk.args(["--threads", "1", "--connections", "16"]).args([
+            "--duration",
+            "1s",
+            &url,
+        ]));
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        assert!(report.contains(" requests in ") && !report.contains(" 0 requests in "));
+        for wrong in ["Non-2xx", "Socket errors"] {
+            assert!(!report.contains(wrong), "{report}");
+        }
+    }
+}
+
+#[cfg(feature = "hyper")]
+#[test]
 fn http_gets_from_python() {
     if !is_installed("python3", "--version") {
         return;
