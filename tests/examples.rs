@@ -108,6 +108,12 @@ fn doctor() -> &'static str {
     REPORT.get_or_init(|| succeed(Command::new(example("doctor")).env_remove("COMPLETEIO_BACKEND")))
 }
 
+/// Examples, each on every backend.
+fn on_backends(examples: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let backends = backends().iter();
+    backends.flat_map(move |&backend| examples.map(|name| (name, backend)))
+}
+
 /// The backends that work here. Says once which do not.
 fn backends() -> &'static [&'static str] {
     static BACKENDS: OnceLock<Vec<&str>> = OnceLock::new();
@@ -157,9 +163,11 @@ fn bytes(len: usize) -> Vec<u8> {
 #[test]
 fn every_example_explains_itself() {
     let http = cfg!(feature = "hyper").then_some("http");
+    let follow = cfg!(feature = "signal").then_some("follow");
     let others = [
         "cat",
         "cp",
+        "cp_tasks",
         "echo",
         "timer",
         "doctor",
@@ -167,7 +175,7 @@ fn every_example_explains_itself() {
         "echo_tasks",
         "forward",
     ];
-    for name in others.into_iter().chain(http) {
+    for name in others.into_iter().chain(http).chain(follow) {
         let help = succeed(Command::new(example(name)).arg("--help"));
         assert!(help.starts_with(&format!("usage: {name}")), "{help}");
         let error = fail(Command::new(example(name)).arg("--no-such-option"), 2);
@@ -317,10 +325,13 @@ fn cat_reads_pipes() {
     }
 }
 
+/// By operations that are the caller's, and by tasks.
+const COPIERS: [&str; 2] = ["cp", "cp_tasks"];
+
 const SIZES: [usize; 6] = [0, 1, 4095, 4096, (1 << 20) + 17, 20 << 20];
 
 /// Copies files of all sizes; `false` where the file system has no direct IO.
-fn copies_are_identical(dir: &Path, options: &[&str]) -> bool {
+fn copies_are_identical(example: &str, dir: &Path, options: &[&str]) -> bool {
     let (from, to) = (dir.join("from"), dir.join("to"));
     for size in SIZES {
         let bytes = bytes(size);
@@ -329,7 +340,7 @@ fn copies_are_identical(dir: &Path, options: &[&str]) -> bool {
             for depth in ["1", "32"] {
                 // What was there is longer, and goes.
                 fs::write(&to, &[7; 8000][..]).unwrap();
-                let mut cp = command("cp", backend);
+                let mut cp = command(example, backend);
                 let cp = cp.args(options).args(["--depth", depth]).args([&from, &to]);
                 let output = run(cp);
                 let error = text(&output.stderr);
@@ -350,16 +361,43 @@ fn copies_are_identical(dir: &Path, options: &[&str]) -> bool {
 
 #[test]
 fn cp_makes_identical_files() {
-    copies_are_identical(&directory("cp"), &[]);
-    // Blocks that divide nothing, and a file in which they all are short.
-    copies_are_identical(&directory("cp"), &["--block", "50021"]);
+    for example in COPIERS {
+        let dir = directory(example);
+        copies_are_identical(example, &dir, &[]);
+        // Blocks that divide nothing, and a file in which they all are short.
+        copies_are_identical(example, &dir, &["--block", "50021"]);
+    }
+}
+
+/// Files of others' making, and others compare them.
+#[test]
+fn cp_serves_dd_and_cmp() {
+    if !is_installed("cmp", "--version") {
+        return;
+    }
+    let dir = directory("cp-cmp");
+    let (from, to) = (dir.join("from"), dir.join("to"));
+    let made = format!("of={}", from.display());
+    let dd = [
+        "if=/dev/urandom",
+        &made,
+        "bs=50021",
+        "count=100",
+        "status=none",
+    ];
+    succeed(Command::new("dd").args(dd));
+    for (example, backend) in on_backends(COPIERS) {
+        succeed(command(example, backend).args([&from, &to]));
+        succeed(Command::new("cmp").args([&from, &to]));
+        fs::remove_file(&to).unwrap();
+    }
 }
 
 #[test]
 fn cp_direct_makes_identical_files() {
     let dir = directory("cp-direct");
-    if copies_are_identical(&dir, &["--direct"]) {
-        copies_are_identical(&dir, &["--direct", "--block", "4096"]);
+    if copies_are_identical("cp", &dir, &["--direct"]) {
+        copies_are_identical("cp", &dir, &["--direct", "--block", "4096"]);
     }
 }
 
@@ -371,9 +409,9 @@ fn cp_copies_holes_modes_and_files_without_a_size() {
     let sparse = fs::File::create(&from).unwrap();
     sparse.set_len((3 << 20) + 5).unwrap();
     fs::set_permissions(&from, fs::Permissions::from_mode(0o640)).unwrap();
-    for &backend in backends() {
+    for (example, backend) in on_backends(COPIERS) {
         let _ = fs::remove_file(&to);
-        succeed(command("cp", backend).args([&from, &to]));
+        succeed(command(example, backend).args([&from, &to]));
         assert!(fs::read(&to).unwrap() == fs::read(&from).unwrap());
         assert_eq!(
             fs::metadata(&to).unwrap().permissions().mode() & 0o777,
@@ -381,7 +419,7 @@ fn cp_copies_holes_modes_and_files_without_a_size() {
         );
         let version = Path::new("/proc/version");
         if version.exists() {
-            succeed(command("cp", backend).args([version, &to]));
+            succeed(command(example, backend).args([version, &to]));
             assert_eq!(fs::read(&to).unwrap(), fs::read(version).unwrap());
         }
     }
@@ -394,7 +432,7 @@ fn cp_says_what_is_wrong() {
     fs::write(&file, "content").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
     let nowhere = missing.join("file");
-    for &backend in backends() {
+    for (example, backend) in on_backends(COPIERS) {
         for (from, to, wrong, what) in [
             (&file, &file, &file, "is the source itself"),
             (&file, &link, &link, "is the source itself"),
@@ -413,8 +451,8 @@ fn cp_says_what_is_wrong() {
             (&dir, &file, &dir, "is no regular file"),
             (&file, &dir, &dir, "opening: Is a directory"),
         ] {
-            let error = fail(command("cp", backend).args([from, to]), 1);
-            let expected = format!("cp: {}: {what}", wrong.display());
+            let error = fail(command(example, backend).args([from, to]), 1);
+            let expected = format!("{example}: {}: {what}", wrong.display());
             assert!(error.starts_with(&expected), "{error} is not {expected}");
             assert_eq!(fs::read(&file).unwrap(), b"content", "{what}");
         }
@@ -547,7 +585,7 @@ fn echo_serves_sockets_of_std() {
 
 #[test]
 fn echo_closes_connections_that_fail_and_serves_the_others() {
-    for (name, backend) in echoes() {
+    for (name, backend) in on_backends(ECHOES) {
         let server = Server::echo(&mut command(name, backend), 2);
         let mut other = TcpStream::connect(server.address).unwrap();
         other.write_all(b"before").unwrap();
@@ -677,16 +715,13 @@ fn port(address: SocketAddr) -> String {
     address.port().to_string()
 }
 
-/// The echo servers, of the driver and of the runtime, on every backend.
-fn echoes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let backends = backends().iter();
-    backends.flat_map(|&backend| ["echo", "echo_tasks"].map(|name| (name, backend)))
-}
+/// The echo servers, of the driver and of the runtime.
+const ECHOES: [&str; 2] = ["echo", "echo_tasks"];
 
 /// Echoes to a foreign client on every backend.
 fn serves(tool: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
     let message = bytes(1 << 20);
-    for (name, backend) in echoes() {
+    for (name, backend) in on_backends(ECHOES) {
         let server = Server::echo(&mut command(name, backend), 2);
         for message in [&b"hello"[..], &message] {
             let mut client = Command::new(tool);
@@ -928,6 +963,40 @@ fn http_gets_from_python() {
     ] {
         let error = fail(Command::new(example("http")).args(["get", url]), 1);
         assert!(error.contains(wrong), "{error}");
+    }
+}
+
+/// A shell appends to the file, and cuts it off.
+#[cfg(feature = "signal")]
+#[test]
+fn follow_prints_what_a_shell_appends_until_control_c() {
+    let file = directory("follow").join("log");
+    for &backend in backends() {
+        fs::write(&file, "one\n").unwrap();
+        let mut follow = command("follow", backend);
+        follow.args(["--interval", "1"]).arg(&file);
+        let piped = follow.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let _watchdog = Watchdog::new(&child);
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut warned = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut line = || said.next().unwrap().unwrap();
+        let shell = |script| succeed(Command::new("sh").arg("-c").arg(script).arg(&file));
+        assert_eq!(line(), "one");
+        shell("echo two >> \"$0\"; echo three >> \"$0\"");
+        assert_eq!((&*line(), &*line()), ("two", "three"));
+        shell("head -c 300000 /dev/zero | tr '\\0' x >> \"$0\"; echo >> \"$0\"");
+        assert_eq!(line(), "x".repeat(300_000));
+        shell(": > \"$0\"");
+        let warning = warned.next().unwrap().unwrap();
+        assert!(warning.ends_with("/log: it was cut off"), "{warning}");
+        shell("echo four >> \"$0\"");
+        assert_eq!(line(), "four");
+        succeed(Command::new("kill").args(["-INT", &child.id().to_string()]));
+        assert!(child.wait().unwrap().success(), "control-C is its end");
+        assert!(said.next().is_none() && warned.next().is_none());
+        let error = fail(command("follow", backend).arg("no-such-file"), 1);
+        assert!(error.contains("no-such-file: No such file"), "{error}");
     }
 }
 
