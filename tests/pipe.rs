@@ -6,7 +6,7 @@ mod common;
 
 use common::{bounded, poll_once, this_test};
 use completeio::driver::{AsFd, AsRawFd, OwnedFd};
-use completeio::io::{AsyncRead, AsyncWrite};
+use completeio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, IoBuf};
 use completeio::pipe::{PipeReader, PipeWriter, pipe};
 use completeio::stdio::{stderr, stdin, stdout};
 use completeio::task::{block_on, spawn, yield_now};
@@ -16,24 +16,8 @@ use std::os::fd::FromRawFd;
 use std::pin::pin;
 use std::process::{Child, Stdio};
 
-async fn write_all(pipe: &mut impl AsyncWrite, mut bytes: Vec<u8>) {
-    while !bytes.is_empty() {
-        let (written, back) = pipe.write(bytes).await;
-        bytes = back;
-        bytes.drain(..written.unwrap());
-    }
-}
-
-async fn read_all(pipe: &mut impl AsyncRead) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        bytes.reserve(1000);
-        let (read, back) = pipe.read(bytes).await;
-        bytes = back;
-        if read.unwrap() == 0 {
-            return bytes;
-        }
-    }
+async fn write_all(mut pipe: impl AsyncWrite, bytes: impl IoBuf + 'static) {
+    pipe.write_all(bytes).await.0.unwrap();
 }
 
 /// What is in it when the writer ends is read; then it ends.
@@ -97,7 +81,7 @@ async fn fills_and_empties() {
         yield_now().await;
     }
     assert!(!writer.is_finished(), "it is more than a pipe holds");
-    assert!(read_all(&mut reader).await == bytes);
+    assert!(reader.read_to_end(Vec::new()).await.1 == bytes);
     writer.await.unwrap();
 }
 
@@ -149,7 +133,7 @@ fn the_ends_of_others() {
             let mut stdin = PipeWriter::try_from(stdin).unwrap();
             stdin.write("through a cat").await.0.unwrap();
             drop(stdin);
-            assert_eq!(read_all(&mut reader).await, b"through a cat");
+            assert_eq!(reader.read_to_end(Vec::new()).await.1, b"through a cat");
             child.wait().unwrap();
             // Given up while a cancelled read has it still.
             let (mut reader, mut writer) = pipe().await.unwrap();
@@ -238,7 +222,7 @@ fn reads_its_input() {
             let mut waits = pin!(input.read([0; 8]));
             assert!(poll_once(&mut waits).await.is_pending());
             completeio::time::sleep(std::time::Duration::from_millis(1)).await;
-            write_all(&mut stderr(), b"it waits\n".to_vec()).await;
+            write_all(stderr(), "it waits\n").await;
             let (read, text) = waits.await;
             assert_eq!((read.unwrap(), &text[..4]), (4, &b"one\n"[..]));
         }
@@ -247,7 +231,7 @@ fn reads_its_input() {
             let mut dropped = pin!(input.read(Vec::with_capacity(100)));
             assert!(poll_once(&mut dropped).await.is_pending());
         }
-        write_all(&mut stderr(), b"it was dropped\n".to_vec()).await;
+        write_all(stderr(), "it was dropped\n").await;
         assert_eq!(input.read([0; 0]).await.0.unwrap(), 0, "no room");
         for byte in *b"two\n" {
             let (read, text) = input.read([0; 1]).await;
@@ -256,7 +240,7 @@ fn reads_its_input() {
         let (read, text) = input.read_vectored(([0; 2], [0; 5])).await;
         assert_eq!((read.unwrap(), &text.0, &text.1), (6, b"th", b"ree\n\0"));
         assert_eq!(input.read([0; 8]).await.0.unwrap(), 0, "the end");
-        write_all(&mut stderr(), b"it ended\n".to_vec()).await;
+        write_all(stderr(), "it ended\n").await;
     });
 }
 
@@ -309,7 +293,7 @@ fn writes_its_output() {
         });
         completeio::time::sleep(std::time::Duration::from_millis(1)).await;
         assert!(!writes.is_finished());
-        write_all(&mut stderr(), b"it waits\n".to_vec()).await;
+        write_all(stderr(), "it waits\n").await;
         writes.await.unwrap();
     });
 }
