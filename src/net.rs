@@ -21,7 +21,7 @@
 
 mod address;
 mod socket;
-mod split;
+pub(crate) mod split;
 mod tcp;
 mod udp;
 mod unix;

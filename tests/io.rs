@@ -10,10 +10,10 @@ use common::bounded;
 use completeio::buf::{IntoInner, Sliceable, each_slice, fill_all};
 use completeio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-    BufResult, BufWriter, IoBuf, IoBufMut, IoBufs, IoBufsMut, copy, copy_bidirectional,
+    BufResult, BufWriter, IoBuf, IoBufMut, IoBufs, IoBufsMut, copy, copy_bidirectional, split,
 };
 use completeio::net::{TcpListener, TcpStream};
-use completeio::task::{block_on, spawn};
+use completeio::task::{block_on, spawn, yield_now};
 use counting::allocations;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -380,6 +380,32 @@ fn a_part_of_a_stream() {
         assert_eq!(part.read_line(&mut line).await.unwrap(), 1);
         assert_eq!(part.read_line(&mut line).await.unwrap(), 0);
         assert_eq!(line, "one\nt");
+    });
+}
+
+/// A half that is dropped ends its side, or does not.
+#[test]
+fn halves_of_a_stream() {
+    bounded(|| {
+        block_on(async {
+            let (one, other) = pair(100);
+            let (mut reader, mut writer) = split(one);
+            let (mut from, mut to) = split(other);
+            let echo = spawn(async move { copy(&mut from, &mut to).await });
+            writer.write_all("there and back").await.0.unwrap();
+            drop(writer);
+            let (read, text) = reader.read_to_end(Vec::new()).await;
+            assert_eq!((read.unwrap(), &text[..]), (14, &b"there and back"[..]));
+            assert_eq!(echo.await.unwrap().unwrap(), 14);
+            let (one, _other) = pair(100);
+            let way = one.to.clone();
+            let (reader, writer) = split(one);
+            let (reader, writer) = split(reader.reunite(writer).unwrap());
+            writer.forget();
+            yield_now().await;
+            assert!(!way.ended.get());
+            drop(reader);
+        });
     });
 }
 

@@ -1,6 +1,6 @@
 //! What sockets have in common, of all kinds or of some.
 
-use super::split::into_halves;
+use super::split::split;
 use super::tcp::{TcpListener, TcpSocket, TcpStream};
 use super::udp::UdpSocket;
 use super::unix::{UnixDatagram, UnixListener, UnixStream};
@@ -238,7 +238,7 @@ macro_rules! stream {
 
             /// Two halves, for two tasks.
             pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
-                into_halves(self)
+                split(self)
             }
         }
 

@@ -28,7 +28,26 @@ pub struct OwnedReadHalf<S = TcpStream>(Rc<S>);
 /// of its own.
 pub struct OwnedWriteHalf<S = TcpStream>(Rc<S>, Option<fn(Rc<S>)>);
 
-pub(super) fn into_halves<S: 'static>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>)
+/// Two halves of a stream, for two tasks: of any whose references read and write, as
+/// [`TcpStream::into_split`] does it.
+///
+/// ```
+/// use completeio::io::{AsyncReadExt, AsyncWriteExt, split};
+/// use completeio::net::UnixStream;
+///
+/// completeio::task::block_on(async {
+///     let (one, mut other) = UnixStream::pair()?;
+///     let (mut reader, mut writer) = split(one);
+///     writer.write_all("text").await.0?;
+///     drop(writer); // It ends its side.
+///     assert_eq!(other.read_to_end(Vec::new()).await.1, b"text");
+///     drop(other);
+///     assert_eq!(reader.read_to_end(Vec::new()).await.0?, 0);
+///     std::io::Result::Ok(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn split<S: 'static>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>)
 where
     for<'s> &'s S: AsyncWrite,
 {
