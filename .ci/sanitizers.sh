@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # I3, I5, I17: AddressSanitizer and LeakSanitizer over the driver's unit and contract tests, and over
-# those of `Remote`. S5: ThreadSanitizer over the latter, with a standard library that is built for it.
+# those of `Remote` and of the runtime. S5: ThreadSanitizer over `Remote` and tasks, with a standard library
+# that is built for it.
 # First they must find planted defects. Nightly, with an explicit target so that build scripts and
 # macros stay as they are.
 . "$(dirname "$0")/lib.sh"
@@ -47,14 +48,19 @@ done
 printf 'leak:kit::leaking\n' >"$planted/lost"
 export LSAN_OPTIONS="suppressions=$planted/lost:print_suppressions=0"
 
-sanitized() { # arguments of cargo test …
+sanitized() { # package, arguments of cargo test …
   RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
-    timeout 900 cargo +nightly test -p completeio-driver --all-features --target "$target" \
-    --target-dir "$dir" "$@"
+    timeout 900 cargo +nightly test -p "$1" --all-features --target "$target" \
+    --target-dir "$dir" "${@:2}"
 }
-tests "unit tests under AddressSanitizer and LeakSanitizer" sanitized --lib
-tests "contract tests under AddressSanitizer and LeakSanitizer" sanitized --test contract
-tests "tests of Remote under AddressSanitizer and LeakSanitizer" sanitized --test remote
+tests "unit tests under AddressSanitizer and LeakSanitizer" sanitized completeio-driver --lib
+tests "contract tests under AddressSanitizer and LeakSanitizer" \
+  sanitized completeio-driver --test contract
+tests "tests of Remote under AddressSanitizer and LeakSanitizer" \
+  sanitized completeio-driver --test remote
+tests "tests of the runtime under AddressSanitizer and LeakSanitizer" sanitized completeio \
+  --test runtime --test tasks --test races --test fs --test net --test net_sim --test io --test pipe \
+  --test process --test time --test event --test signal --test compat
 
 # What the kernel writes is not seen, and is no race: a result is read after the ring's barrier. The
 # standard library is built too, or its own synchronisation would not be seen either.
