@@ -1,231 +1,145 @@
-//! Clocks, CPUs, medians, and how runs are paired.
+//! Medians, and how runs are paired.
 
-use std::io;
-use std::time::{Duration, Instant};
+use crate::subject::Subject;
+use bench::child::Outcome;
 
-/// How long a run lasts.
-#[derive(Clone, Copy)]
-pub(crate) enum Goal {
-    Time(Duration),
-    Turns(u64),
-}
-
-/// What one run gave.
-#[derive(Clone, Copy)]
-pub(crate) struct Run {
-    pub(crate) ops: u64,
-    pub(crate) wall_ns: u64,
-    pub(crate) cpu_ns: u64,
-    /// System calls that hand over or wait, for each operation.
-    pub(crate) enters_per_op: Option<f64>,
-}
-
-impl Run {
-    /// CPU time of the measured thread for each operation, user and kernel.
-    pub(crate) fn cpu_ns_per_op(&self) -> f64 {
-        self.cpu_ns as f64 / self.ops as f64
-    }
-
-    pub(crate) fn ops_per_s(&self) -> f64 {
-        self.ops as f64 * 1e9 / self.wall_ns as f64
-    }
-
-    /// The part of the time in which the measured thread had a CPU.
-    pub(crate) fn busy(&self) -> f64 {
-        self.cpu_ns as f64 / self.wall_ns as f64
-    }
-}
-
-/// Calls `turn`, which does `ops_per_turn` operations, until the goal is reached.
-#[inline]
-pub(crate) fn drive(goal: Goal, ops_per_turn: u64, mut turn: impl FnMut()) -> Run {
-    const TURNS_PER_LOOK: u64 = 64;
-    let mut turns = 0;
-    let clock = Clock::of_this_thread();
-    let cpu_ns = || clock.now_ns().expect("this thread is alive");
-    let (wall_start, cpu_start) = (Instant::now(), cpu_ns());
-    match goal {
-        Goal::Turns(goal) => {
-            while turns < goal {
-                turn();
-                turns += 1;
-            }
-        }
-        Goal::Time(goal) => {
-            while wall_start.elapsed() < goal {
-                for _ in 0..TURNS_PER_LOOK {
-                    turn();
-                }
-                turns += TURNS_PER_LOOK;
-            }
-        }
-    }
-    Run {
-        ops: turns * ops_per_turn,
-        cpu_ns: cpu_ns() - cpu_start,
-        wall_ns: elapsed_ns(wall_start),
-        enters_per_op: None,
-    }
-}
-
-pub(crate) fn elapsed_ns(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_nanos()).expect("a run is shorter than 584 years")
-}
-
-/// The CPU-time clock of a thread: readable by others, as long as the thread lives.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock(libc::clockid_t);
-
-impl Clock {
-    pub(crate) fn of_this_thread() -> Self {
-        let mut clock = 0;
-        // SAFETY: touches nothing.
-        let thread = unsafe { libc::pthread_self() };
-        // SAFETY: the thread is alive; the clock's number is written to a place that has room.
-        let failed = unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) };
-        assert_eq!(failed, 0, "a running thread has a clock");
-        Self(clock)
-    }
-
-    /// `None` when the thread is gone.
-    pub(crate) fn now_ns(self) -> Option<u64> {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: the kernel writes one `timespec` to a place that has room for it.
-        let failed = unsafe { libc::clock_gettime(self.0, &raw mut time) };
-        let ns = time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
-        (failed == 0).then_some(ns)
-    }
-}
-
-/// The CPUs that this process may run on: the first is measured on, the last makes the load.
-pub(crate) fn cpus() -> (usize, usize) {
-    // SAFETY: a set of CPUs is plain bits, and zero is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes at most the size given.
-    let failed = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
-    assert_eq!(
-        failed,
-        0,
-        "sched_getaffinity: {}",
-        io::Error::last_os_error()
-    );
-    // SAFETY: the index is below the size of the set.
-    let mut allowed =
-        (0..8 * size_of_val(&set)).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
-    let first = allowed.next().expect("a process runs somewhere");
-    (first, allowed.next_back().unwrap_or(first))
-}
-
-/// Ties the calling thread to one CPU.
-pub(crate) fn pin(cpu: usize) {
-    // SAFETY: as in `cpus`.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the number came out of `cpus`.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the kernel reads at most the size given.
-    let failed = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    assert_eq!(
-        failed,
-        0,
-        "sched_setaffinity: {}",
-        io::Error::last_os_error()
-    );
-}
-
-/// Lets the calling thread run before all others of the machine, if this process may.
-pub(crate) fn run_first() -> io::Result<()> {
-    let priority = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the kernel reads one `sched_param`.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Lets the process open as many files as it may.
-pub(crate) fn raise_open_files() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel writes one `rlimit`.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(failed, 0, "getrlimit: {}", io::Error::last_os_error());
-    limit.rlim_cur = limit.rlim_max.min(1 << 16);
-    // SAFETY: the kernel reads one `rlimit`.
-    let failed = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(failed, 0, "setrlimit: {}", io::Error::last_os_error());
-}
-
-/// The runs of one peer, and how each compares to the runs of the reference around it.
+/// All runs of one subject in one case.
 pub(crate) struct Series {
-    pub(crate) peer: &'static str,
-    pub(crate) runs: Vec<Run>,
-    /// CPU time for each operation, by the mean of the reference's just before and just after.
+    pub(crate) subject: Subject,
+    /// It is the reference once more: the noise.
+    pub(crate) again: bool,
+    pub(crate) runs: Vec<Outcome>,
+    /// The main figure of each run by those of the reference just before and just after.
     pub(crate) ratios: Vec<f64>,
-    /// Why there are no runs.
-    pub(crate) skipped: Option<String>,
+    /// Why it is not here, or not as often as the others.
+    pub(crate) failed: Option<String>,
 }
 
-/// The name of the reference when it is measured against itself.
-pub(crate) const AGAIN: &str = "again";
-
-/// Runs the peers in turn, each between two runs of the reference: R A R B R C R …
-///
-/// The reference is the first of the result, and the second is the reference against itself: how
-/// far its ratios are from 1 is the noise floor.
-pub(crate) fn alternate<P: Copy>(
-    rounds: usize,
-    reference: P,
-    peers: &[P],
-    name: impl Fn(P) -> &'static str,
-    mut run: impl FnMut(P) -> Result<Run, String>,
-) -> Vec<Series> {
-    let series = |peer| Series {
-        peer,
-        runs: Vec::new(),
-        ratios: Vec::new(),
-        skipped: None,
-    };
-    let mut first = series(name(reference));
-    let mut rest: Vec<Series> = vec![series(AGAIN)];
-    rest.extend(peers.iter().map(|peer| series(name(*peer))));
-    let mut before = match run(reference) {
-        Ok(run) => run,
-        Err(reason) => {
-            // Without the reference there is nothing to compare with.
-            first.skipped = Some(reason);
-            return vec![first];
+impl Series {
+    fn new(subject: Subject, again: bool) -> Self {
+        Self {
+            subject,
+            again,
+            runs: Vec::new(),
+            ratios: Vec::new(),
+            failed: None,
         }
-    };
-    first.runs.push(before);
+    }
+
+    /// A figure of all runs that have it.
+    pub(crate) fn spread(&self, metric: &str) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.get(metric).copied()))
+    }
+
+    pub(crate) fn ratio(&self) -> Option<Spread> {
+        Spread::of(self.ratios.iter().copied())
+    }
+}
+
+/// Runs the reference and the others in turn, `main` being their main figure:
+/// reference, reference, reference, A, reference, B, reference … The first of the series is the reference.
+pub(crate) fn alternate(
+    rounds: usize,
+    main: &str,
+    reference: Subject,
+    others: &[Subject],
+    mut run: impl FnMut(Subject) -> Result<Outcome, String>,
+) -> Vec<Series> {
+    let mut first = Series::new(reference, false);
+    let mut rest = vec![Series::new(reference, true)];
+    rest.extend(others.iter().map(|other| Series::new(*other, false)));
+    let mut before = keep(&mut first, run(reference));
+    if first.failed.is_some() {
+        rest.remove(0);
+    }
     for _ in 0..rounds {
-        for (i, series) in rest.iter_mut().enumerate() {
-            if series.skipped.is_some() {
+        for series in &mut rest {
+            if series.failed.is_some() {
                 continue;
             }
-            let peer = if i == 0 { reference } else { peers[i - 1] };
-            let result = run(peer).and_then(|this| Ok((this, run(reference)?)));
-            match result {
-                Ok((this, after)) => {
-                    let around = (before.cpu_ns_per_op() + after.cpu_ns_per_op()) / 2.0;
-                    series.ratios.push(this.cpu_ns_per_op() / around);
-                    series.runs.push(this);
-                    first.runs.push(after);
-                    before = after;
-                }
-                Err(reason) => series.skipped = Some(reason),
+            let this = keep(series, run(series.subject));
+            if first.failed.is_some() || this.is_none() {
+                continue;
             }
+            let after = keep(&mut first, run(reference));
+            let figure = |run: &Option<Outcome>| run.as_ref()?.get(main).copied();
+            if let (Some(before), Some(this), Some(after)) =
+                (figure(&before), figure(&this), figure(&after))
+            {
+                series.ratios.push(this * 2.0 / (before + after));
+            }
+            before = after;
         }
     }
     std::iter::once(first).chain(rest).collect()
 }
 
+/// Runs each of them so many times, for counts, which no noise changes. The first is the reference.
+pub(crate) fn each(
+    times: usize,
+    subjects: impl IntoIterator<Item = Subject>,
+    mut run: impl FnMut(Subject) -> Result<Outcome, String>,
+) -> Vec<Series> {
+    let run_each = |subject| {
+        let mut series = Series::new(subject, false);
+        for _ in 0..times {
+            if series.failed.is_none() {
+                keep(&mut series, run(subject));
+            }
+        }
+        series
+    };
+    subjects.into_iter().map(run_each).collect()
+}
+
+/// Keeps a run, or why there is none.
+fn keep(series: &mut Series, result: Result<Outcome, String>) -> Option<Outcome> {
+    match result {
+        Ok(run) => {
+            series.runs.push(run.clone());
+            Some(run)
+        }
+        Err(reason) => {
+            series.failed = Some(reason);
+            None
+        }
+    }
+}
+
+/// What the runs of the reference differ by among themselves.
+pub(crate) fn noise(series: &[Series]) -> Option<Spread> {
+    let again = series.iter().find(|series| series.again)?;
+    Spread::trimmed(again.ratios.clone())
+}
+
+/// A ratio, and that of the reference against itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Less,
+    Tie,
+    More,
+}
+
+impl Verdict {
+    /// `None` where there is nothing to compare, or too little.
+    pub(crate) fn of(ratios: &[f64], noise: Option<Spread>) -> Option<Self> {
+        const ENOUGH: usize = 3;
+        if ratios.len() < ENOUGH {
+            return None;
+        }
+        let (ratio, noise) = (Spread::trimmed(ratios.to_vec())?, noise?);
+        Some(if noise.contains(ratio.median) || ratio.contains(1.0) {
+            Self::Tie
+        } else if ratio.median > 1.0 {
+            Self::More
+        } else {
+            Self::Less
+        })
+    }
+}
+
 /// The middle of some numbers, and their range.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
@@ -262,44 +176,72 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subject::Kind;
 
-    fn run(cpu_ns: u64) -> Run {
-        Run {
-            ops: 1,
-            wall_ns: 1,
-            cpu_ns,
-            enters_per_op: None,
-        }
+    const RAW: Subject = Subject::new("raw", Kind::ByHand);
+    const TWICE: Subject = Subject::new("twice", Kind::Ours);
+    const ABSENT: Subject = Subject::new("absent", Kind::Peer);
+
+    fn cost(ns: u32) -> Outcome {
+        [("cpu".to_owned(), f64::from(ns))].into()
     }
 
     #[test]
     fn each_run_is_compared_to_the_references_around_it() {
         // The machine gets slower and slower; the peer costs twice as much at any time.
         let mut slowness = 9;
-        let series = alternate(
-            3,
-            "raw",
-            &["twice", "absent"],
-            |peer| peer,
-            |peer| {
-                slowness += 1;
-                match peer {
-                    "raw" => Ok(run(slowness * 100)),
-                    "twice" => Ok(run(slowness * 200)),
-                    _ => Err("not here".to_owned()),
-                }
-            },
-        );
-        let names: Vec<_> = series.iter().map(|series| series.peer).collect();
-        assert_eq!(names, ["raw", AGAIN, "twice", "absent"]);
+        let series = alternate(3, "cpu", RAW, &[TWICE, ABSENT], |subject| {
+            slowness += 1;
+            match subject.name {
+                "raw" => Ok(cost(slowness * 100)),
+                "twice" => Ok(cost(slowness * 200)),
+                _ => Err("not here".to_owned()),
+            }
+        });
+        let names: Vec<_> = series.iter().map(|series| series.subject.name).collect();
+        assert_eq!(names, ["raw", "raw", "twice", "absent"]);
+        assert!(series[1].again && !series[0].again);
         assert_eq!(series[0].runs.len(), 7);
         for (series, ratio) in series[1..3].iter().zip([1.0, 2.0]) {
             assert_eq!(series.ratios.len(), 3);
             for found in &series.ratios {
-                assert!((found - ratio).abs() < 0.05, "{}: {found}", series.peer);
+                assert!(
+                    (found - ratio).abs() < 0.05,
+                    "{}: {found}",
+                    series.subject.name
+                );
             }
         }
-        assert_eq!(series[3].skipped.as_deref(), Some("not here"));
+        assert_eq!(series[3].failed.as_deref(), Some("not here"));
+    }
+
+    #[test]
+    fn without_the_reference_the_others_are_run() {
+        let series = alternate(2, "cpu", ABSENT, &[TWICE], |subject| match subject.name {
+            "twice" => Ok(cost(1)),
+            _ => Err("not here".to_owned()),
+        });
+        assert_eq!(series.len(), 2);
+        assert!(series[0].failed.is_some() && noise(&series).is_none());
+        assert_eq!((series[1].runs.len(), series[1].ratios.len()), (2, 0));
+    }
+
+    #[test]
+    fn counts_are_no_pairs() {
+        let mut runs = 0;
+        let series = each(3, [RAW, ABSENT], |subject| {
+            runs += 1;
+            match subject.name {
+                "raw" => Ok(cost(runs)),
+                _ => Err("not here".to_owned()),
+            }
+        });
+        let found: Vec<_> = series
+            .iter()
+            .map(|s| (s.runs.len(), s.ratios.len()))
+            .collect();
+        assert_eq!((found, runs), (vec![(3, 0), (0, 0)], 4));
+        assert_eq!(series[0].spread("cpu").map(|cpu| cpu.median), Some(2.0));
     }
 
     #[test]
@@ -309,5 +251,16 @@ mod tests {
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 8.0));
         let trimmed = Spread::trimmed(vec![9.0, 1.0, 1.1, 0.2, 0.9]).unwrap();
         assert_eq!((trimmed.min, trimmed.max), (0.9, 1.1));
+    }
+
+    #[test]
+    fn what_the_noise_covers_is_a_tie() {
+        let noise = Spread::of([0.95, 1.0, 1.05]);
+        assert_eq!(Verdict::of(&[1.04, 1.04, 1.06], noise), Some(Verdict::Tie));
+        assert_eq!(Verdict::of(&[1.1, 1.2, 1.3], noise), Some(Verdict::More));
+        assert_eq!(Verdict::of(&[0.9, 1.2, 1.3], noise), Some(Verdict::Tie));
+        assert_eq!(Verdict::of(&[0.7, 0.8, 0.9], noise), Some(Verdict::Less));
+        assert_eq!(Verdict::of(&[1.1, 1.2], noise), None);
+        assert_eq!(Verdict::of(&[1.0; 3], None), None);
     }
 }

@@ -1,9 +1,9 @@
 //! NOPs in batches: what the way through the driver costs.
 
-use crate::echo::why_not;
-use crate::measure::{Goal, Run, drive};
-use crate::raw;
-use completeio_driver::driver::{Backend, CompleteIo, Driver, Entry};
+use super::text;
+use bench::child::{Args, Outcome};
+use bench::meter::Meter;
+use completeio_driver::driver::{Builder, CompleteIo, Driver, Entry};
 use completeio_driver::op::{Nop, Op, OpObject};
 use completeio_driver::scope::{Event, Ticket};
 use completeio_driver::sink;
@@ -11,80 +11,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ptr::NonNull;
 
-pub(crate) const BATCHES: [u32; 3] = [1, 32, 256];
-
-/// Who does the NOPs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Raw,
-    PushQueue(Backend),
-    TryPush(Backend),
-    Scope(Backend),
-}
-
-impl Peer {
-    /// All but the reference.
-    pub(crate) const OTHERS: [Self; 6] = [
-        Self::PushQueue(Backend::IoUring),
-        Self::TryPush(Backend::IoUring),
-        Self::Scope(Backend::IoUring),
-        Self::PushQueue(Backend::Readiness),
-        Self::TryPush(Backend::Readiness),
-        Self::Scope(Backend::Readiness),
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::PushQueue(Backend::IoUring) => "io_uring, push_queue",
-            Self::TryPush(Backend::IoUring) => "io_uring, try_push",
-            Self::Scope(Backend::IoUring) => "io_uring, scope",
-            Self::PushQueue(_) => "readiness, push_queue",
-            Self::TryPush(_) => "readiness, try_push",
-            Self::Scope(_) => "readiness, scope",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        std::iter::once(Self::Raw)
-            .chain(Self::OTHERS)
-            .find(|peer| peer.name() == name)
-    }
-
-    /// Why it cannot run here.
-    pub(crate) fn why_not(self) -> Option<String> {
-        match self {
-            Self::Raw => None,
-            Self::PushQueue(backend) | Self::TryPush(backend) | Self::Scope(backend) => {
-                why_not(backend)
-            }
-        }
-    }
-}
-
-/// Does batches of NOPs on the calling thread.
-pub(crate) fn run(peer: Peer, batch: u32, goal: Goal) -> Result<Run, String> {
-    match peer {
-        Peer::Raw => raw_loop(batch, goal),
-        Peer::PushQueue(backend) => push_queue(backend, batch, goal),
-        Peer::TryPush(backend) => try_push(backend, batch, goal),
-        Peer::Scope(backend) => scope(backend, batch, goal),
-    }
-}
-
-fn raw_loop(batch: u32, goal: Goal) -> Result<Run, String> {
-    let mut io = raw::ring().map_err(|e| format!("no ring: {e}"))?;
-    let mut ring = raw::Ring::new(&mut io).map_err(|e| format!("no registered ring: {e}"))?;
-    Ok(drive(goal, u64::from(batch), || ring.nops(batch)))
-}
-
 /// A queue of operations, filled again for each turn and pushed as a batch.
-fn push_queue(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
+pub(super) fn push_queue(builder: Builder, args: &Args) -> Result<Outcome, String> {
+    let batch: usize = args.need("batch")?;
     let mut owned: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
     let mut ops = Ops::new(&mut owned);
-    let mut queue: VecDeque<OpObject<'_>> = VecDeque::with_capacity(batch as usize);
-    let mut driver = driver(backend)?;
-    Ok(drive(goal, u64::from(batch), || {
+    let mut queue: VecDeque<OpObject<'_>> = VecDeque::with_capacity(batch);
+    let mut driver = builder.build().map_err(text)?;
+    let meter = Meter::new(args.goal()?);
+    loop {
         let Ops { first, idle, .. } = &mut ops;
         queue.extend(idle.drain(..).map(|i| {
             // SAFETY: one of the slice's operations.
@@ -94,15 +29,20 @@ fn push_queue(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
         }));
         driver.push_queue(&mut queue);
         ops.finish_all(&mut driver);
-    }))
+        if !meter.step(batch as u64) {
+            return meter.outcome();
+        }
+    }
 }
 
 /// A typed push for each operation.
-fn try_push(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
+pub(super) fn try_push(builder: Builder, args: &Args) -> Result<Outcome, String> {
+    let batch: usize = args.need("batch")?;
     let mut owned: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
     let mut ops = Ops::new(&mut owned);
-    let mut driver = driver(backend)?;
-    Ok(drive(goal, u64::from(batch), || {
+    let mut driver = builder.build().map_err(text)?;
+    let meter = Meter::new(args.goal()?);
+    loop {
         let Ops { first, idle, .. } = &mut ops;
         for i in idle.drain(..) {
             // SAFETY: one of the slice's operations.
@@ -112,12 +52,10 @@ fn try_push(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
             assert!(driver.try_push(op, i).is_ok(), "a batch fits the queue");
         }
         ops.finish_all(&mut driver);
-    }))
-}
-
-fn driver<'arena>(backend: Backend) -> Result<Driver<'arena>, String> {
-    let built = Driver::builder().backend(backend).build();
-    built.map_err(|e| e.to_string())
+        if !meter.step(batch as u64) {
+            return meter.outcome();
+        }
+    }
 }
 
 /// Operations of the raw layer, and which of them are out of flight.
@@ -172,12 +110,15 @@ enum Place<'s, 'env> {
 }
 
 /// The safe loop does the same: each operation is lent, redeemed, and lent again.
-fn scope(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
+pub(super) fn scope(builder: Builder, args: &Args) -> Result<Outcome, String> {
+    let batch: usize = args.need("batch")?;
+    let goal = args.goal()?;
     let mut ops: Vec<Nop> = (0..batch).map(|_| Nop::new()).collect();
-    let mut driver = driver(backend)?;
+    let mut driver = builder.build().map_err(text)?;
     let ran = driver.scope(|s| {
         let mut places: Vec<Place<'_, '_>> = ops.iter_mut().map(Place::Idle).collect();
-        drive(goal, u64::from(batch), || {
+        let meter = Meter::new(goal);
+        loop {
             for (i, place) in places.iter_mut().enumerate() {
                 let Place::Idle(op) = mem::replace(place, Place::Between) else {
                     unreachable!("redeemed in the last turn")
@@ -204,7 +145,10 @@ fn scope(backend: Backend, batch: u32, goal: Goal) -> Result<Run, String> {
                 });
                 s.submit(None, &mut sink).expect("the driver works");
             }
-        })
+            if !meter.step(batch as u64) {
+                return meter.outcome();
+            }
+        }
     });
-    ran.map_err(|e| e.to_string())
+    ran.map_err(text)?
 }
