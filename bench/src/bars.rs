@@ -36,7 +36,11 @@ pub(crate) fn table(found: &[Found]) -> Table {
         let Bar {
             what, limit, value, ..
         } = &bar;
-        let digits = if *limit >= 10.0 { 0 } else { 2 };
+        let digits = match *limit {
+            ..0.1 => 3,
+            0.1..10.0 => 2,
+            _ => 0,
+        };
         table.push(vec![
             what.clone(),
             format!("{limit}"),

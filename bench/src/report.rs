@@ -79,7 +79,7 @@ impl Found {
                 .map_or(String::new(), |ratio| format!("{ratio:.2}")),
         });
         let best = self.best_peer().and_then(|best| self.by(series, best));
-        row.push(best.map_or(String::new(), |ratio| format!("{ratio:.2}")));
+        row.push(best.map_or(String::new(), factor));
         for metric in &self.case.metrics[1..] {
             let metric = Metric::named(metric);
             let numbers = series.spread(metric.name);
@@ -187,6 +187,16 @@ fn shown(metric: &Metric, numbers: &Spread) -> String {
 }
 
 fn range(ratio: &Spread) -> String {
-    let Spread { median, min, max } = ratio;
-    format!("{median:.2} [{min:.2}–{max:.2}]")
+    let [median, min, max] = [ratio.median, ratio.min, ratio.max].map(factor);
+    format!("{median} [{min}–{max}]")
+}
+
+/// A ratio, with digits that tell something.
+fn factor(ratio: f64) -> String {
+    let digits = match ratio {
+        ..0.1 => 3,
+        0.1..10.0 => 2,
+        _ => 1,
+    };
+    format!("{ratio:.digits$}")
 }

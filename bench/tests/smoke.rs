@@ -1,4 +1,5 @@
 //! Each workload once, by each of ours, with a few operations: that numbers come out, not which.
+#![allow(clippy::print_stdout, reason = "a test says what it skips")]
 
 use bench::child::{Args, Outcome, parse_line};
 use bench::server::READY;

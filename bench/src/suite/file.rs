@@ -93,7 +93,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     if effort == Effort::Quick {
         all.retain(|access| !access.write && !access.direct && access.depth == 32);
     }
-    let (rounds, warm_up, window) = effort.pick((3, ms(80), ms(250)), (2, ms(30), ms(100)));
+    let (rounds, warm_up, window) = effort.pick((3, ms(80), ms(250)), (1, ms(40), ms(100)));
     let case = |access: Access| {
         let by_us = timed(Job::Alone(access.args()), warm_up, window);
         let run: Run = Box::new(move |runner, subject| {

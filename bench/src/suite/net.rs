@@ -105,7 +105,7 @@ fn exchange(workload: &'static str, subjects: &[&str], effort: Effort) -> Vec<Ca
         size(1000, 1 << 14, 1),
         size(50, 64, 16),
     ];
-    let (rounds, warm_up, window) = effort.pick((5, ms(150), ms(500)), (2, ms(60), ms(200)));
+    let (rounds, warm_up, window) = effort.pick((5, ms(100), ms(300)), (3, ms(40), ms(120)));
     let sizes = effort.pick(&SIZES[..], &SIZES[1..2]);
     let case = |size: &Size| {
         let run = timed(tcp(*size), warm_up, window);
@@ -120,7 +120,7 @@ fn exchange(workload: &'static str, subjects: &[&str], effort: Effort) -> Vec<Ca
 
 pub(super) fn turn(effort: Effort) -> Vec<Case> {
     const METRICS: &[&str] = &["cpu_ns_per_op", "allocations_per_op"];
-    let (rounds, window) = effort.pick((7, ms(400)), (3, ms(80)));
+    let (rounds, window) = effort.pick((7, ms(200)), (3, ms(50)));
     let case = |connections: &usize| {
         let job = Job::Alone(Args::new("turn", "").with("connections", connections));
         let run = timed(job, ms(30), window);
@@ -136,7 +136,7 @@ pub(super) fn turn(effort: Effort) -> Vec<Case> {
 }
 
 pub(super) fn unix(effort: Effort) -> Vec<Case> {
-    let (rounds, warm_up, window) = effort.pick((5, ms(150), ms(400)), (1, ms(50), ms(150)));
+    let (rounds, warm_up, window) = effort.pick((5, ms(100), ms(250)), (1, ms(40), ms(120)));
     let case = |connections: usize| {
         let path = temp_dir().join(format!("completeio-bench-{}.sock", process::id()));
         let Job::Served { server, load, ends } = echo_job(connections) else {
@@ -155,7 +155,7 @@ pub(super) fn unix(effort: Effort) -> Vec<Case> {
 
 pub(super) fn udp(effort: Effort) -> Vec<Case> {
     const CLIENTS: usize = 32;
-    let (rounds, warm_up, window) = effort.pick((5, ms(150), ms(400)), (1, ms(50), ms(150)));
+    let (rounds, warm_up, window) = effort.pick((5, ms(100), ms(250)), (1, ms(40), ms(120)));
     let job = served(Args::new("udp", ""), size(CLIENTS, 64, 1), false);
     let run = timed(job, warm_up, window);
     vec![Case::new("udp", METRICS, &without_epoll(), rounds, run).param("clients", CLIENTS)]
@@ -163,7 +163,7 @@ pub(super) fn udp(effort: Effort) -> Vec<Case> {
 
 pub(super) fn accept(effort: Effort) -> Vec<Case> {
     const METRICS: &[&str] = &["cpu_ns_per_op", "ops_per_s", "busy"];
-    let (rounds, warm_up, window) = effort.pick((5, ms(150), ms(400)), (1, ms(50), ms(150)));
+    let (rounds, warm_up, window) = effort.pick((5, ms(100), ms(250)), (1, ms(40), ms(120)));
     let job = Job::Served {
         server: Args::new("accept", ""),
         load: Args::new("accept", ""),

@@ -28,7 +28,7 @@ pub(super) fn job(batch: usize) -> Job {
 
 pub(super) fn cases(effort: Effort) -> Vec<Case> {
     const METRICS: &[&str] = &["cpu_ns_per_op", "ops_per_s"];
-    let (rounds, window) = effort.pick((11, ms(200)), (3, ms(50)));
+    let (rounds, window) = effort.pick((11, ms(100)), (3, ms(40)));
     let batches = effort.pick(&BATCHES[..], &[1, 32]);
     let case = |batch: &usize| {
         let run = timed(job(*batch), ms(10), window);

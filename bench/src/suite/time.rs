@@ -32,7 +32,7 @@ const WAKE: &[&str] = &["wake_p50_ns", "wake_p99_ns", "call_p50_ns"];
 
 pub(super) fn fire(effort: Effort) -> Vec<Case> {
     const TASKS: usize = 10_000;
-    let (rounds, window) = effort.pick((5, ms(400)), (1, ms(100)));
+    let (rounds, window) = effort.pick((5, ms(300)), (1, ms(100)));
     let job = Job::Alone(Args::new("fire", "").with("tasks", TASKS));
     let run = timed(job, ms(50), window);
     vec![Case::new("fire", METRICS, &SUBJECTS, rounds, run).param("tasks", TASKS)]
