@@ -53,11 +53,13 @@ impl Window {
 
     /// Looks at the clocks if the time has come; `false` when it is over.
     fn goes_on(&mut self, now_ns: u64, requests: u64) -> Result<bool, String> {
-        let passed = Duration::from_nanos(now_ns - self.made_ns);
+        let since = |ns| Duration::from_nanos(now_ns - ns);
         let cpu_ns = || self.server.now_ns().ok_or("the server is gone");
         match self.begun {
-            None if passed >= self.warm_up => self.begun = Some((requests, now_ns, cpu_ns()?)),
-            Some((first, begin_ns, begin_cpu_ns)) if passed >= self.warm_up + self.window => {
+            None if since(self.made_ns) >= self.warm_up => {
+                self.begun = Some((requests, now_ns, cpu_ns()?));
+            }
+            Some((first, begin_ns, begin_cpu_ns)) if since(begin_ns) >= self.window => {
                 let (wall_ns, cpu_ns) = (now_ns - begin_ns, cpu_ns()? - begin_cpu_ns);
                 let mut found = outcome(requests - first, wall_ns, cpu_ns, 0)?;
                 // The server's own are not known here.

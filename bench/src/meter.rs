@@ -4,6 +4,7 @@ use crate::alloc::allocations;
 use crate::child::{Goal, Outcome};
 use crate::machine::{cpu_ns, now_ns};
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Counts operations until the goal is reached.
 ///
@@ -69,26 +70,34 @@ impl Meter {
         self.begin.get().is_some()
     }
 
+    /// The window begins at the first look after the warm-up, and ends at one of the next: however long
+    /// nobody had a CPU meanwhile, something is done in it.
     #[cold]
     fn look(&self, ops_per_step: u64) -> bool {
         let done = self.ops.get();
-        let (begins, ends, next) = match self.goal {
-            Goal::Ops(goal) => (true, done >= goal, goal),
-            Goal::Time { warm_up, window } => {
-                let ns = u128::from(now_ns() - self.made_ns);
-                let warm_up = warm_up.as_nanos();
-                let next = done + STEPS_PER_LOOK * ops_per_step;
-                (ns >= warm_up, ns >= warm_up + window.as_nanos(), next)
+        match self.goal {
+            Goal::Ops(_) if self.begin.get().is_none() => self.begin.set(Some(self.moment())),
+            Goal::Ops(goal) => {
+                self.next_look.set(goal);
+                self.end_if(done >= goal);
             }
-        };
-        self.next_look.set(next);
-        if begins && self.begin.get().is_none() {
-            self.begin.set(Some(self.moment()));
+            Goal::Time { warm_up, window } => {
+                self.next_look.set(done + STEPS_PER_LOOK * ops_per_step);
+                let since = |ns| Duration::from_nanos(now_ns() - ns);
+                match self.begin.get() {
+                    None if since(self.made_ns) >= warm_up => self.begin.set(Some(self.moment())),
+                    None => {}
+                    Some(begin) => self.end_if(since(begin.wall_ns) >= window && done > begin.ops),
+                }
+            }
         }
-        if ends && self.end.get().is_none() {
+        !self.is_over()
+    }
+
+    fn end_if(&self, over: bool) {
+        if over && !self.is_over() {
             self.end.set(Some(self.moment()));
         }
-        !ends
     }
 
     fn moment(&self) -> Moment {
@@ -137,7 +146,6 @@ pub fn outcome(ops: u64, wall_ns: u64, cpu_ns: u64, allocations: u64) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn an_exact_number_ends_exactly() {
@@ -163,7 +171,9 @@ mod tests {
             warm_up: none,
             window: none,
         });
-        assert!(over.is_over() && !over.long_step(1));
+        assert!(over.has_begun() && !over.is_over());
         assert!(over.outcome().is_err(), "nothing was done in no time");
+        assert!(!over.long_step(1) && over.is_over());
+        assert_eq!(over.outcome().map(|outcome| outcome["ops"]), Ok(1.0));
     }
 }

@@ -207,7 +207,7 @@ impl Turns {
                 if passed < warm_up {
                     (self.spent, self.requests) = ([0; 3], 0);
                 }
-                passed >= warm_up + window
+                passed >= warm_up + window && self.requests > 0
             }
         };
         if over {

@@ -106,6 +106,7 @@ impl Exchange {
         let mut io = raw::ring().map_err(|e| e.to_string())?;
         let mut ring = Ring::new(&mut io).map_err(|e| e.to_string())?;
         buffers.register(&ring).map_err(|e| e.to_string())?;
+        let mut found = Outcome::new();
         for (i, connection) in connections.iter_mut().enumerate() {
             receive(&mut ring, i, connection);
             self.send(&mut ring, i, connection, self.depth, now_ns());
@@ -141,18 +142,19 @@ impl Exchange {
                 self.send(&mut ring, i, connection, answers, now);
             }
             buffers.publish();
-            match &mut window {
-                None if self.verified == self.requests => return Ok(Outcome::new()),
-                None => {}
-                Some(window) => {
-                    let warm = window.is_warm();
-                    if !window.goes_on(now, self.verified)? {
-                        return Ok(self.outcome(window));
-                    }
-                    if warm != window.is_warm() {
-                        self.latency = Histogram::default();
-                    }
+            if let Some(measured) = &mut window {
+                let warm = measured.is_warm();
+                if !measured.goes_on(now, self.verified)? {
+                    found = self.outcome(measured);
+                    window = None;
+                    // What is on its way comes back before the connections are closed.
+                    self.requests = self.started;
+                } else if warm != measured.is_warm() {
+                    self.latency = Histogram::default();
                 }
+            }
+            if self.verified == self.requests {
+                return Ok(found);
             }
         }
     }

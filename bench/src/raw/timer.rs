@@ -37,7 +37,9 @@ pub(super) fn fire(ring: &mut Ring<'_>, args: &Args) -> Result<Outcome, String> 
             let goes_on = if lateness {
                 let begun = &mut begun[usize::try_from(cqe.user_data()).expect("one of them")];
                 let now = now_ns();
-                late.add((now - *begun).saturating_sub(1_000_000));
+                if meter.has_begun() {
+                    late.add((now - *begun).saturating_sub(1_000_000));
+                }
                 *begun = now;
                 meter.long_step(1)
             } else {

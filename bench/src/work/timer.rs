@@ -105,9 +105,11 @@ async fn sleep<P: Peer>(i: u64, meter: Rc<Meter>, late: Rc<RefCell<Histogram>>) 
     loop {
         let begin = now_ns();
         P::sleep(MILLISECOND).await;
-        // A clock of whole milliseconds may have begun a little before this one.
-        late.borrow_mut()
-            .add((now_ns() - begin).saturating_sub(1_000_000));
+        if meter.has_begun() {
+            // A clock of whole milliseconds may have begun a little before this one.
+            let ns = (now_ns() - begin).saturating_sub(1_000_000);
+            late.borrow_mut().add(ns);
+        }
         if !meter.long_step(1) {
             return;
         }

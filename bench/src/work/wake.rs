@@ -26,7 +26,9 @@ pub(super) fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
         let (meter, mut latency) = (Meter::new(goal), Histogram::default());
         loop {
             let ns = poll_fn(|context| ours.poll(context)).await;
-            latency.add(ns);
+            if meter.has_begun() {
+                latency.add(ns);
+            }
             if !meter.long_step(1) {
                 return (meter, latency);
             }
