@@ -3,7 +3,7 @@
 use bench::child::{Args, Outcome, parse_line};
 use bench::server::READY;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -50,10 +50,8 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let name = |path: &Path| path.display().to_string();
-        let program = self.under.first().cloned();
-        let program = program.unwrap_or_else(|| name(&self.path));
-        Process::new(child.map_err(|e| format!("{program}: {e}"))?)
+        let failed = |e| format!("{}: {e}", command.get_program().to_string_lossy());
+        Process::new(child.map_err(failed)?)
     }
 }
 
