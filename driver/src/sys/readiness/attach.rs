@@ -126,7 +126,7 @@ impl Readiness {
     }
 }
 
-fn kind_of(fd: RawFd) -> io::Result<Kind> {
+pub(super) fn kind_of(fd: RawFd) -> io::Result<Kind> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: (K1) the kernel writes one `stat` to a local.
     if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } < 0 {

@@ -103,7 +103,7 @@ impl Selector {
         fd: RawFd,
         key: u64,
         _interest: Interest,
-        _kind: Kind,
+        _kind: Option<Kind>,
     ) -> io::Result<Interest> {
         match self.control(libc::EPOLL_CTL_ADD, fd, key, Watch::Edges) {
             Ok(()) => Ok(Interest::BOTH),
@@ -274,7 +274,7 @@ mod tests {
 
     fn watch(selector: &mut Selector, fd: &impl AsRawFd, key: u64) -> Interest {
         selector
-            .register(fd.as_raw_fd(), key, Interest::READ, Kind::Other)
+            .register(fd.as_raw_fd(), key, Interest::READ, None)
             .unwrap()
     }
 

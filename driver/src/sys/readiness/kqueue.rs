@@ -8,6 +8,7 @@
 //! The kqueue belongs to the notifier, whose calls are events in it (`EVFILT_USER`), as the workers'
 //! are: they need no descriptors of their own, and are taken by being reported.
 
+use super::attach::kind_of;
 use super::selector::{Event, Interest};
 use super::table::Kind;
 use crate::sys::Waker;
@@ -76,9 +77,9 @@ impl Selector {
         fd: RawFd,
         key: u64,
         interest: Interest,
-        kind: Kind,
+        kind: Option<Kind>,
     ) -> io::Result<Interest> {
-        let certain = match kind {
+        let certain = match kind.map_or_else(|| kind_of(fd), Ok)? {
             Kind::Socket | Kind::Stream => true,
             Kind::Other => false,
             Kind::File => return Ok(Interest::NONE),
@@ -192,7 +193,7 @@ mod tests {
     }
 
     fn watch(selector: &mut Selector, fd: &impl AsRawFd, key: u64, interest: Interest) {
-        let watched = selector.register(fd.as_raw_fd(), key, interest, Kind::Socket);
+        let watched = selector.register(fd.as_raw_fd(), key, interest, Some(Kind::Socket));
         assert_eq!(watched.unwrap(), interest);
     }
 
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(selector.event(0), refused);
         assert_eq!(selector.event(1).key, 2);
         selector.deregister(closed, Interest::READ);
-        let known = selector.register(closed, 3, Interest::READ, Kind::Other);
+        let known = selector.register(closed, 3, Interest::READ, None);
         assert_eq!(known.unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 
@@ -301,7 +302,7 @@ mod tests {
     fn files_have_nothing_to_report() {
         let (mut selector, _waker) = selector();
         let file = std::fs::File::open("/").unwrap();
-        let watched = selector.register(file.as_raw_fd(), 1, Interest::BOTH, Kind::File);
+        let watched = selector.register(file.as_raw_fd(), 1, Interest::BOTH, None);
         assert_eq!(watched.unwrap(), Interest::NONE);
         assert!(!selector.has_changes());
     }

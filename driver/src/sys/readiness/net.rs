@@ -118,9 +118,11 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete_short(core, index, -libc::EMFILE);
         };
+        let known = &self.table[slot];
         let (interest, never, kind) = match call {
             SocketCall::Poll { events } => {
-                (polled(events), -libc::EINVAL, self.kind(Some(slot), fd))
+                let kind = known.is_occupied().then(|| known.kind());
+                (polled(events), -libc::EINVAL, kind)
             }
             SocketCall::Recv { .. }
             | SocketCall::Send { .. }
@@ -128,25 +130,26 @@ impl Readiness {
             | SocketCall::SendMsg { .. }
             | SocketCall::RecvMsg { .. }
             | SocketCall::Accept { .. }
-            | SocketCall::Connect { .. } => (direction.interest(), -libc::EAGAIN, Ok(Kind::Socket)),
-            SocketCall::WaitId { .. } => (direction.interest(), -libc::EAGAIN, Ok(Kind::Stream)),
+            | SocketCall::Connect { .. } => {
+                (direction.interest(), -libc::EAGAIN, Some(Kind::Socket))
+            }
+            SocketCall::WaitId { .. } => (direction.interest(), -libc::EAGAIN, Some(Kind::Stream)),
         };
-        let watched = kind.and_then(|kind| self.watch(slot, fd, interest, kind, never));
-        if let Err(error) = watched {
+        if let Err(error) = self.watch(slot, fd, interest, kind, never) {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
         self.flights.wait(index, waiters, slot, direction);
     }
 
-    /// Has the selector report about a descriptor. An error is its number, negated.
-    /// For a file that it never reports about that is `never`.
+    /// Has the selector report about a descriptor of a kind, if that is known. An error is its number,
+    /// negated. For a file that it never reports about that is `never`.
     pub(super) fn watch(
         &mut self,
         slot: u32,
         fd: RawFd,
         interest: Interest,
-        kind: Kind,
+        kind: Option<Kind>,
         never: i32,
     ) -> Result<(), i32> {
         let missing = interest.without(self.table[slot].watched());

@@ -196,7 +196,7 @@ impl Readiness {
 
     fn watch_end(&mut self, slot: u32, end: &End) -> Result<(), i32> {
         let interest = end.direction.interest();
-        self.watch(slot, end.fd, interest, end.kind, -libc::EAGAIN)
+        self.watch(slot, end.fd, interest, Some(end.kind), -libc::EAGAIN)
     }
 
     fn wait_for(&mut self, core: &mut Core, index: u32, end: &End) {

@@ -81,7 +81,7 @@ impl Readiness {
         let Some(slot) = slot else {
             return self.complete(core, index, -libc::EMFILE);
         };
-        match self.watch(slot, fd, direction.interest(), kind, -libc::EAGAIN) {
+        match self.watch(slot, fd, direction.interest(), Some(kind), -libc::EAGAIN) {
             Ok(()) => {}
             // Nothing ever reports about it.
             Err(error) if error == -libc::EAGAIN => {
