@@ -40,6 +40,7 @@ struct Child {
 impl Child {
     fn new() -> Self {
         let (hear, tell) = kit::pipe();
+        kit::settle(); // The child needs `hear`.
         // SAFETY: the child calls what may be called after a fork, and exits.
         let pid = kit::checked(unsafe { libc::fork() });
         if pid == 0 {

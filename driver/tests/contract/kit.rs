@@ -43,14 +43,22 @@ pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
         .collect()
 }
 
-/// Waits until what was closed is: a library that stands in for kqueue does that on a thread of its own.
-fn settle() {
+/// Waits until what was closed is. A library that stands in for kqueue does that on a thread of its own;
+/// in a child it closes what it has not closed yet, whatever these numbers name by then. What it keeps
+/// open, from the first kqueue on, is open from now on.
+pub(crate) fn settle() {
     #[cfg(libkqueue)]
     {
-        // SAFETY: as the library declares it.
+        // SAFETY: as the library declares them.
         unsafe extern "C" {
+            safe fn kqueue() -> RawFd;
             safe fn libkqueue_drain_pending_close();
         }
+        static FIRST: std::sync::Once = std::sync::Once::new();
+        FIRST.call_once(|| {
+            // SAFETY: a new descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(checked(kqueue())) });
+        });
         libkqueue_drain_pending_close();
     }
 }

@@ -20,6 +20,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+/// What a connect says that nobody listens for. A library that stands in for kqueue takes the socket's own
+/// error; the socket remembers that there was one.
+const REFUSED: i32 = if cfg!(libkqueue) {
+    libc::ECONNABORTED
+} else {
+    libc::ECONNREFUSED
+};
+
 /// Makes an operation, after what it needs; nothing where this system cannot have that.
 pub(super) type Make = fn(&mut Rig) -> Option<Made>;
 
@@ -345,7 +353,7 @@ pub(super) const ROWS: &[Row] = &[
         let ((_, addr), socket) = (r.listener(8), r.socket(libc::SOCK_STREAM));
         r.op(Connect::new(socket, addr))
     })
-    .fails(libc::ECONNREFUSED, |r| {
+    .fails(REFUSED, |r| {
         let ((_, addr), socket) = (r.bound(libc::SOCK_STREAM), r.socket(libc::SOCK_STREAM));
         r.op(Connect::new(socket, addr))
     })
