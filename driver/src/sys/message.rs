@@ -135,9 +135,14 @@ mod tests {
     use super::*;
 
     /// The bytes of the parts that are left.
+    #[allow(
+        clippy::useless_conversion,
+        reason = "a count is of another type elsewhere"
+    )]
     fn left(raw: &RawMessage) -> Vec<u8> {
+        let count = raw.msg_iovlen.try_into().expect("a few of them");
         // SAFETY: the places of the test's own parts.
-        let places = unsafe { std::slice::from_raw_parts(raw.msg_iov, raw.msg_iovlen as usize) };
+        let places = unsafe { std::slice::from_raw_parts(raw.msg_iov, count) };
         let bytes = |place: &libc::iovec| {
             // SAFETY: a part of the test's own.
             unsafe { std::slice::from_raw_parts(place.iov_base.cast::<u8>(), place.iov_len) }

@@ -196,6 +196,7 @@ mod by_kqueue {
 
         #[test]
         fn an_end_is_told_as_often_as_it_is_asked_for_and_reaped_once() {
+            #[allow(clippy::zombie_processes, reason = "it is reaped by its number")]
             let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
             let fd = open(child.id()).unwrap();
             assert_eq!(asked(&fd, false), Ok(None), "it runs");

@@ -9,7 +9,7 @@ use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWai
 use crate::fd::FixedFd;
 use crate::op::{
     Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, Poll, PollEvents, ReadAt,
-    Recv, Rename, Send, SetSockOpt, SockOpt, Timeout,
+    Recv, Rename, Send, Timeout,
 };
 use crate::outlet::Raw;
 use crate::sys::{ForkGuard, check_open};

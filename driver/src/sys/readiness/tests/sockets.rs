@@ -201,6 +201,7 @@ fn an_emptied_stream_is_not_tried_before_there_is_news() {
 #[cfg(any(epoll, libkqueue))]
 #[test]
 fn a_stream_with_a_protocol_on_top_stops_between_records() {
+    use crate::op::{SetSockOpt, SockOpt};
     let (a, mut peer) = tcp_pair();
     let mut recv = Recv::new(a.as_fd(), [0; 8]);
     // SAFETY: the option is a name.
