@@ -117,6 +117,11 @@ impl Kevent {
         failed.then(|| i32::try_from(self.0.data).expect("an error number"))
     }
 
+    /// How much there is to read, or room to write; `u32::MAX` stands for more.
+    pub(crate) fn amount(&self) -> u32 {
+        u32::try_from(self.0.data).unwrap_or(u32::MAX)
+    }
+
     /// Whether the other end has ended its part, or all of it is broken.
     pub(crate) fn is_eof(&self) -> bool {
         self.0.flags & raw::EV_EOF != 0

@@ -529,9 +529,9 @@ pub(crate) fn is_connected(error: i32) -> bool {
     error == -libc::EISCONN
 }
 
-/// Nobody asks: what stops a read is not reported.
-pub(crate) fn is_tcp_stream(_option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
-    false
+/// Whether a read that has taken as many bytes as were reported has emptied a socket: a stream.
+pub(crate) fn empties(option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
+    option(libc::SOL_SOCKET, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
 }
 
 /// Nothing does.

@@ -276,9 +276,9 @@ pub(crate) fn is_connected(error: i32) -> bool {
     error == -libc::EISCONN || error == -libc::EBADFD
 }
 
-/// Whether a short read has emptied it, but for an end or urgent data: a plain TCP stream. One with
+/// Whether a short read has emptied a socket, but for an end or urgent data: a plain TCP stream. One with
 /// a protocol on top (`TCP_ULP`) stops between its records.
-pub(crate) fn is_tcp_stream(option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
+pub(crate) fn empties(option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
     option(libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
         && option(libc::IPPROTO_TCP, libc::TCP_ULP) == Ok(0)
 }

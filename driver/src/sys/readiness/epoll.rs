@@ -47,9 +47,8 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    /// Whether a read that came back short has emptied a stream, unless its end or urgent data was
-    /// reported.
-    pub(super) const TELLS_WHAT_STOPS_A_READ: bool = true;
+    /// [`Event::supply`] while nothing was reported: whatever stops a read otherwise is reported.
+    pub(super) const SUPPLY: u32 = 0;
 
     /// One that the notifier's `waker` wakes; its events carry `key`.
     pub(super) fn new(waker: &Waker, key: u64) -> io::Result<Self> {
@@ -228,6 +227,7 @@ impl Selector {
             readable: event.events & READABLE != 0,
             writable: event.events & WRITABLE != 0,
             broken: event.events & BROKEN != 0,
+            supply: Self::SUPPLY,
             refused: None,
         }
     }
@@ -325,6 +325,7 @@ mod tests {
                 readable: false,
                 writable: true,
                 broken: false,
+                supply: 0,
                 refused: None,
             }
         );
@@ -339,6 +340,7 @@ mod tests {
                 readable: true,
                 writable: false,
                 broken: false,
+                supply: 0,
                 refused: None,
             }
         );
@@ -353,6 +355,7 @@ mod tests {
                 readable: true,
                 writable: true,
                 broken: true,
+                supply: 0,
                 refused: None,
             }
         );

@@ -37,9 +37,9 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    /// Whether a read that came back short has emptied a stream, unless its end or urgent data was
-    /// reported: no kqueue reports that urgent data stop a read.
-    pub(super) const TELLS_WHAT_STOPS_A_READ: bool = false;
+    /// [`Event::supply`] while nothing was reported. Urgent data stop a read, too, and no kqueue tells
+    /// that; it tells how many bytes there were.
+    pub(super) const SUPPLY: u32 = u32::MAX;
 
     /// The one that the notifier's `waker` wakes; its events carry `key`.
     pub(super) fn new(waker: &Waker, key: u64) -> io::Result<Self> {
@@ -157,6 +157,7 @@ impl Selector {
             readable: event.is(Filter::Read),
             writable: event.is(Filter::Write),
             broken: event.is_eof(),
+            supply: event.amount(),
             refused: event.error(),
         }
     }
@@ -179,10 +180,11 @@ fn filters(interest: Interest) -> impl Iterator<Item = (Interest, Filter)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, unsafe_code, reason = "tests")]
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::os::fd::{FromRawFd, OwnedFd};
     use std::os::unix::net::UnixStream;
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
@@ -197,21 +199,32 @@ mod tests {
         assert_eq!(watched.unwrap(), interest);
     }
 
+    /// A number that no other test is given when it is closed: they are given the lowest.
+    fn far(from: RawFd) -> OwnedFd {
+        // SAFETY: (K1) takes numbers.
+        let fd = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 600) };
+        assert!(fd >= 0);
+        // SAFETY: (R1) the call has just made it, and nobody else knows it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    }
+
     #[test]
     fn edges_are_reported_once() {
         let (mut selector, _waker) = selector();
         let (a, mut b) = UnixStream::pair().unwrap();
         watch(&mut selector, &a, 7, Interest::BOTH);
-        let event = |readable, broken| Event {
+        let event = |supply, broken| Event {
             key: 7,
-            readable,
-            writable: !readable,
+            readable: true,
+            writable: false,
             broken,
+            supply,
             refused: None,
         };
         assert!(selector.has_changes());
         assert_eq!(selector.wait(None).unwrap(), 1);
-        assert_eq!(selector.event(0), event(false, false));
+        let first = selector.event(0);
+        assert!((first.key, first.writable, first.broken) == (7, true, false));
         assert!(!selector.has_changes());
         // The library reports the other direction once more.
         let mut reports = |expected| {
@@ -220,11 +233,11 @@ mod tests {
             assert_eq!(selector.wait(NOW).unwrap(), 0, "once");
         };
         b.write_all(b"x").unwrap();
-        reports(event(true, false));
-        b.write_all(b"y").unwrap();
-        reports(event(true, false));
+        reports(event(1, false));
+        b.write_all(b"yz").unwrap();
+        reports(event(3, false));
         drop(b);
-        reports(event(true, true));
+        reports(event(3, true));
         selector.deregister(a.as_raw_fd(), Interest::BOTH);
         selector.deregister(a.as_raw_fd(), Interest::BOTH);
     }
@@ -278,24 +291,46 @@ mod tests {
     fn what_is_refused_is_an_event() {
         let (mut selector, _waker) = selector();
         let (a, b) = UnixStream::pair().unwrap();
+        let b = far(b.as_raw_fd());
         let closed = b.as_raw_fd();
         watch(&mut selector, &b, 1, Interest::READ);
         // The library needs one event to tell of the other.
         watch(&mut selector, &a, 2, Interest::WRITE);
         drop(b);
         assert_eq!(selector.wait(None).unwrap(), 2);
-        let refused = Event {
-            key: 1,
-            readable: true,
-            writable: false,
-            broken: false,
-            refused: Some(libc::EBADF),
-        };
-        assert_eq!(selector.event(0), refused);
+        let refused = selector.event(0);
+        assert_eq!((refused.key, refused.readable), (1, true));
+        assert_eq!(refused.refused, Some(libc::EBADF));
         assert_eq!(selector.event(1).key, 2);
         selector.deregister(closed, Interest::READ);
         let known = selector.register(closed, 3, Interest::READ, None);
         assert_eq!(known.unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn all_that_was_queued_is_refused() {
+        let (mut selector, _waker) = selector();
+        let (open, _peer) = UnixStream::pair().unwrap();
+        let closed: Vec<_> = (1..CHANGES).map(|_| far(open.as_raw_fd())).collect();
+        for (key, closed) in (1..).zip(&closed) {
+            watch(&mut selector, closed, key, Interest::READ);
+        }
+        watch(&mut selector, &open, 0, Interest::WRITE);
+        drop(closed);
+        let mut seen = [None; CHANGES];
+        while seen.contains(&None) {
+            for index in 0..selector.wait(None).unwrap() {
+                let event = selector.event(index);
+                let seen = &mut seen[usize::try_from(event.key).unwrap()];
+                assert_eq!(seen.replace(event.refused), None, "each is told once");
+            }
+        }
+        assert_eq!(seen[0], Some(None));
+        assert!(
+            seen[1..]
+                .iter()
+                .all(|seen| *seen == Some(Some(libc::EBADF)))
+        );
     }
 
     #[test]

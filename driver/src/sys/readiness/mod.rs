@@ -442,7 +442,7 @@ impl Readiness {
         }
         let known = &mut self.table[slot];
         if event.readable {
-            known.supplied();
+            known.supplied(event.supply);
         }
         if event.broken {
             known.distrust();

@@ -95,13 +95,14 @@ impl Readiness {
         slot: Option<u32>,
         direction: Direction,
     ) -> Option<i32> {
-        let (result, drained) = match attempt {
-            Done(result) => (Some(result), false),
-            Short(result) => (Some(result), true),
-            WouldBlock => (None, direction == Direction::Read),
+        let (result, read) = match attempt {
+            Done(result) => return Some(result),
+            Short(result) => (Some(result), result.unsigned_abs()),
+            WouldBlock if direction == Direction::Read => (None, u32::MAX),
+            WouldBlock => return None,
         };
-        if let (true, Some(slot)) = (drained, slot) {
-            self.table[slot].drain();
+        if let Some(slot) = slot {
+            self.table[slot].drain(read);
         }
         result
     }
@@ -163,8 +164,8 @@ impl Readiness {
             Ok(watched) => {
                 let slot = &mut self.table[slot];
                 // A number that was not attached may name another socket at any time.
-                let tells = Selector::TELLS_WHAT_STOPS_A_READ;
-                slot.watch(watched, tells && slot.is_occupied() && is_tcp_stream(fd));
+                let tells = watched.read && slot.is_occupied() && empties(fd);
+                slot.watch(watched, tells.then_some(Selector::SUPPLY));
                 Ok(())
             }
             Err(e) => Err(-e.raw_os_error().expect("the error of a call has a number")),
@@ -542,9 +543,9 @@ fn pending_error(fd: RawFd) -> i32 {
     }
 }
 
-/// Whether a short read has emptied it, but for an end or urgent data.
-fn is_tcp_stream(fd: RawFd) -> bool {
-    native::is_tcp_stream(|level, name| option(fd, level, name))
+/// Whether a short read empties it, as [`Supply`](super::table::Supply) says.
+fn empties(fd: RawFd) -> bool {
+    native::empties(|level, name| option(fd, level, name))
 }
 
 fn is_stream(fd: RawFd) -> bool {

@@ -44,18 +44,20 @@ impl Kind {
 ///
 /// | state | a read | what comes next |
 /// |---|---|---|
-/// | `Unknown` | is tried | `Some`, when a TCP stream is watched from now on |
-/// | `Some` | is tried | `Drained`, by a read that came back short, or would block |
+/// | `Unknown` | is tried | `Some`, when a stream is watched from now on |
+/// | `Some` | is tried | `Drained`, by a read that came back short with so many bytes at least, or would block |
 /// | `Drained` | waits for a report | `Some`, by that report |
 ///
 /// A short read has emptied a TCP stream, and what arrives after it is reported: descriptors are
-/// watched for edges. It has not where the stream ends, or has urgent data, which stop a read; both
-/// are reported with the bytes before them, and lead back to `Unknown` for good. Other sockets stop
-/// for reasons of their own: at a packet's end, at a descriptor that came along.
+/// watched for edges. It has not where the stream ends, or has urgent data, which stop a read. An end is
+/// reported with the bytes before it, and leads back to `Unknown` for good; so are urgent data by epoll.
+/// kqueue reports how many bytes there are instead, wherever reads stop: one that has taken as many has
+/// taken all of them. Other sockets stop for reasons of their own: at a packet's end, at a descriptor that
+/// came along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Supply {
     Unknown,
-    Some,
+    Some(u32),
     Drained,
 }
 
@@ -115,11 +117,11 @@ impl Slot {
         self.watched
     }
 
-    /// More of it is watched from now on; `tells`: a short read shows that nothing is left.
-    pub(super) fn watch(&mut self, interest: Interest, tells: bool) {
+    /// More of it is watched from now on; `supply`: which short reads show that nothing is left, if any.
+    pub(super) fn watch(&mut self, interest: Interest, supply: Option<u32>) {
         self.watched = self.watched.and(interest);
-        if tells {
-            self.supply = Supply::Some;
+        if let Some(supply) = supply {
+            self.supply = Supply::Some(supply);
         }
     }
 
@@ -142,19 +144,22 @@ impl Slot {
         self.waiters(direction).is_empty() && !(for_bytes && self.is_drained())
     }
 
-    /// A read has taken all there was.
+    /// A read has come back with less than it had room for.
     #[inline]
-    pub(super) fn drain(&mut self) {
-        if self.supply == Supply::Some {
-            self.supply = Supply::Drained;
+    pub(super) fn drain(&mut self, read: u32) {
+        if let Supply::Some(supply) = self.supply {
+            if read >= supply {
+                self.supply = Supply::Drained;
+            }
         }
     }
 
-    /// The selector has reported that there is something to read.
+    /// The selector has reported that there is something to read: see
+    /// [`Event::supply`](super::selector::Event::supply).
     #[inline]
-    pub(super) fn supplied(&mut self) {
-        if self.supply == Supply::Drained {
-            self.supply = Supply::Some;
+    pub(super) fn supplied(&mut self, supply: u32) {
+        if self.supply != Supply::Unknown {
+            self.supply = Supply::Some(supply);
         }
     }
 
@@ -445,11 +450,11 @@ mod tests {
         let mut table = Table::new(2, 0, 1);
         let old = table.key(1);
         assert_eq!(table.reported(old), Ok(None), "it is not watched");
-        table[1].watch(Interest::READ, false);
+        table[1].watch(Interest::READ, None);
         assert_eq!(table.reported(old), Ok(Some(1)));
         table[1].watch_only(Interest::NONE);
         table[1].grow_older();
-        table[1].watch(Interest::READ, false);
+        table[1].watch(Interest::READ, None);
         assert_eq!(
             table.reported(old),
             Ok(None),
@@ -458,6 +463,32 @@ mod tests {
         assert_eq!(table.reported(table.key(1)), Ok(Some(1)));
         assert_eq!(table.reported(2), Err(()));
         assert_eq!(table.reported(u64::MAX), Err(()));
+    }
+
+    #[test]
+    fn a_stream_is_empty_when_all_that_was_reported_is_read() {
+        let mut table = Table::new(1, 0, 1);
+        let slot = &mut table[0];
+        slot.watch(Interest::READ, None);
+        slot.supplied(0);
+        slot.drain(9);
+        assert!(!slot.is_drained(), "it is no stream");
+        slot.watch(Interest::READ, Some(u32::MAX));
+        slot.drain(9);
+        assert!(!slot.is_drained(), "nothing was reported");
+        slot.supplied(3);
+        slot.drain(2);
+        assert!(!slot.is_drained(), "one is left");
+        slot.drain(3);
+        assert!(slot.is_drained());
+        slot.supplied(1);
+        assert!(!slot.is_drained(), "there is news");
+        slot.drain(u32::MAX);
+        assert!(slot.is_drained(), "it would block");
+        slot.distrust();
+        slot.supplied(0);
+        slot.drain(9);
+        assert!(!slot.is_drained());
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn events_of_an_older_file_are_dropped() {
         readable: true,
         writable: true,
         broken: false,
+        supply: 0,
         refused: None,
     };
     // SAFETY: (D1) the operations are where they were.
@@ -121,6 +122,7 @@ fn what_waits_for_a_refused_direction_completes_with_its_error() {
         readable,
         writable: !readable,
         broken: false,
+        supply: 0,
         refused: Some(libc::EPIPE),
     };
     let [write, read] = [false, true].map(refused);
