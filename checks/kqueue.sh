@@ -27,11 +27,15 @@ excuse() { # why, tests …
   done
 }
 excuse "the library takes a socket's pending error itself" \
+  sys::readiness::tests::sockets::a_connect_is_settled \
   errors::readiness::a_reset_connection errors::readiness::connecting \
   listeners::readiness::a_connect_that_failed_before message::readiness::nobody_there \
   peers::readiness::a_reset_under_a_send short_reads::readiness::a_reset_after_a_short_read \
   sockets::readiness::an_option_that_fails_leaves_the_socket
 excuse "the library's kqueue is the end of a pipe: it never becomes readable" \
+  notify::tests::a_child_does_not_wake_its_parent notify::tests::a_waker_wakes \
+  notify::tests::none_is_lost_of_eight_threads notify::tests::none_is_lost_of_one_thread \
+  sys::readiness::tests::jobs::a_foreign_loop_hears_of_jobs \
   exact::readiness::a_foreign_loop \
   exact::readiness::a_part_that_comes_with_the_cancel_is_the_last \
   wait::readiness::prepared_before_the_notifier_was_made \
@@ -43,7 +47,7 @@ kqueue() { # arguments of cargo test …
   timeout 1800 cargo test -p completeio-driver --no-default-features \
     --features readiness,arrayvec --target-dir "$dir" "$@"
 }
-tests "the selector" kqueue --lib -- sys::readiness::kqueue
-tests "the contract" kqueue --test contract -- --exact "${excused[@]}"
-tests "allocations" kqueue --test allocs
+run "the backend" --lib -- --exact "${excused[@]}"
+run "the contract" --test contract -- --exact "${excused[@]}"
+run "allocations" --test allocs
 finish

@@ -175,7 +175,10 @@ impl Kqueue {
 
     /// Makes one change, and no more.
     pub(crate) fn change(&self, change: Kevent) -> io::Result<()> {
-        self.ask(&[change], &mut [], Some(Duration::ZERO)).map(drop)
+        match self.ask(&[change], &mut [], Some(Duration::ZERO)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            asked => asked.map(drop),
+        }
     }
 
     /// Makes the changes, waits for events, at most so long, and tells how many there are. A change

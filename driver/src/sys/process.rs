@@ -212,6 +212,20 @@ mod by_kqueue {
             let gone = open(child.id()).unwrap_err();
             assert_eq!(gone.raw_os_error(), Some(libc::ESRCH));
         }
+
+        #[test]
+        fn an_end_that_came_before_is_told() {
+            #[allow(clippy::zombie_processes, reason = "it is reaped by its number")]
+            let child = Command::new("false").spawn().unwrap();
+            while !has_ended(child.id()) {
+                std::thread::yield_now();
+            }
+            let fd = open(child.id()).unwrap();
+            let expected = (child.id(), How::Exited, 1);
+            assert_eq!(asked(&fd, true), Ok(Some(expected)));
+            assert_eq!(asked(&fd, false), Ok(Some(expected)));
+            assert_eq!(asked(&fd, false), Err(libc::ECHILD));
+        }
     }
 }
 

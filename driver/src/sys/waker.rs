@@ -56,12 +56,8 @@ mod kqueue {
 
         /// Has the kqueue report it.
         pub(crate) fn wake(&self) {
-            loop {
-                match self.kqueue.change(Kevent::trigger(self.ident)) {
-                    Ok(()) => return,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => super::misused(&error),
-                }
+            if let Err(error) = self.kqueue.change(Kevent::trigger(self.ident)) {
+                super::misused(&error);
             }
         }
 
@@ -122,7 +118,7 @@ mod eventfd {
         }
 
         /// Another one, for the same wait.
-        #[cfg(readiness)]
+        #[cfg(epoll)]
         pub(crate) fn beside(&self) -> io::Result<Self> {
             Self::new()
         }

@@ -437,7 +437,8 @@ impl Readiness {
             }
         };
         if let Some(error) = event.refused {
-            self.refuse(core, slot, event, error);
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.refuse(core, slot, event, error) };
             return self.forsake(slot);
         }
         let known = &mut self.table[slot];
@@ -463,8 +464,12 @@ impl Readiness {
     }
 
     /// Completes what has waited for directions of a descriptor that cannot be watched; and what waits
-    /// for either, if none is left.
-    fn refuse(&mut self, core: &mut Core, slot: u32, event: Event, error: i32) {
+    /// for either, if none is left. What a call says itself comes first: a pipe that nobody reads may be
+    /// refused. But a number that was closed may be another file's.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn refuse(&mut self, core: &mut Core, slot: u32, event: Event, error: i32) {
         let refused = Interest {
             read: event.readable,
             write: event.writable,
@@ -478,6 +483,10 @@ impl Readiness {
                 Direction::Either => left.is_none(),
             };
             if concerned {
+                if error != libc::EBADF {
+                    // SAFETY: (D1) the caller's contract.
+                    unsafe { self.retry(core, slot, direction) };
+                }
                 self.dismiss(core, slot, direction, -error);
             }
         }

@@ -137,6 +137,32 @@ fn what_waits_for_a_refused_direction_completes_with_its_error() {
 }
 
 #[test]
+fn what_a_refused_direction_still_has_is_taken() {
+    let (a, mut peer) = pair();
+    let slot = u32::try_from(a.as_raw_fd()).unwrap();
+    for (error, first) in [(libc::EPIPE, Ok(1)), (libc::EBADF, Err(libc::EBADF))] {
+        let mut recvs = [0, 1].map(|_| Recv::new(a.as_fd(), [0; 8]));
+        let mut bench = Bench::new(LIMITS);
+        for (n, recv) in recvs.iter_mut().enumerate() {
+            bench.push(recv, n);
+        }
+        bench.turn(Block::Never);
+        peer.write_all(b"x").unwrap();
+        let refused = Event {
+            key: bench.backend.table.key(slot),
+            readable: true,
+            writable: false,
+            broken: false,
+            supply: 0,
+            refused: Some(error),
+        };
+        // SAFETY: (D1) the operations are where they were.
+        unsafe { bench.backend.dispatch(&mut bench.core, refused) };
+        assert_eq!(bench.take(), [(0, first), (1, Err(error))]);
+    }
+}
+
+#[test]
 fn an_attached_descriptor_stays_watched() {
     let (a, mut peer) = pair();
     let slot = u32::try_from(a.as_raw_fd()).unwrap();
