@@ -104,10 +104,15 @@ pub(crate) mod errno {
 
 /// Flags of open(2) that this crate names.
 pub(crate) mod open_flags {
+    #[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
+    pub(crate) use libc::O_DIRECT as DIRECT;
     pub(crate) use libc::{
         O_APPEND as APPEND, O_CLOEXEC as CLOEXEC, O_CREAT as CREAT, O_EXCL as EXCL,
         O_RDONLY as RDONLY, O_RDWR as RDWR, O_TRUNC as TRUNC, O_WRONLY as WRONLY,
     };
+    /// A flag of no system: another call stands for it, or it is refused.
+    #[cfg(any(target_vendor = "apple", target_os = "openbsd"))]
+    pub(crate) const DIRECT: i32 = i32::MIN;
 }
 
 /// Flags of pipe2(2).

@@ -43,20 +43,6 @@ mod linux {
         }
     }
 
-    /// The number of a piece of advice.
-    #[cfg(any(io_uring, readiness))]
-    pub(crate) fn advice(advice: crate::op::space::Advice) -> i32 {
-        use crate::op::space::Advice;
-        match advice {
-            Advice::Normal => libc::POSIX_FADV_NORMAL,
-            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
-            Advice::Random => libc::POSIX_FADV_RANDOM,
-            Advice::NoReuse => libc::POSIX_FADV_NOREUSE,
-            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
-            Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
-        }
-    }
-
     /// A point in time: `struct statx_timestamp`.
     #[derive(Debug, Clone, Copy, Default)]
     #[repr(C)]
@@ -223,6 +209,20 @@ mod linux {
             time(i64::MAX, u32::MAX);
             time(i64::MIN, 0);
         }
+    }
+}
+
+/// The number of a piece of advice, for posix_fadvise(2).
+#[cfg(any(io_uring, epoll, libkqueue, all(kqueue, target_os = "freebsd")))]
+pub(crate) fn advice(advice: crate::op::space::Advice) -> i32 {
+    use crate::op::space::Advice;
+    match advice {
+        Advice::Normal => libc::POSIX_FADV_NORMAL,
+        Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+        Advice::Random => libc::POSIX_FADV_RANDOM,
+        Advice::NoReuse => libc::POSIX_FADV_NOREUSE,
+        Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+        Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
     }
 }
 

@@ -2,15 +2,16 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Has;
-use crate::op::space::{Advice, Space};
-use crate::sys::file::{RawMetadata, STAT_MASK, advice as advice_number, allocate_mode};
-use crate::sys::message::RawMessage;
+pub(crate) use super::unix::{accept, advise, open, recv_message, silence, sync, sync_data};
+use crate::op::space::Space;
+use crate::sys::file::{RawMetadata, STAT_MASK, allocate_mode};
 use crate::sys::plain::{result, uninterrupted};
 use std::ffi::{c_char, c_int};
 use std::os::fd::RawFd;
 use std::ptr;
 
 pub(crate) const HAS: Has = Has {
+    direct: true,
     splice: true,
     sync_range: true,
     allocate: true,
@@ -96,16 +97,6 @@ fn supported(result: i32) -> Option<i32> {
     (result != -libc::EOPNOTSUPP && result != -libc::ENOSYS).then_some(result)
 }
 
-pub(crate) fn sync(fd: RawFd) -> i32 {
-    // SAFETY: (K1) takes a number.
-    uninterrupted(|| unsafe { libc::fsync(fd) as isize })
-}
-
-pub(crate) fn sync_data(fd: RawFd) -> i32 {
-    // SAFETY: (K1) takes a number.
-    uninterrupted(|| unsafe { libc::fdatasync(fd) as isize })
-}
-
 pub(crate) fn sync_range(fd: RawFd, offset: libc::off_t, len: u32, flags: u32) -> i32 {
     // SAFETY: (K1) takes numbers.
     uninterrupted(|| unsafe { libc::sync_file_range(fd, offset, len.into(), flags) as isize })
@@ -121,12 +112,6 @@ pub(crate) fn allocate(
     let mode = allocate_mode(space, keep_size);
     // SAFETY: (K1) takes numbers.
     uninterrupted(|| unsafe { libc::fallocate(fd, mode, offset, len) as isize })
-}
-
-pub(crate) fn advise(fd: RawFd, advice: Advice, offset: libc::off_t, len: libc::off_t) -> i32 {
-    // It returns its error.
-    // SAFETY: (K1) takes numbers.
-    -unsafe { libc::posix_fadvise(fd, offset, len, advice_number(advice)) }
 }
 
 /// What is known of an open file.
@@ -246,31 +231,6 @@ pub(crate) unsafe fn send(fd: RawFd, ptr: *const u8, len: usize, flags: i32) -> 
     unsafe { libc::syscall(libc::SYS_sendto, fd, ptr, len, flags, nobody, 0_usize) as isize }
 }
 
-/// Receives a message; descriptors that it brings are close-on-exec if the flags say so. It may be
-/// interrupted.
-///
-/// # Safety
-/// `msg` describes memory that can be written.
-pub(crate) unsafe fn recv_message(fd: RawFd, msg: *mut RawMessage, flags: i32) -> isize {
-    // SAFETY: (D1) the caller's contract.
-    unsafe { libc::recvmsg(fd, msg, flags) }
-}
-
-/// A new connection; close-on-exec, and it blocks.
-///
-/// # Safety
-/// The address and its length can be written, and the length says how much room there is.
-pub(crate) unsafe fn accept(
-    fd: RawFd,
-    addr: *mut libc::sockaddr,
-    addr_len: *mut libc::socklen_t,
-) -> i32 {
-    uninterrupted(|| {
-        // SAFETY: (D1) the caller's contract.
-        unsafe { libc::accept4(fd, addr, addr_len, libc::SOCK_CLOEXEC) as isize }
-    })
-}
-
 /// Whether an error of a second connect says that the first has succeeded; Bluetooth in its own words.
 pub(crate) fn is_connected(error: i32) -> bool {
     error == -libc::EISCONN || error == -libc::EBADFD
@@ -287,10 +247,6 @@ pub(crate) fn empties(option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
 pub(crate) fn parts_records(level: i32, name: i32) -> bool {
     (level, name) == (libc::IPPROTO_TCP, libc::TCP_ULP)
 }
-
-/// Sees to it that no write raises `SIGPIPE`: flags of the calls do.
-#[inline]
-pub(crate) fn silence(_fd: RawFd) {}
 
 /// Makes a call that may raise `SIGPIPE`, which goes to the thread that makes it: it is blocked
 /// meanwhile, and taken away if it came.

@@ -52,7 +52,7 @@ use self::selector::{Event, Interest, Selector};
 use self::table::Table;
 use self::time::{CLOCKS, Deadlines};
 use self::workers::Workers;
-use super::{Block, Which, errno, native};
+use super::{Block, Which, errno, native, open_flags};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::Full;
@@ -688,6 +688,9 @@ fn is_missing(call: &Call) -> bool {
             | FileCall::Stat { .. } => false,
         },
         Call::Path(PathCall::GetXattr { .. } | PathCall::SetXattr { .. }) => !native::HAS.xattrs,
+        Call::Path(PathCall::Open { flags, .. }) => {
+            !native::HAS.direct && flags & open_flags::DIRECT != 0
+        }
         Call::Nop
         | Call::Timeout { .. }
         | Call::TimeoutUpdate { .. }

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
-use super::file::{Work, result, uninterrupted};
+use super::file::{Work, result};
 use crate::local::Core;
 use crate::op::call::PathCall;
 use crate::sys::native;
@@ -19,10 +19,10 @@ pub(super) unsafe fn perform([dir, second]: [RawFd; 2], call: PathCall) -> i32 {
     match call {
         PathCall::Open {
             path, flags, mode, ..
-        } => uninterrupted(|| {
+        } => {
             // SAFETY: (W1) the kernel reads the path, which ends with a zero, and was lent.
-            unsafe { libc::openat(dir, path, flags, mode) as isize }
-        }),
+            unsafe { native::open(dir, path, flags, mode) }
+        }
         PathCall::Unlink { path, flags, .. } => {
             // SAFETY: (W1) the kernel reads the path, as above.
             result(unsafe { libc::unlinkat(dir, path, flags) as isize })
