@@ -9,6 +9,8 @@ use completeio::fs::{self, File, OpenOptions};
 use completeio::task::{block_on, spawn, yield_now};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -38,6 +40,20 @@ impl Drop for Dir {
 
 fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
     result.map(|_| ()).unwrap_err().kind()
+}
+
+/// What the kernel says of an open file.
+#[cfg(target_os = "linux")]
+fn is_direct(file: &File) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+    flags & libc::O_DIRECT != 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_direct(_: &File) -> bool {
+    true
 }
 
 #[test]
@@ -193,6 +209,10 @@ fn how_a_file_is_opened() {
         flags.read(true).custom_flags(libc::O_DIRECTORY);
         assert_eq!(kind(flags.open(&path).await), ErrorKind::NotADirectory);
         flags.open(&dir.0).await.unwrap();
+        match OpenOptions::new().read(true).direct(true).open(&path).await {
+            Ok(file) => assert!(is_direct(&file)),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "none here"),
+        }
         let emptied = OpenOptions::new()
             .write(true)
             .create(true)

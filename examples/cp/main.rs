@@ -28,14 +28,9 @@ use std::ptr::NonNull;
 const HELP: &str = "\
 usage: cp [--direct] [--depth N] [--block BYTES] FROM TO
 Copies a file, through completeio.
-  --direct       past the page cache (O_DIRECT)
+  --direct       past the page cache
   --depth N      blocks that are copied at the same time (8)
   --block BYTES  size of one block (262144)";
-
-#[cfg(target_os = "linux")]
-const DIRECT: Option<i32> = Some(libc::O_DIRECT);
-#[cfg(not(target_os = "linux"))]
-const DIRECT: Option<i32> = None;
 
 /// What went wrong, and with which file.
 type Result<T> = std::result::Result<T, String>;
@@ -93,12 +88,11 @@ impl Options {
 fn start(options: Options) -> Result<Copier> {
     let driver = Driver::builder().entries(options.depth).build();
     let mut driver = driver.map_err(|error| error.to_string())?;
-    let (flags, doing) = match (options.direct, DIRECT) {
-        (false, _) => (0, "opening"),
-        (true, Some(flag)) => (flag, "opening with O_DIRECT"),
-        (true, None) => return Err("--direct: this platform has no O_DIRECT".into()),
+    let doing = match options.direct {
+        false => "opening",
+        true => "opening past the page cache",
     };
-    let how = OpenOptions::new().custom_flags(flags);
+    let how = OpenOptions::new().direct(options.direct);
     let (source, from) = open_regular(&mut driver, &options.from, how.read(true), doing)?;
     let how = how
         .write(true)

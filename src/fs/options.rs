@@ -24,7 +24,17 @@ use std::path::Path;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct OpenOptions(op::OpenOptions);
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    direct: bool,
+    custom_flags: i32,
+    mode: u32,
+}
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $option:ident: $type:ty;)*) => {$(
@@ -40,7 +50,17 @@ impl OpenOptions {
     /// Nothing is set; a new file's mode is 0o666, less the umask.
     #[must_use]
     pub fn new() -> Self {
-        Self(op::OpenOptions::new())
+        Self {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            direct: false,
+            custom_flags: 0,
+            mode: 0o666,
+        }
     }
 
     setters! {
@@ -57,8 +77,10 @@ impl OpenOptions {
         /// Makes the file, and fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is
         /// one.
         create_new: bool;
+        /// Past the page cache: see [`op::OpenOptions::direct`].
+        direct: bool;
         /// More flags of [open(2)](https://man7.org/linux/man-pages/man2/open.2.html), such as
-        /// `O_DIRECT`.
+        /// `O_DIRECTORY`.
         custom_flags: i32;
         /// The mode of a new file, less the umask.
         mode: u32;
@@ -86,11 +108,20 @@ impl OpenOptions {
         let create_new = is_set(Options::create_new);
         match (is_set(Options::write), is_set(Options::append)) {
             (true, false) => true,
-            (false, false) => {
-                is_set(Options::read) && !truncate && !create_new && !is_set(Options::create)
-            }
-            (_, true) => !truncate || create_new,
-        }
+            (false, false) => self.read && !changes,
+            (_, true) => !self.truncate || self.create_new,
+        };
+        let options = op::OpenOptions::new()
+            .read(self.read)
+            .write(self.write)
+            .append(self.append)
+            .truncate(self.truncate)
+            .create(self.create)
+            .create_new(self.create_new)
+            .direct(self.direct)
+            .custom_flags(self.custom_flags)
+            .mode(self.mode);
+        agree.then_some(options)
     }
 }
 

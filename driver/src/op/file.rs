@@ -225,6 +225,7 @@ pub struct OpenOptions {
     truncate: bool,
     create: bool,
     create_new: bool,
+    direct: bool,
     custom_flags: i32,
     mode: u32,
 }
@@ -239,6 +240,7 @@ impl OpenOptions {
             truncate: false,
             create: false,
             create_new: false,
+            direct: false,
             custom_flags: 0,
             mode: 0o666,
         }
@@ -280,10 +282,20 @@ impl OpenOptions {
         self
     }
 
+    /// Past the page cache: `O_DIRECT` of
+    /// [open(2)](https://man7.org/linux/man-pages/man2/open.2.html). Memory, offsets and lengths must be
+    /// aligned then, as [`Metadata::direct_io`](super::Metadata::direct_io) says; `EINVAL` if the file
+    /// system has no such thing. macOS has no such flag: there it is `F_NOCACHE` of
+    /// [fcntl(2)](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fcntl.2.html),
+    /// told to the new file before the open completes, and nothing need be aligned. OpenBSD has neither:
+    /// it completes with [`Unsupported`](std::io::ErrorKind::Unsupported).
+    pub const fn direct(mut self, yes: bool) -> Self {
+        self.direct = yes;
+        self
+    }
+
     /// More flags of [open(2)](https://man7.org/linux/man-pages/man2/open.2.html), such as
-    /// `O_DIRECT`. macOS has no such flag: there `F_NOCACHE` of
-    /// [fcntl(2)](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fcntl.2.html)
-    /// on the open file stands in for it, and asks for no alignment.
+    /// `O_DIRECTORY`.
     pub const fn custom_flags(mut self, flags: i32) -> Self {
         self.custom_flags = flags;
         self
@@ -311,6 +323,7 @@ impl OpenOptions {
             | set(self.truncate, o::TRUNC)
             | set(self.create || self.create_new, o::CREAT)
             | set(self.create_new, o::EXCL)
+            | set(self.direct, o::DIRECT)
     }
 }
 

@@ -254,14 +254,14 @@ fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
     let path = kit::TempPath::new();
     fs::write(&*path, [7; LEN]).unwrap();
     let mut l = cx.ledger();
-    let direct = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_DIRECT);
+    let direct = OpenOptions::new().read(true).write(true).direct(true);
     let file = match l.run(OpenAt::new(Cwd, path.c_string(), direct)) {
         Ok(file) => file,
         Err(error) => return kit::skip(&format!("no O_DIRECT here: {error}")),
     };
+    // SAFETY: takes numbers.
+    let mode = kit::checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) });
+    assert_ne!(mode & libc::O_DIRECT, 0);
     let fd = l.at(&file);
     let by_path = l.run(StatAt::new(Cwd, path.c_string())).unwrap();
     let ours = l.run(Stat::new(fd)).unwrap().direct_io();
