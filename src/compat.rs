@@ -70,6 +70,7 @@ const IOV_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct PollStream {
     fd: SharedFd,
+    send_flags: SendFlags,
     reading: Side,
     writing: Side,
     /// Sends what was copied.
@@ -88,9 +89,12 @@ impl PollStream {
         SharedFd::new(socket).map(Self::on)
     }
 
-    pub(crate) fn on(fd: SharedFd) -> Self {
+    fn on(fd: SharedFd) -> Self {
+        // Where there is no such flag, the socket was told when it was made.
+        let quiet = SendFlags::from_name("NOSIGNAL").unwrap_or(SendFlags::empty());
         Self {
             fd,
+            send_flags: SendFlags::DONTWAIT | quiet,
             reading: Side::new(PollEvents::READABLE),
             writing: Side::new(PollEvents::WRITABLE),
             sending: None,
@@ -107,9 +111,9 @@ impl PollStream {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(context, &[IoSlice::new(bytes)], |fd| {
-            net::send(fd, bytes, SEND)
-        })
+        let flags = self.send_flags;
+        self.writing
+            .poll(&self.fd, context, |fd| net::send(fd, bytes, flags))
     }
 
     fn poll_write_vectored(
@@ -118,8 +122,9 @@ impl PollStream {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let parts = &parts[..parts.len().min(IOV_MAX)];
-        self.poll_send(context, parts, |fd| {
-            net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), SEND)
+        let flags = self.send_flags;
+        self.writing.poll(&self.fd, context, |fd| {
+            net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), flags)
         })
     }
 
