@@ -67,7 +67,7 @@ pub(crate) struct Kevent(raw::kevent);
 impl Kevent {
     /// One that nothing has been written to.
     pub(crate) fn empty() -> Self {
-        // SAFETY: (K1) numbers, and an address that is not followed: all zeroes are one.
+        // SAFETY: (Q1) numbers, and an address that is not followed: all zeroes are one.
         Self(unsafe { std::mem::zeroed() })
     }
 
@@ -169,7 +169,7 @@ impl Kqueue {
     #[cfg(any(test, not(libkqueue)))]
     pub(crate) fn into_fd(self) -> OwnedFd {
         let mut kqueue = ManuallyDrop::new(self);
-        // SAFETY: (R1) taken once: the destructor does not run.
+        // SAFETY: (Q2) taken once: the destructor does not run.
         unsafe { ManuallyDrop::take(&mut kqueue.fd) }
     }
 
@@ -214,7 +214,7 @@ pub(crate) fn ask(
     });
     let count = |len: usize| len.try_into().expect("a few of them");
     let room = events.len();
-    // SAFETY: (K1) the kernel reads the changes and a local, and writes at most as many events as
+    // SAFETY: (Q1) the kernel reads the changes and a local, and writes at most as many events as
     // there is room for.
     let reported = result(unsafe {
         raw::kevent(
@@ -238,7 +238,7 @@ pub(crate) fn ask(
 impl Drop for Kqueue {
     fn drop(&mut self) {
         if self.owner == process::id() {
-            // SAFETY: (R1) dropped here and once, in the destructor.
+            // SAFETY: (Q2) dropped here and once, in the destructor.
             unsafe { ManuallyDrop::drop(&mut self.fd) };
         }
     }
@@ -296,5 +296,36 @@ mod library {
             event_count: c_int,
             timeout: *const libc::timespec,
         ) -> c_int;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::sys::check_open;
+
+    #[test]
+    fn only_its_own_process_closes_it() {
+        let mut kqueue = Kqueue::new().unwrap();
+        let number = kqueue.as_raw_fd();
+        kqueue.owner = 0; // As if this were a child.
+        drop(kqueue);
+        assert!(check_open(number).is_ok());
+        // SAFETY: (Q2) it was not closed.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+
+    #[test]
+    fn a_number_is_as_large_as_its_type() {
+        let mut event = Kevent::empty();
+        for (data, amount) in [(0, 0), (7, 7), (1 << 40, u32::MAX), (-1, u32::MAX)] {
+            event.0.data = data;
+            assert_eq!(event.amount(), amount);
+            assert_eq!(event.error(), None);
+        }
+        event.0.data = 9;
+        event.0.flags = raw::EV_ERROR;
+        assert_eq!(event.error(), Some(9));
     }
 }

@@ -199,10 +199,10 @@ mod tests {
         assert_eq!(watched.unwrap(), interest);
     }
 
-    /// A number that no other test is given when it is closed: they are given the lowest.
-    fn far(from: RawFd) -> OwnedFd {
+    /// A number that no other test is given when it is closed: others are given the lowest.
+    fn far(from: RawFd, least: RawFd) -> OwnedFd {
         // SAFETY: (K1) takes numbers.
-        let fd = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 600) };
+        let fd = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, least) };
         assert!(fd >= 0);
         // SAFETY: (R1) the call has just made it, and nobody else knows it.
         unsafe { OwnedFd::from_raw_fd(fd) }
@@ -291,7 +291,7 @@ mod tests {
     fn what_is_refused_is_an_event() {
         let (mut selector, _waker) = selector();
         let (a, b) = UnixStream::pair().unwrap();
-        let b = far(b.as_raw_fd());
+        let b = far(b.as_raw_fd(), 600);
         let closed = b.as_raw_fd();
         watch(&mut selector, &b, 1, Interest::READ);
         // The library needs one event to tell of the other.
@@ -311,7 +311,7 @@ mod tests {
     fn all_that_was_queued_is_refused() {
         let (mut selector, _waker) = selector();
         let (open, _peer) = UnixStream::pair().unwrap();
-        let closed: Vec<_> = (1..CHANGES).map(|_| far(open.as_raw_fd())).collect();
+        let closed: Vec<_> = (1..CHANGES).map(|_| far(open.as_raw_fd(), 700)).collect();
         for (key, closed) in (1..).zip(&closed) {
             watch(&mut selector, closed, key, Interest::READ);
         }
