@@ -1,22 +1,47 @@
 #!/usr/bin/env bash
 # Other systems, from Linux: `cargo check`, clippy with warnings denied, and test binaries that are
-# linked and not run, of the driver and of the root. Without arguments for macOS and FreeBSD; or for the
-# targets that are named:
+# linked and not run, of the driver and of the root, with all their features. Without arguments for macOS
+# and FreeBSD; or for the targets that are named:
 #   aarch64-apple-darwin x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd
 #   aarch64-linux-android x86_64-unknown-linux-musl
-# A target's standard library is had from rustup; where that cannot be, it is built (`-Zbuild-std`) by
-# Debian's compiler, of the packages rustc-web, cargo-web, rust-web-src and rust-web-clippy. The linker for
-# macOS and the BSDs is `zig cc`, of the package ziglang on PyPI. What cannot be had is skipped, and said.
-. "$(dirname "$0")/../.ci/lib.sh"
+# A target's standard library is had from rustup. Where that has none, it is built (`-Zbuild-std`): by a
+# nightly toolchain with rust-src, or by Debian's compiler, of the packages rustc-web, cargo-web, rust-web-src
+# and rust-web-clippy, which root installs. The linker for macOS and the BSDs is `zig cc`, of the package
+# ziglang on PyPI. What cannot be had is skipped, and said.
+# Ends with `N passed, N failed, N skipped`; fails only if something did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
 dir="${CARGO_TARGET_DIR:-target}/cross"
 [ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-unknown-freebsd
 
-# How cargo is called for a target: sets `cargo` and `std`, or fails.
+skip() { echo "skipped: $1"; skipped=$((skipped + 1)); }
+verdict() { # name, 0 if good
+  if [ "$2" -eq 0 ]; then
+    passed=$((passed + 1)); echo "ok: $1"
+  else
+    failed=$((failed + 1)); echo "FAILED: $1"
+  fi
+}
+
+# How cargo is called for a target: sets `cargo` and `std`, and says which way it is; or fails.
 way_to() {
   cargo=(cargo) std=()
-  if command -v rustup >/dev/null && timeout 300 rustup target add "$1" >/dev/null 2>&1; then
-    echo "way: rustup target add"
-    return
+  if command -v rustup >/dev/null; then
+    if timeout 300 rustup target add "$1" >/dev/null 2>&1; then
+      echo "way: rustup target add"
+      return
+    fi
+    if rustup component list --toolchain nightly --installed 2>/dev/null | grep -q '^rust-src'; then
+      cargo=(cargo +nightly) std=(-Zbuild-std)
+      echo "way: -Zbuild-std with $(rustc +nightly --version)"
+      return
+    fi
+  fi
+  local debian=(rustc-web cargo-web rust-web-src rust-web-clippy)
+  if [ ! -x /usr/bin/cargo ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get update -q && timeout 600 apt-get install -qy --no-install-recommends "${debian[@]}"; } \
+      >/dev/null 2>&1
   fi
   if [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ]; then
     # Both matter: clippy is found through PATH.
@@ -58,25 +83,31 @@ SH
 }
 
 packages=(-p completeio -p completeio-driver)
+# There are no simulated hosts elsewhere, and no tests of theirs.
+no_hosts=(--features completeio/signal,completeio/futures-io,completeio/hyper,completeio/bytes)
 for target in "$@"; do
   echo "== $target"
   mkdir -p "$dir"
   if ! way_to "$target"; then
-    skip "neither rustup nor Debian's compiler has the standard library of $target"
+    skip "$target: nobody here has its standard library"
     continue
   fi
   on=("${packages[@]}" --target "$target" --target-dir "$dir" ${std[@]+"${std[@]}"})
-  timeout 900 "${cargo[@]}" check -q "${on[@]}"
+  case $target in
+  *-linux-*) features=(--all-features) ;;
+  *) features=("${no_hosts[@]}") ;;
+  esac
+  timeout 900 "${cargo[@]}" check -q "${on[@]}" --all-features
   verdict "$target: check" $?
   if "${cargo[@]}" clippy --version >/dev/null 2>&1; then
-    timeout 900 "${cargo[@]}" clippy -q "${on[@]}" --all-targets -- -D warnings
+    timeout 900 "${cargo[@]}" clippy -q "${on[@]}" "${features[@]}" --all-targets -- -D warnings
     verdict "$target: clippy" $?
   else
     skip "there is no clippy for $target"
   fi
   if linker_for "$target"; then
     export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=$linker"
-    timeout 1800 "${cargo[@]}" test -q --no-run "${on[@]}"
+    timeout 1800 "${cargo[@]}" test -q --no-run "${on[@]}" "${features[@]}"
     verdict "$target: test binaries are linked" $?
   else
     skip "there is no linker for $target"

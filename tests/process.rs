@@ -28,12 +28,16 @@ fn shell(script: &str) -> Command {
 }
 
 /// Waits until a child has ended, and leaves it a zombie.
+#[allow(
+    clippy::useless_conversion,
+    reason = "a number is of another type elsewhere"
+)]
 fn until_it_has_ended(pid: u32) {
     // SAFETY: a plain struct, to be filled in.
     let mut info = unsafe { zeroed() };
     let flags = libc::WEXITED | libc::WNOWAIT;
     // SAFETY: `info` is valid.
-    let waited = unsafe { libc::waitid(libc::P_PID, pid, &mut info, flags) };
+    let waited = unsafe { libc::waitid(libc::P_PID, pid.into(), &mut info, flags) };
     assert_eq!(waited, 0);
 }
 

@@ -376,7 +376,7 @@ fn with_few_files() {
         let spare = fs::File::open("/dev/null").unwrap();
         let highest = fs::read_dir("/proc/self/fd").unwrap().map(|fd| {
             let name = fd.unwrap().file_name();
-            name.to_str().unwrap().parse::<u64>().unwrap()
+            name.to_str().unwrap().parse::<libc::rlim_t>().unwrap()
         });
         let highest = highest.max().unwrap();
         let mut fillers = Vec::new();

@@ -441,7 +441,7 @@ fn timers_are_never_early_in_milliseconds_either() {
             let entry = entry.unwrap();
             assert_eq!(
                 (entry.user_data(), entry.raw_os_error()),
-                (user_data, Some(libc::ETIME))
+                (user_data, Some(errno::ETIME))
             );
         }
         let deadline = Instant::now() + span;
@@ -489,5 +489,5 @@ fn a_busy_descriptor_starves_nobody() {
             .filter(|(user_data, _)| *user_data != 0),
     );
     seen.sort_unstable_by_key(|(user_data, _)| *user_data);
-    assert_eq!(seen, [(1, Ok(1)), (2, Err(libc::ETIME))]);
+    assert_eq!(seen, [(1, Ok(1)), (2, Err(errno::ETIME))]);
 }
