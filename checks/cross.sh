@@ -94,7 +94,7 @@ for target in "$@"; do
   fi
   on=("${packages[@]}" --target "$target" --target-dir "$dir" ${std[@]+"${std[@]}"})
   case $target in
-  *-linux-*) features=(--all-features) ;;
+  *-linux-musl) features=(--all-features) ;;
   *) features=("${no_hosts[@]}") ;;
   esac
   timeout 900 "${cargo[@]}" check -q "${on[@]}" --all-features

@@ -73,6 +73,16 @@ pub(crate) fn flags(raw: &RawMessage) -> i32 {
     raw.msg_flags
 }
 
+/// How many parts it has.
+#[cfg(any(readiness, sim))]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the count is of another type elsewhere"
+)]
+pub(crate) fn count(raw: &RawMessage) -> usize {
+    usize::try_from(raw.msg_iovlen).expect("no more than a call takes")
+}
+
 /// Makes ready for a call that goes on after `done` of `len` bytes, of earlier calls of the same
 /// flight: these bytes are skipped, and control data is not sent again.
 ///
@@ -80,10 +90,6 @@ pub(crate) fn flags(raw: &RawMessage) -> i32 {
 /// `raw` describes parts of `len` bytes together, of which earlier calls of this may have skipped
 /// some; nobody else touches it or its parts' places now.
 #[cfg(readiness)]
-#[allow(
-    clippy::useless_conversion,
-    reason = "the count is of another type elsewhere"
-)]
 pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
     if done == 0 {
         return;
@@ -92,9 +98,8 @@ pub(crate) unsafe fn skip(raw: *mut RawMessage, len: u32, done: u32) {
     let raw = unsafe { &mut *raw };
     raw.msg_control = ptr::null_mut();
     raw.msg_controllen = 0;
-    let count = usize::try_from(raw.msg_iovlen).expect("no more than a call takes");
     // SAFETY: (D1) the caller's contract: so many places are there.
-    let mut places = unsafe { std::slice::from_raw_parts_mut(raw.msg_iov, count) };
+    let mut places = unsafe { std::slice::from_raw_parts_mut(raw.msg_iov, count(raw)) };
     let left: usize = places.iter().map(|place| place.iov_len).sum();
     let mut skip = left + done as usize - len as usize;
     while let Some((first, rest)) = places.split_first_mut() {
@@ -135,14 +140,9 @@ mod tests {
     use super::*;
 
     /// The bytes of the parts that are left.
-    #[allow(
-        clippy::useless_conversion,
-        reason = "a count is of another type elsewhere"
-    )]
     fn left(raw: &RawMessage) -> Vec<u8> {
-        let count = raw.msg_iovlen.try_into().expect("a few of them");
         // SAFETY: the places of the test's own parts.
-        let places = unsafe { std::slice::from_raw_parts(raw.msg_iov, count) };
+        let places = unsafe { std::slice::from_raw_parts(raw.msg_iov, count(raw)) };
         let bytes = |place: &libc::iovec| {
             // SAFETY: a part of the test's own.
             unsafe { std::slice::from_raw_parts(place.iov_base.cast::<u8>(), place.iov_len) }

@@ -10,7 +10,7 @@ use super::{count, socket, some_of};
 use crate::address::{RawAddress, RawAddressLen};
 use crate::op::call::{PlainCall, SocketCall};
 use crate::sys::address as raw;
-use crate::sys::message::RawMessage;
+use crate::sys::message::{self, RawMessage};
 use crate::sys::shutdown_how;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
@@ -244,7 +244,7 @@ unsafe fn send_message(state: &mut State, id: SocketId, msg: *const RawMessage) 
         return Err(Errno(libc::EOPNOTSUPP)); // No ancillary data is simulated.
     }
     // SAFETY: (D1) the caller's contract.
-    let places = unsafe { lent::places(msg.msg_iov.cast(), msg.msg_iovlen) };
+    let places = unsafe { lent::places(msg.msg_iov.cast(), message::count(&msg)) };
     // SAFETY: (D1) the caller's contract.
     let bytes = unsafe { lent::gather(&places) };
     if msg.msg_name.is_null() || msg.msg_namelen == 0 {
@@ -266,7 +266,7 @@ unsafe fn recv_message(
     // SAFETY: (D1) the caller's contract.
     let mut msg = unsafe { lent::get(to) };
     // SAFETY: (D1) the caller's contract.
-    let places = unsafe { lent::places(msg.msg_iov.cast(), msg.msg_iovlen) };
+    let places = unsafe { lent::places(msg.msg_iov.cast(), message::count(&msg)) };
     let received = recv(state, id, lent::room(&places), flags)?;
     // SAFETY: (D1) the caller's contract.
     unsafe { lent::scatter(&places, &received.bytes) };
