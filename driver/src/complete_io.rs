@@ -24,7 +24,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// dropped. A socket that cannot be made non-blocking is not attached, and the error says why;
     /// what is no socket keeps its mode, and is polled before each call where calls on it may block.
     /// On Apple a socket is told to raise no `SIGPIPE` (`SO_NOSIGPIPE`). Closing a duplicate drops the
-    /// process's POSIX record locks on that file, as any close does.
+    /// process's POSIX record locks on that file, as any close does. A socket that is not attached becomes
+    /// non-blocking by its first accept or connect, on Apple by its first send, too.
     ///
     /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
     /// backend the driver cannot see that a number was closed. Nor can it see that a TCP socket has

@@ -38,6 +38,7 @@ pub(crate) struct Has {
     pub(crate) futexes: bool,
     /// Reads and writes that block in no mode of the descriptor.
     pub(crate) unblocked_streams: bool,
-    /// Flags of sends that keep `SIGPIPE` away.
-    pub(crate) quiet_sends: bool,
+    /// Flags of sends that keep `SIGPIPE` away, and keep them from blocking. Apple's `send` knows
+    /// `MSG_DONTWAIT`, and does not heed it.
+    pub(crate) send_flags: bool,
 }

@@ -32,7 +32,7 @@ pub(crate) const HAS: Has = Has {
     xattrs: cfg!(target_vendor = "apple"),
     futexes: false,
     unblocked_streams: false,
-    quiet_sends: cfg!(not(target_vendor = "apple")),
+    send_flags: cfg!(not(target_vendor = "apple")),
 };
 
 /// Flags of receives whose data stand in no stream.

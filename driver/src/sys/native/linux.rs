@@ -19,7 +19,7 @@ pub(crate) const HAS: Has = Has {
     xattrs: true,
     futexes: true,
     unblocked_streams: true,
-    quiet_sends: true,
+    send_flags: true,
 };
 
 /// Flags of receives whose data stand in no stream.

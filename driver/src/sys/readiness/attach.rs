@@ -155,7 +155,7 @@ fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Makes a socket what calls on it expect: they do not block, and raise no `SIGPIPE`.
-fn make_ready(fd: RawFd) -> io::Result<()> {
+pub(super) fn make_ready(fd: RawFd) -> io::Result<()> {
     set_non_blocking(fd)?;
     native::silence(fd);
     Ok(())

@@ -8,13 +8,13 @@
 //! something new: see [`Supply`](super::table::Supply).
 //!
 //! A descriptor that was not attached is registered with the selector while something waits for
-//! it, and accepts and connects make it non-blocking each time. One above the limit of
+//! it, and accepts and connects make it non-blocking each time; so do sends on Apple. One above the limit of
 //! [`descriptors`](crate::driver::Builder::descriptors) cannot be waited for: what would block
 //! completes with `EMFILE`.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
-use super::attach::set_non_blocking;
+use super::attach::make_ready;
 use super::file::{result, uninterrupted};
 use super::flights::{Direction, Flight, State};
 use super::selector::{Interest, Selector};
@@ -66,13 +66,10 @@ impl Readiness {
         };
         let direction = direction(call);
         let attached = || slot.is_some_and(|slot| self.table[slot].is_occupied());
-        if let SocketCall::Accept { .. } | SocketCall::Connect { .. } = call {
-            if let (false, Err(e)) = (attached(), set_non_blocking(fd)) {
+        if has_no_flags(call, direction) && !attached() {
+            if let Err(e) = make_ready(fd) {
                 return self.complete(core, index, -e.raw_os_error().unwrap_or(libc::EBADF));
             }
-        }
-        if !native::HAS.quiet_sends && direction == Direction::Write && !attached() {
-            native::silence(fd);
         }
         let known = slot.map(|slot| &mut self.table[slot]);
         if known
@@ -236,6 +233,15 @@ impl Readiness {
             self.unwatch(slot);
             self.table[slot].grow_older();
         }
+    }
+}
+
+/// Whether no flag of a call keeps it from blocking, so that the socket itself is told.
+#[inline]
+fn has_no_flags(call: SocketCall, direction: Direction) -> bool {
+    match call {
+        SocketCall::Accept { .. } | SocketCall::Connect { .. } => true,
+        _ => !native::HAS.send_flags && direction == Direction::Write,
     }
 }
 
