@@ -161,8 +161,10 @@ impl Call {
                 unsafe { libc::unlinkat(from, path.as_ptr(), libc::AT_REMOVEDIR) }
             }
             Self::Rename(old, new, flags) => {
-                // SAFETY: as above, with two paths.
-                unsafe { libc::renameat2(from, old.as_ptr(), to, new.as_ptr(), *flags) }
+                let (call, old, new) = (libc::SYS_renameat2, old.as_ptr(), new.as_ptr());
+                // SAFETY: as above, with two paths. Not every C library has a function for it.
+                let returned = unsafe { libc::syscall(call, from, old, to, new, *flags) };
+                i32::try_from(returned).unwrap()
             }
             // SAFETY: as above.
             Self::MakeDir(path, mode) => unsafe { libc::mkdirat(from, path.as_ptr(), *mode) },
