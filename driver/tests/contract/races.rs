@@ -76,7 +76,9 @@ impl Rival {
 
     /// Waits until it was done.
     pub(crate) fn wait(&self) {
+        let thread = self.thread.as_ref().unwrap();
         while self.acted.load(Ordering::Acquire) != self.round.load(Ordering::Acquire) {
+            assert!(!thread.is_finished(), "the rival has failed");
             thread::yield_now();
         }
     }
