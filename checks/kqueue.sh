@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# The selector of macOS and the BSDs, run on Linux: unit tests, the contract suite and the count of
-# allocations, with kqueue(2) by libkqueue, a library that stands on epoll. It is found by pkg-config, or in
-# the folder that LIBKQUEUE_DIR names (`libkqueue.so`). What it cannot do is left out, by name.
-. "$(dirname "$0")/../.ci/lib.sh"
-export COMPLETEIO_BACKEND=
+# The selector of macOS and the BSDs, run on Linux: the driver's unit tests, the contract suite, the count of
+# allocations, operations from other threads, and the runtime, with kqueue(2) by libkqueue, a library that
+# stands on epoll. It is found by pkg-config, or in the folder that LIBKQUEUE_DIR names (`libkqueue.so`). What
+# it cannot do is left out, by name.
+# Ends with `N passed, N failed, N skipped`; fails only if something did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never COMPLETEIO_BACKEND=
 dir="${CARGO_TARGET_DIR:-target}/kqueue"
 
 [ "$(uname -s)" = Linux ] || skip_all "the library stands in on Linux only"
@@ -22,7 +25,7 @@ excused=()
 excuse() { # why, tests …
   local name
   for name in "${@:2}"; do
-    skip "$1: $name"
+    skip "libkqueue: $name: $1"
     excused+=(--skip "$name")
   done
 }
@@ -31,7 +34,8 @@ excuse "the library takes a socket's pending error itself" \
   errors::readiness::a_reset_connection errors::readiness::connecting \
   listeners::readiness::a_connect_that_failed_before message::readiness::nobody_there \
   peers::readiness::a_reset_under_a_send short_reads::readiness::a_reset_after_a_short_read \
-  sockets::readiness::an_option_that_fails_leaves_the_socket
+  sockets::readiness::an_option_that_fails_leaves_the_socket \
+  tcp::no_peer
 excuse "the library's kqueue is the end of a pipe: it never becomes readable" \
   notify::tests::a_child_does_not_wake_its_parent notify::tests::a_waker_wakes \
   notify::tests::none_is_lost_of_eight_threads notify::tests::none_is_lost_of_one_thread \
@@ -41,13 +45,44 @@ excuse "the library's kqueue is the end of a pipe: it never becomes readable" \
   wait::readiness::prepared_before_the_notifier_was_made \
   wait::readiness::prepared_for_a_completion wait::readiness::prepared_for_a_notifier \
   wake::readiness::they_coalesce
+excuse "the library's kqueue is more than one descriptor" abandoned::readiness::forgotten
+excuse "the library counts what stands before urgent data" \
+  short_reads::readiness::urgent_data_that_was_seen_before_a_short_read
 excuse "no kqueue reports urgent data" polls::readiness::urgent_data
 
-kqueue() { # arguments of cargo test …
-  timeout 1800 cargo test -p completeio-driver --no-default-features \
-    --features readiness,arrayvec --target-dir "$dir" "$@"
+test=(timeout 1800 cargo test --no-default-features --target-dir "$dir")
+driver=(-p completeio-driver --features readiness,arrayvec)
+runtime=(-p completeio --features readiness,arrayvec,signal
+  --test event --test fs --test io --test net --test pipe --test process --test runtime --test signal
+  --test tasks)
+run() { # name, arguments of cargo test …
+  local log ok bad
+  log=$(mktemp)
+  echo "== $1"
+  "${test[@]}" "${@:2}" 2>&1 | tee "$log"
+  local status=${PIPESTATUS[0]}
+  # The last line of each binary: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
+  read -r ok bad < <(
+    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
+      awk '{ ok += $1; bad += $2 } END { print ok + 0, bad + 0 }'
+  )
+  rm -f "$log"
+  # A test that hangs ends its whole process.
+  [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+  [ "$ok" -gt 0 ] || [ "$bad" -gt 0 ] || bad=1
+  passed=$((passed + ok)) failed=$((failed + bad))
 }
-run "the backend" --lib -- --exact "${excused[@]}"
-run "the contract" --test contract -- --exact "${excused[@]}"
-run "allocations" --test allocs
+run "the backend" "${driver[@]}" --lib -- --exact "${excused[@]}"
+run "the contract" "${driver[@]}" --test contract -- --exact "${excused[@]}"
+run "allocations" "${driver[@]}" --test allocs
+run "from other threads" "${driver[@]}" --test remote -- --exact "${excused[@]}"
+run "the runtime" "${runtime[@]}" --no-fail-fast -- --exact "${excused[@]}"
+
+# What is left out is there: a name that nothing has any more excuses nothing.
+names=$("${test[@]}" "${driver[@]}" --lib --test contract --test remote -- --list 2>/dev/null
+  "${test[@]}" "${runtime[@]}" -- --list 2>/dev/null)
+for name in "${excused[@]}"; do
+  [ "$name" = --skip ] || grep -qFx "$name: test" <<<"$names" ||
+    { echo "FAILED: there is no $name"; failed=$((failed + 1)); }
+done
 finish
