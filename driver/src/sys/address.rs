@@ -16,10 +16,10 @@ pub(crate) const ROOM: RawAddressLen = len_of::<RawAddress>();
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "addresses have at most 128 bytes"
+    reason = "addresses have at most 256 bytes"
 )]
 const fn len_of<T>() -> RawAddressLen {
-    assert!(size_of::<T>() <= 128);
+    assert!(size_of::<T>() <= 256);
     size_of::<T>() as RawAddressLen
 }
 

@@ -23,17 +23,29 @@ pub(crate) mod kind {
 
 /// Levels and names of options.
 pub(crate) mod name {
+    #[cfg(not(target_vendor = "apple"))]
+    pub(crate) use libc::SO_LINGER as LINGER;
+    #[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
+    pub(crate) use libc::TCP_KEEPIDLE as KEEPIDLE;
     pub(crate) use libc::{
         IPPROTO_IPV6 as IPV6, IPPROTO_TCP as TCP, IPV6_V6ONLY as V6ONLY, SO_BROADCAST as BROADCAST,
         SO_ERROR as ERROR, SO_KEEPALIVE as KEEPALIVE, SO_RCVBUF as RCVBUF, SO_RCVTIMEO as RCVTIMEO,
         SO_REUSEADDR as REUSEADDR, SO_REUSEPORT as REUSEPORT, SO_SNDBUF as SNDBUF,
-        SO_SNDTIMEO as SNDTIMEO, SO_TYPE as TYPE, SOL_SOCKET as SOCKET, TCP_KEEPCNT as KEEPCNT,
-        TCP_KEEPINTVL as KEEPINTVL, TCP_NODELAY as NODELAY,
+        SO_SNDTIMEO as SNDTIMEO, SO_TYPE as TYPE, SOL_SOCKET as SOCKET, TCP_NODELAY as NODELAY,
     };
-    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
-    pub(crate) use libc::{SO_LINGER as LINGER, TCP_KEEPIDLE as KEEPIDLE};
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[cfg(target_vendor = "apple")]
     pub(crate) use libc::{SO_LINGER_SEC as LINGER, TCP_KEEPALIVE as KEEPIDLE};
+    #[cfg(not(target_os = "openbsd"))]
+    pub(crate) use libc::{TCP_KEEPCNT as KEEPCNT, TCP_KEEPINTVL as KEEPINTVL};
+    /// No such options (`ENOPROTOOPT`): the system's own settings hold for all sockets.
+    #[cfg(target_os = "openbsd")]
+    mod kept {
+        pub(crate) const KEEPIDLE: i32 = -1;
+        pub(crate) const KEEPCNT: i32 = -1;
+        pub(crate) const KEEPINTVL: i32 = -1;
+    }
+    #[cfg(target_os = "openbsd")]
+    pub(crate) use self::kept::*;
 
     pub(crate) use self::told::*;
 
