@@ -8,21 +8,9 @@
 # nightly toolchain with rust-src, or by Debian's compiler, of the packages rustc-web, cargo-web, rust-web-src
 # and rust-web-clippy, which root installs. The linker for macOS and the BSDs is `zig cc`, of the package
 # ziglang on PyPI. What cannot be had is skipped, and said.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never
+. "$(dirname "$0")/../.ci/lib.sh"
 dir="${CARGO_TARGET_DIR:-target}/cross"
 [ $# -gt 0 ] || set -- aarch64-apple-darwin x86_64-unknown-freebsd
-
-skip() { echo "skipped: $1"; skipped=$((skipped + 1)); }
-verdict() { # name, 0 if good
-  if [ "$2" -eq 0 ]; then
-    passed=$((passed + 1)); echo "ok: $1"
-  else
-    failed=$((failed + 1)); echo "FAILED: $1"
-  fi
-}
 
 # How cargo is called for a target: sets `cargo` and `std`, and says which way it is; or fails.
 way_to() {
@@ -89,7 +77,7 @@ for target in "$@"; do
   echo "== $target"
   mkdir -p "$dir"
   if ! way_to "$target"; then
-    skip "$target: nobody here has its standard library"
+    skip "nobody here has the standard library of $target"
     continue
   fi
   on=("${packages[@]}" --target "$target" --target-dir "$dir" ${std[@]+"${std[@]}"})

@@ -3,10 +3,8 @@
 # allocations, operations from other threads, and the runtime, with kqueue(2) by libkqueue, a library that
 # stands on epoll. It is found by pkg-config, or in the folder that LIBKQUEUE_DIR names (`libkqueue.so`). What
 # it cannot do is left out, by name.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never COMPLETEIO_BACKEND=
+. "$(dirname "$0")/../.ci/lib.sh"
+export COMPLETEIO_BACKEND=
 dir="${CARGO_TARGET_DIR:-target}/kqueue"
 
 [ "$(uname -s)" = Linux ] || skip_all "the library stands in on Linux only"
@@ -25,7 +23,7 @@ excused=()
 excuse() { # why, tests …
   local name
   for name in "${@:2}"; do
-    skip "libkqueue: $name: $1"
+    skip "$1: $name"
     excused+=(--skip "$name")
   done
 }
@@ -55,34 +53,17 @@ driver=(-p completeio-driver --features readiness,arrayvec)
 runtime=(-p completeio --features readiness,arrayvec,signal
   --test event --test fs --test io --test net --test pipe --test process --test runtime --test signal
   --test tasks)
-run() { # name, arguments of cargo test …
-  local log ok bad
-  log=$(mktemp)
-  echo "== $1"
-  "${test[@]}" "${@:2}" 2>&1 | tee "$log"
-  local status=${PIPESTATUS[0]}
-  # The last line of each binary: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
-  read -r ok bad < <(
-    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" |
-      awk '{ ok += $1; bad += $2 } END { print ok + 0, bad + 0 }'
-  )
-  rm -f "$log"
-  # A test that hangs ends its whole process.
-  [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
-  [ "$ok" -gt 0 ] || [ "$bad" -gt 0 ] || bad=1
-  passed=$((passed + ok)) failed=$((failed + bad))
-}
-run "the backend" "${driver[@]}" --lib -- --exact "${excused[@]}"
-run "the contract" "${driver[@]}" --test contract -- --exact "${excused[@]}"
-run "allocations" "${driver[@]}" --test allocs
-run "from other threads" "${driver[@]}" --test remote -- --exact "${excused[@]}"
-run "the runtime" "${runtime[@]}" --no-fail-fast -- --exact "${excused[@]}"
+tests "the backend" "${test[@]}" "${driver[@]}" --lib -- --exact "${excused[@]}"
+tests "the contract" "${test[@]}" "${driver[@]}" --test contract -- --exact "${excused[@]}"
+tests "allocations" "${test[@]}" "${driver[@]}" --test allocs
+tests "from other threads" "${test[@]}" "${driver[@]}" --test remote -- --exact "${excused[@]}"
+tests "the runtime" "${test[@]}" "${runtime[@]}" --no-fail-fast -- --exact "${excused[@]}"
 
 # What is left out is there: a name that nothing has any more excuses nothing.
 names=$("${test[@]}" "${driver[@]}" --lib --test contract --test remote -- --list 2>/dev/null
   "${test[@]}" "${runtime[@]}" -- --list 2>/dev/null)
 for name in "${excused[@]}"; do
   [ "$name" = --skip ] || grep -qFx "$name: test" <<<"$names" ||
-    { echo "FAILED: there is no $name"; failed=$((failed + 1)); }
+    verdict "there is a test $name" 1
 done
 finish
