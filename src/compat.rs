@@ -37,8 +37,6 @@ const STREAK: u32 = 32;
 /// So many bytes are copied at most where the system cannot tell when there is room.
 const COPIED: usize = 16 * 1024;
 
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
 /// Buffers that one call takes.
 const IOV_MAX: usize = 1024;
 
@@ -89,7 +87,7 @@ impl PollStream {
         SharedFd::new(socket).map(Self::on)
     }
 
-    fn on(fd: SharedFd) -> Self {
+    pub(crate) fn on(fd: SharedFd) -> Self {
         // Where there is no such flag, the socket was told when it was made.
         let quiet = SendFlags::from_name("NOSIGNAL").unwrap_or(SendFlags::empty());
         Self {
@@ -112,8 +110,9 @@ impl PollStream {
 
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let flags = self.send_flags;
-        self.writing
-            .poll(&self.fd, context, |fd| net::send(fd, bytes, flags))
+        self.poll_send(context, &[IoSlice::new(bytes)], |fd| {
+            net::send(fd, bytes, flags)
+        })
     }
 
     fn poll_write_vectored(
@@ -123,7 +122,7 @@ impl PollStream {
     ) -> Poll<io::Result<usize>> {
         let parts = &parts[..parts.len().min(IOV_MAX)];
         let flags = self.send_flags;
-        self.writing.poll(&self.fd, context, |fd| {
+        self.poll_send(context, parts, |fd| {
             net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), flags)
         })
     }

@@ -24,17 +24,7 @@ use std::path::Path;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct OpenOptions {
-    read: bool,
-    write: bool,
-    append: bool,
-    truncate: bool,
-    create: bool,
-    create_new: bool,
-    direct: bool,
-    custom_flags: i32,
-    mode: u32,
-}
+pub struct OpenOptions(op::OpenOptions);
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $option:ident: $type:ty;)*) => {$(
@@ -50,17 +40,7 @@ impl OpenOptions {
     /// Nothing is set; a new file's mode is 0o666, less the umask.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            read: false,
-            write: false,
-            append: false,
-            truncate: false,
-            create: false,
-            create_new: false,
-            direct: false,
-            custom_flags: 0,
-            mode: 0o666,
-        }
+        Self(op::OpenOptions::new())
     }
 
     setters! {
@@ -108,20 +88,11 @@ impl OpenOptions {
         let create_new = is_set(Options::create_new);
         match (is_set(Options::write), is_set(Options::append)) {
             (true, false) => true,
-            (false, false) => self.read && !changes,
-            (_, true) => !self.truncate || self.create_new,
-        };
-        let options = op::OpenOptions::new()
-            .read(self.read)
-            .write(self.write)
-            .append(self.append)
-            .truncate(self.truncate)
-            .create(self.create)
-            .create_new(self.create_new)
-            .direct(self.direct)
-            .custom_flags(self.custom_flags)
-            .mode(self.mode);
-        agree.then_some(options)
+            (false, false) => {
+                is_set(Options::read) && !truncate && !create_new && !is_set(Options::create)
+            }
+            (_, true) => !truncate || create_new,
+        }
     }
 }
 
