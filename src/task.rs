@@ -21,6 +21,7 @@
 //! ```
 
 mod cancel;
+mod contained;
 mod join;
 mod operation;
 mod places;
@@ -32,6 +33,7 @@ pub use self::join::{JoinError, JoinHandle};
 pub(crate) use self::operation::{Pending, submit, transfer};
 pub use self::runtime::{Builder, OPERATIONS_MAX, Runtime};
 
+use self::contained::Contained;
 use self::runtime::Inner;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -71,6 +73,8 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
+    let work = Contained::new(work);
+    let work = move || Contained::new(work.into_inner()());
     JoinHandle::new(blocking::unblock(work).fallible())
 }
 

@@ -218,6 +218,71 @@ fn tasks_go_with_their_runtime() {
     }
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("it goes off");
+    }
+}
+
+/// The handle tells of the panic if a poll has it, and nobody else has it in any case.
+#[test]
+fn destructors_that_panic() {
+    let dropped = Rc::new(Cell::new(0));
+    let (told, again) = (Tell(dropped.clone()), Tell(dropped.clone()));
+    block_on(async {
+        for polled in [false, true] {
+            let bomb = Bomb;
+            let aborted = spawn(async move {
+                let _bomb = bomb;
+                pending::<()>().await;
+            });
+            if polled {
+                yield_now().await;
+            }
+            aborted.abort();
+            assert!(aborted.await.unwrap_err().is_cancelled());
+        }
+        let ended = spawn(async {
+            let _bomb = Bomb;
+        });
+        assert_eq!(
+            ended.await.unwrap_err().to_string(),
+            "the task panicked: it goes off"
+        );
+        let ended = spawn({
+            let bomb = Bomb;
+            poll_fn(move |_| {
+                let _kept = &bomb;
+                Poll::Ready(())
+            })
+        });
+        assert_eq!(
+            ended.await.unwrap_err().to_string(),
+            "the task panicked: it goes off"
+        );
+        drop(spawn(async { Bomb }));
+        let (running, ended) = mpsc::channel::<()>();
+        drop(spawn_blocking(|| (Bomb, running)));
+        assert!(ended.recv().is_err());
+        yield_now().await;
+        // One, and what comes behind it, go with their runtime.
+        drop(spawn(async move {
+            let _told = told;
+            let _bomb = Bomb;
+            pending::<()>().await;
+        }));
+        drop(spawn(async move {
+            let _again = again;
+            pending::<()>().await;
+        }));
+        yield_now().await;
+    });
+    assert_eq!(dropped.get(), 2);
+}
+
 #[test]
 fn they_go_on_in_the_next_call() {
     let runtime = Runtime::new().unwrap();

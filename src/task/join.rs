@@ -1,5 +1,6 @@
 //! The end of a task, for whoever waits for it.
 
+use super::contained::Contained;
 use async_task::FallibleTask;
 use std::any::Any;
 use std::cell::RefCell;
@@ -20,14 +21,14 @@ pub struct JoinHandle<T> {
 }
 
 enum State<T> {
-    Runs(FallibleTask<T>),
+    Runs(FallibleTask<Contained<T>>),
     /// It was aborted, and was not over when it was polled last, by whom this waker is.
-    Ends(Pin<Box<dyn Future<Output = Option<T>>>>, Waker),
+    Ends(Pin<Box<dyn Future<Output = Option<Contained<T>>>>>, Waker),
     Over(Option<Result<T, JoinError>>),
 }
 
 impl<T: 'static> JoinHandle<T> {
-    pub(super) fn new(task: FallibleTask<T>) -> Self {
+    pub(super) fn new(task: FallibleTask<Contained<T>>) -> Self {
         Self {
             state: RefCell::new(State::Runs(task)),
         }
@@ -79,7 +80,7 @@ fn poll<T>(state: &mut State<T>, waker: &Waker) {
     }));
     *state = State::Over(Some(match polled {
         Ok(Poll::Pending) => return,
-        Ok(Poll::Ready(Some(output))) => Ok(output),
+        Ok(Poll::Ready(Some(output))) => Ok(output.into_inner()),
         Ok(Poll::Ready(None)) => Err(JoinError { panic: None }),
         Err(panic) => Err(JoinError { panic: Some(panic) }),
     }));

@@ -2,7 +2,7 @@
 
 use super::places::Places;
 use super::shared::Shared;
-use super::{CancelToken, JoinHandle};
+use super::{CancelToken, JoinHandle, contained};
 use crate::clock::Instant;
 use crate::driver::{self, CompleteIo, Driver, Fd, Full, Holds, OwnedFd, RawFd, SetupError, Wait};
 use crate::op::Op;
@@ -245,13 +245,9 @@ impl Inner {
             runtime: Rc::downgrade(self),
             key: entry.key(),
         };
-        let future = async move {
-            let _listed = listed;
-            future.await
-        };
         let (runnable, task) = async_task::Builder::new()
             .propagate_panic(true)
-            .spawn_local(|()| future, schedule);
+            .spawn_local(|()| contained::task(future, listed), schedule);
         entry.insert(runnable.waker());
         drop(tasks);
         runnable.schedule();
