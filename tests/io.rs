@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -406,6 +407,30 @@ fn halves_of_a_stream() {
             assert!(!way.ended.get());
             drop(reader);
         });
+    });
+}
+
+/// Nothing is taken then.
+#[test]
+fn more_is_consumed_than_there_is() {
+    async fn refused(reader: &mut impl AsyncBufRead, expected: &[u8]) {
+        assert_eq!(reader.fill_buf().await.unwrap(), expected);
+        for n in [expected.len() + 1, usize::MAX] {
+            let panic = catch_unwind(AssertUnwindSafe(|| reader.consume(n))).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&"consumed too much"));
+            assert_eq!(reader.fill_buf().await.unwrap(), expected);
+        }
+    }
+    block_on(async {
+        let mut reader = BufReader::new(&b"_text and more"[..]);
+        reader.fill_buf().await.unwrap();
+        reader.consume(1);
+        refused(&mut reader, b"text and more").await;
+        let mut part = reader.take(5);
+        part.consume(1);
+        refused(&mut part, b"ext ").await;
+        part.consume(4);
+        refused(&mut part, b"").await;
     });
 }
 

@@ -287,11 +287,9 @@ impl<R: AsyncRead + 'static> AsyncBufRead for BufReader<R> {
     }
 
     fn consume(&mut self, n: usize) {
+        let left = self.lane.buffer().len() - self.consumed;
+        assert!(n <= left, "consumed too much");
         self.consumed += n;
-        assert!(
-            self.consumed <= self.lane.buffer().len(),
-            "consumed too much"
-        );
     }
 }
 

@@ -303,7 +303,8 @@ impl<R: AsyncBufRead> AsyncBufRead for Take<R> {
     }
 
     fn consume(&mut self, n: usize) {
-        self.count(&Ok(n));
+        assert!(n <= self.room(), "consumed too much");
         self.stream.consume(n);
+        self.count(&Ok(n));
     }
 }
