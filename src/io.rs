@@ -95,6 +95,13 @@ pub trait AsyncWrite {
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
+/// Whether there is room for a byte. Where there is none, some sockets would wait for one all the same.
+pub(crate) fn has_room(buffers: &mut impl IoBufsMut) -> bool {
+    let mut found = false;
+    buffers.each_part_mut(|_, room| found |= room > 0);
+    found
+}
+
 // Pointers to streams.
 
 impl<S> AsyncRead for &mut S

@@ -12,7 +12,7 @@ use completeio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
     BufResult, BufWriter, IoBuf, IoBufMut, IoBufs, IoBufsMut, copy, copy_bidirectional, split,
 };
-use completeio::net::{TcpListener, TcpStream};
+use completeio::net::{TcpListener, TcpStream, UnixStream};
 use completeio::task::{block_on, spawn, yield_now};
 use counting::allocations;
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -407,6 +407,36 @@ fn halves_of_a_stream() {
             assert!(!way.ended.get());
             drop(reader);
         });
+    });
+}
+
+/// Of a peer that is silent, too.
+#[test]
+fn a_read_into_no_room_is_over_at_once() {
+    async fn reads_nothing(mut reader: impl AsyncRead) {
+        async fn at_once<T>(read: impl Future<Output = T>) -> T {
+            let mut read = pin!(read);
+            poll_fn(|context| match read.as_mut().poll(context) {
+                Poll::Ready(read) => Poll::Ready(read),
+                Poll::Pending => panic!("it waits"),
+            })
+            .await
+        }
+        assert_eq!(at_once(reader.read([0; 0])).await.0.unwrap(), 0);
+        assert_eq!(at_once(reader.read(Vec::new())).await.0.unwrap(), 0);
+        let no_buffers = Vec::<Vec<u8>>::new();
+        let read = at_once(reader.read_vectored(no_buffers)).await;
+        assert_eq!(read.0.unwrap(), 0);
+        let read = at_once(reader.read_vectored([[0; 0]; 2])).await;
+        assert_eq!(read.0.unwrap(), 0);
+    }
+    block_on(async {
+        let (own, _peer) = sockets().await;
+        reads_nothing(&own).await;
+        reads_nothing((&own).take(1)).await;
+        reads_nothing(BufReader::new(own)).await;
+        let (own, _peer) = UnixStream::pair().unwrap();
+        reads_nothing(own).await;
     });
 }
 

@@ -1,6 +1,6 @@
 //! Streams with a buffer of their own.
 
-use super::{AsyncRead, AsyncWrite, AsyncWriteExt, TransferError};
+use super::{AsyncRead, AsyncWrite, AsyncWriteExt, TransferError, has_room};
 use crate::buf::{BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, each_slice, fill_all};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -303,6 +303,9 @@ impl<R: AsyncRead + 'static> AsyncRead for BufReader<R> {
         &mut self,
         mut buffers: V,
     ) -> BufResult<usize, V> {
+        if !has_room(&mut buffers) {
+            return (Ok(0), buffers);
+        }
         match self.fill_buf().await {
             Ok(bytes) => {
                 let n = fill_all(&mut buffers, bytes);

@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::ancillary::{ToFill, ToSend};
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, Holds, OwnedFd, RawFd};
 use crate::fd::SharedFd;
-use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
+use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, has_room};
 use crate::op::{
     Accept, GetSockOpt, MsgFlags, OptionValue, Poll, PollEvents, Received, Recv, RecvFrom,
     RecvFromVectored, RecvMsg, RecvVectored, Send, SendMsg, SendTo, SendToVectored, SendVectored,
@@ -250,14 +250,20 @@ macro_rules! stream {
         }
 
         impl AsyncRead for &$Stream {
-            async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
+            async fn read<B: IoBufMut + 'static>(&mut self, mut buffer: B) -> BufResult<usize, B> {
+                if !has_room(&mut [&mut buffer]) {
+                    return (Ok(0), buffer);
+                }
                 transfer(Recv::new(self.fd.hold(), buffer)).await
             }
 
-            async fn read_vectored<V>(&mut self, buffers: V) -> BufResult<usize, V>
+            async fn read_vectored<V>(&mut self, mut buffers: V) -> BufResult<usize, V>
             where
                 V: IoBufsMut + 'static,
             {
+                if !has_room(&mut buffers) {
+                    return (Ok(0), buffers);
+                }
                 transfer(RecvVectored::new(self.fd.hold(), buffers)).await
             }
         }
