@@ -21,6 +21,7 @@ pub use self::hyper::{HyperExecutor, HyperSleep, HyperTimer};
 
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::fd::SharedFd;
+use crate::io::IOV_MAX;
 use crate::op::{self, Exact, PollEvents, Send};
 use crate::task::{JoinHandle, Pending, spawn, submit};
 use rustix::io::Errno;
@@ -36,9 +37,6 @@ const STREAK: u32 = 32;
 
 /// So many bytes are copied at most where the system cannot tell when there is room.
 const COPIED: usize = 16 * 1024;
-
-/// Buffers that one call takes.
-const IOV_MAX: usize = 1024;
 
 /// A connection that is polled: TCP, or a Unix socket.
 ///

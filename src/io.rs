@@ -95,6 +95,9 @@ pub trait AsyncWrite {
     fn shutdown(&mut self) -> impl Future<Output = io::Result<()>>;
 }
 
+/// Buffers that one call of the system's takes.
+pub(crate) const IOV_MAX: usize = 1024;
+
 /// Whether there is room for a byte. Where there is none, some sockets would wait for one all the same.
 pub(crate) fn has_room(buffers: &mut impl IoBufsMut) -> bool {
     let mut found = false;

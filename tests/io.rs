@@ -13,6 +13,7 @@ use completeio::io::{
     BufResult, BufWriter, IoBuf, IoBufMut, IoBufs, IoBufsMut, copy, copy_bidirectional, split,
 };
 use completeio::net::{TcpListener, TcpStream, UnixStream};
+use completeio::pipe::pipe;
 use completeio::task::{block_on, spawn, yield_now};
 use counting::allocations;
 use std::cell::{Cell, RefCell};
@@ -407,6 +408,32 @@ fn halves_of_a_stream() {
             assert!(!way.ended.get());
             drop(reader);
         });
+    });
+}
+
+/// More than one call of the system's takes.
+#[test]
+fn very_many_buffers_are_written() {
+    const BUFFERS: usize = 3000;
+    async fn passes(mut to: impl AsyncWrite + 'static, mut from: impl AsyncRead) {
+        let texts: Vec<_> = (0..BUFFERS).map(|n| format!("{n:07} ")).collect();
+        let expected = texts.concat();
+        let writer = spawn(async move {
+            to.write_vectored_all(texts).await.0?;
+            io::Result::Ok(to) // Open until it was read.
+        });
+        let (read, text) = from.read_exact(vec![0; expected.len()].slice(..)).await;
+        read.unwrap();
+        assert!(text.into_inner() == expected.into_bytes());
+        writer.await.unwrap().unwrap();
+    }
+    block_on(async {
+        let (reader, writer) = pipe().await.unwrap();
+        passes(writer, reader).await;
+        let (reader, writer) = sockets().await;
+        passes(writer, reader).await;
+        let (reader, writer) = UnixStream::pair().unwrap();
+        passes(writer, reader).await;
     });
 }
 

@@ -7,9 +7,13 @@ use super::unix::{UnixDatagram, UnixListener, UnixStream};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::address::Address;
 use crate::ancillary::{ToFill, ToSend};
+use crate::buf::Limit;
 use crate::driver::{AsFd, AsRawFd, BorrowedFd, Holds, OwnedFd, RawFd};
 use crate::fd::SharedFd;
-use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, has_room};
+use crate::io::{
+    AsyncRead, AsyncWrite, BufResult, IOV_MAX, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut,
+    has_room,
+};
 use crate::op::{
     Accept, GetSockOpt, MsgFlags, OptionValue, Poll, PollEvents, Received, Recv, RecvFrom,
     RecvFromVectored, RecvMsg, RecvVectored, Send, SendMsg, SendTo, SendToVectored, SendVectored,
@@ -228,6 +232,19 @@ connected!(
     UnixDatagram at Address
 );
 
+/// The bytes of as many buffers as one call takes. More are an error of a send, for it does not cut
+/// messages; a stream is sent in parts anyway.
+fn one_call(buffers: &impl IoBufs) -> usize {
+    let (mut left, mut bytes) = (IOV_MAX, 0_usize);
+    buffers.each_part(|_, len| {
+        if len > 0 && left > 0 {
+            left -= 1;
+            bytes = bytes.saturating_add(len);
+        }
+    });
+    bytes
+}
+
 macro_rules! stream {
     ($($Stream:ident),*) => {$(
         impl $Stream {
@@ -277,7 +294,10 @@ macro_rules! stream {
             where
                 V: IoBufs + 'static,
             {
-                transfer(SendVectored::new(self.fd.hold(), buffers)).await
+                let max = one_call(&buffers);
+                let part = Limit::new(buffers, max);
+                let (sent, part) = transfer(SendVectored::new(self.fd.hold(), part)).await;
+                (sent, part.into_inner())
             }
 
             async fn flush(&mut self) -> io::Result<()> {

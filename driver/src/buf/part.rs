@@ -57,15 +57,20 @@ pub fn each_slice(buffers: &impl IoBufs, mut each: impl FnMut(&[u8])) {
     });
 }
 
-/// A buffer, or buffers, of whose room a read has a part only: the first so many bytes.
+/// A buffer, or buffers, of whose room a read has a part only, or a write of whose bytes: the first so
+/// many of them.
 ///
 /// ```
-/// use completeio_driver::buf::{IntoInner, IoBufMut, Limit};
+/// use completeio_driver::buf::{IntoInner, IoBufMut, Limit, each_slice};
 ///
 /// let mut limited = Limit::new(vec![1; 3], 4);
 /// limited.get_mut().reserve(100);
 /// assert_eq!(IoBufMut::parts_mut(&mut limited).1, 4);
 /// assert_eq!(limited.into_inner(), [1; 3]);
+///
+/// let mut text = Vec::new();
+/// each_slice(&Limit::new(("one", "two"), 4), |part| text.extend_from_slice(part));
+/// assert_eq!(text, b"onet");
 /// ```
 #[derive(Debug)]
 pub struct Limit<B> {
@@ -74,7 +79,7 @@ pub struct Limit<B> {
 }
 
 impl<B> Limit<B> {
-    /// At most `max` bytes of the room of `buffer`.
+    /// At most `max` bytes of `buffer`, or of its room.
     pub fn new(buffer: B, max: usize) -> Self {
         Self { buffer, max }
     }
@@ -128,6 +133,25 @@ unsafe impl<B: IoBufsMut> IoBufsMut for Limit<B> {
     unsafe fn set_filled(&mut self, n: usize) {
         // SAFETY: B5: as above.
         unsafe { self.buffer.set_filled(n) }
+    }
+}
+
+// SAFETY: each part is the first part of one of `V`, and this value is touched when `V` is: B2 and B3
+// are those of `V`.
+unsafe impl<V: IoBufs> IoBufs for Limit<V> {
+    type Table = V::Table;
+
+    fn table(&self) -> Self::Table {
+        self.buffer.table()
+    }
+
+    fn each_part(&self, mut each: impl FnMut(*const u8, usize)) {
+        let mut left = self.max;
+        self.buffer.each_part(|at, len| {
+            let len = len.min(left);
+            left -= len;
+            each(at, len);
+        });
     }
 }
 
