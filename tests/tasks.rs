@@ -13,6 +13,7 @@ use completeio::task::{
     CancelToken, JoinError, JoinHandle, Runtime, block_on, spawn, spawn_blocking, yield_now,
 };
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::future::{Future, pending, poll_fn};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,6 +63,8 @@ fn a_panic_comes_out_at_the_join() {
         assert_eq!(*panic.downcast::<&str>().unwrap(), "so be it");
         let error: JoinError = formatted.await.unwrap_err();
         assert_eq!(error.to_string(), "the task panicked: 1");
+        let error = Box::<dyn Error + Send + Sync>::from(error);
+        assert!(error.downcast::<JoinError>().unwrap().is_panic());
         assert_eq!(other.await.unwrap(), 7, "the others go on");
     });
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::{error, fmt, io};
 
@@ -82,7 +83,9 @@ fn poll<T>(state: &mut State<T>, waker: &Waker) {
         Ok(Poll::Pending) => return,
         Ok(Poll::Ready(Some(output))) => Ok(output.into_inner()),
         Ok(Poll::Ready(None)) => Err(JoinError { panic: None }),
-        Err(panic) => Err(JoinError { panic: Some(panic) }),
+        Err(panic) => Err(JoinError {
+            panic: Some(Mutex::new(panic)),
+        }),
     }));
 }
 
@@ -119,7 +122,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// Why a task has no result: it was aborted, or its runtime is gone, or it panicked.
 pub struct JoinError {
-    panic: Option<Box<dyn Any + Send>>,
+    /// Behind a lock, so that the error is `Sync`, as other errors are that it is to be one of.
+    panic: Option<Mutex<Box<dyn Any + Send>>>,
 }
 
 impl JoinError {
@@ -138,13 +142,15 @@ impl JoinError {
     /// # Errors
     /// The error itself, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
-        self.panic.ok_or(Self { panic: None })
+        let panic = self.panic.ok_or(Self { panic: None })?;
+        Ok(panic.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn message(&self) -> Option<&str> {
-        let panic = self.panic.as_ref()?;
-        let text = panic.downcast_ref::<&str>().copied();
-        text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+    fn message(&self) -> Option<String> {
+        let panic = self.panic.as_ref()?.lock();
+        let panic = panic.unwrap_or_else(PoisonError::into_inner);
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        text.or_else(|| panic.downcast_ref().cloned())
     }
 }
 
