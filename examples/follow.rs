@@ -45,7 +45,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what the file has whenever the interval is over. What was read is printed before it ends.
+/// Prints what the file has, and looks again whenever the interval is over. What was read is printed before
+/// it ends.
 async fn follow(name: &Path, period: Duration) -> io::Result<()> {
     let file = OpenOptions::new().read(true).open(name).await?;
     let mut stdout = stdout();
@@ -54,30 +55,29 @@ async fn follow(name: &Path, period: Duration) -> io::Result<()> {
     let mut interrupt = pin!(ctrl_c());
     let mut buffer = Vec::with_capacity(64 * 1024);
     let mut offset = 0;
+    let mut at_end = false;
     loop {
         let is_time = async {
-            ticks.tick().await;
+            if at_end {
+                ticks.tick().await;
+            }
             Ok(true)
         };
         let is_interrupted = async { interrupt.as_mut().await.map(|()| false) };
         if !or(is_interrupted, is_time).await? {
             return Ok(());
         }
-        if file.metadata().await?.size() < offset {
+        if at_end && file.metadata().await?.size() < offset {
             eprintln!("follow: {}: it was cut off", name.display());
             offset = 0;
         }
-        loop {
-            let (read, part) = file.read_at(buffer, offset).await;
-            let read = read?;
-            let (written, part) = stdout.write_all(part).await;
-            written?;
-            offset += read as u64;
-            buffer = part;
-            buffer.clear();
-            if read == 0 {
-                break;
-            }
-        }
+        let (read, part) = file.read_at(buffer, offset).await;
+        let read = read?;
+        let (written, part) = stdout.write_all(part).await;
+        written?;
+        offset += read as u64;
+        at_end = read == 0;
+        buffer = part;
+        buffer.clear();
     }
 }

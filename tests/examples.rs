@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -997,6 +997,26 @@ fn follow_prints_what_a_shell_appends_until_control_c() {
         assert!(said.next().is_none() && warned.next().is_none());
         let error = fail(command("follow", backend).arg("no-such-file"), 1);
         assert!(error.contains("no-such-file: No such file"), "{error}");
+    }
+}
+
+/// What it can print has no end.
+#[cfg(feature = "signal")]
+#[test]
+fn follow_obeys_control_c_while_there_is_more() {
+    for &backend in backends() {
+        let mut follow = command("follow", backend);
+        let mut child = follow
+            .arg("/dev/zero")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _watchdog = Watchdog::new(&child);
+        let mut printed = child.stdout.take().unwrap();
+        printed.read_exact(&mut [0; 1 << 20]).unwrap();
+        succeed(Command::new("kill").args(["-INT", &child.id().to_string()]));
+        io::copy(&mut printed, &mut io::sink()).unwrap();
+        assert!(child.wait().unwrap().success());
     }
 }
 
