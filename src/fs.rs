@@ -54,7 +54,7 @@ use std::rc::Rc;
 /// here has no position of its own, and several of them may be under way at once.
 /// An operation keeps the file open: dropping the `File`, or the future, closes nothing under it.
 /// The driver owns it meanwhile, in a slot of [`SLOT_SIZE`](crate::slots::SLOT_SIZE) bytes: an array
-/// that is larger goes into a box.
+/// that is larger goes into a `Box<[u8]>`.
 ///
 /// ```
 /// use completeio::{fs::File, task::block_on};

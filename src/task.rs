@@ -78,7 +78,8 @@ pub fn spawn_blocking<T: Send + 'static>(
     JoinHandle::new(blocking::unblock(work).fallible())
 }
 
-/// Lets the other tasks that are ready run, and the driver make a turn, before it goes on.
+/// Lets the other tasks that are ready run before it goes on. The driver makes its turns between them, as
+/// [`tasks_per_turn`](Builder::tasks_per_turn) says, and one before the future of [`block_on`] goes on.
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -68,6 +68,9 @@ impl OpenOptions {
 
     /// Opens the file by an operation: see [`OpenAt`]. It is close-on-exec.
     ///
+    /// A FIFO may wait for its other end. On readiness that cannot be cancelled, and the runtime does not
+    /// end before: `O_NONBLOCK` does not wait.
+    ///
     /// # Errors
     /// As [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html);
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for options that contradict each other, as for
