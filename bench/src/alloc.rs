@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, which counts what is asked of it: exact as long as one thread allocates at a
-/// time, a lower bound otherwise, and about a nanosecond a call.
+/// The system's allocator, which counts what is asked of it: exact as long as one thread allocates
+/// at a time, a lower bound otherwise, and about a nanosecond a call.
 ///
 /// Whole pages are page-aligned, so that a plain `Vec` of every peer serves for O_DIRECT.
 #[derive(Debug)]
@@ -15,7 +15,8 @@ static GLOBAL: Counting = Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-const PAGE: usize = 4096;
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
 
 /// Allocations so far, those that grow included.
 pub fn allocations() -> u64 {

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// The first argument of a process that is measured.
 pub const COMMAND: &str = "child";
 
-/// Ends the name of a peer whose ring is set up by its own options for one thread, and for work that is
-/// done when it is waited for.
+/// Ends the name of a peer whose ring is set up by its own options for one thread, and for work
+/// that is done when it is waited for.
 pub const TUNED: char = '+';
 
 /// A command line.
@@ -132,7 +132,8 @@ pub enum Goal {
     },
 }
 
-/// What was measured, by name. Names end in their unit; what begins with `cpu_ns` is the main figure.
+/// What was measured, by name. Names end in their unit; what begins with `cpu_ns` is the main
+/// figure.
 pub type Outcome = BTreeMap<String, f64>;
 
 /// Prints an outcome.

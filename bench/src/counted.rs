@@ -1,7 +1,7 @@
 //! What is counted instead of timed: instructions in user space, system calls, allocations.
 //!
-//! The work is done twice, exactly so many times; the difference, divided by that of the operations, is free
-//! of what starting costs.
+//! The work is done twice, exactly so many times; the difference, divided by that of the
+//! operations, is free of what starting costs.
 
 use crate::job::{Job, Runner};
 use crate::process::{Ended, Program};
@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 pub(crate) enum Counter {
     /// By callgrind.
     Instructions,
-    /// Of the main thread, by the kernel's tracepoints, which slow nothing down; else by strace, which does.
+    /// Of the main thread, by the kernel's tracepoints, which slow nothing down; else by strace,
+    /// which does.
     Calls,
     /// By the process itself.
     Allocations,

@@ -20,8 +20,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, String> {
     }
 }
 
-/// Sends back what comes on each socket: edge-triggered, one receive and one send for each event. A receive
-/// that does not fill the buffer has emptied the socket.
+/// Sends back what comes on each socket: edge-triggered, one receive and one send for each event. A
+/// receive that does not fill the buffer has emptied the socket.
 fn echo(sockets: &[OwnedFd], room: usize, serve: Serve<'_>) -> io::Result<()> {
     // SAFETY: takes no memory of ours.
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;

@@ -79,7 +79,8 @@ impl Runner {
             .map(|ended| ended.outcome)
     }
 
-    /// Does a job by this program, which may be watched, and returns what the watched process said too.
+    /// Does a job by this program, which may be watched, and returns what the watched process said
+    /// too.
     pub(crate) fn run_under(
         &self,
         program: &Program,

@@ -1,5 +1,5 @@
-//! What the processes share that are measured: this program's own, and those of `bench-peers`, which
-//! stands outside of the workspace with all that other runtimes depend on.
+//! What the processes share that are measured: this program's own, and those of `bench-peers`,
+//! which stands outside of the workspace with all that other runtimes depend on.
 //!
 //! The work is written once, in [`work`], over what a [`Peer`](peer::Peer) offers.
 

@@ -4,7 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-/// CPU time of this process so far, all its threads, those of the kernel for it included: nanoseconds.
+/// CPU time of this process so far, all its threads, those of the kernel for it included:
+/// nanoseconds.
 #[inline]
 pub fn cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).expect("every process has this clock")

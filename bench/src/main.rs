@@ -43,10 +43,11 @@ use std::process::ExitCode;
 use std::{env, fs, thread};
 
 const EXPLAINED: &str = "\
-Each run stands between two of the table's reference, and × is its main figure by the mean of theirs. The
-reference against itself is the noise; a median inside of it, or a range that includes 1, is a tie: from five
-rounds on, both ranges without their extremes. `/epoll`: on that backend; `/fixed`: the file is registered; `+`:
-a peer set up for one thread whose work is done when it waits.";
+Each run stands between two of the table's reference, and × is its main figure by the mean of
+theirs. The reference against itself is the noise; a median inside of it, or a range that includes
+1, is a tie: from five rounds on, both ranges without their extremes. `/epoll`: on that backend;
+`/fixed`: the file is registered; `+`: a peer set up for one thread whose work is done when it
+waits.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -126,8 +127,8 @@ fn groups(options: &Options) -> Vec<Group> {
         let cases = counted.flat_map(|workload| instructions(workload.name, options.effort));
         vec![Group {
             name: "instructions",
-            not_shown: "time: the kernel's share, cache misses and the price of a system call are no \
-                        instructions of theirs",
+            not_shown: "time: the kernel's share, cache misses and the price of a system call \
+                        are no instructions of theirs",
             cases: cases.collect(),
         }]
     } else {

@@ -36,8 +36,8 @@ impl Series {
     }
 }
 
-/// Runs the reference and the others in turn, `main` being their main figure:
-/// reference, reference, reference, A, reference, B, reference … The first of the series is the reference.
+/// Runs the reference and the others in turn, `main` being their main figure: reference, reference,
+/// reference, A, reference, B, reference … The first of the series is the reference.
 pub(crate) fn alternate(
     rounds: usize,
     main: &str,

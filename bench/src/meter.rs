@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Counts operations until the goal is reached.
 ///
-/// It looks at the clock once for 64 calls of [`step`](Self::step) at most, so that they cost next to nothing.
+/// It looks at the clock once for 64 calls of [`step`](Self::step) at most, so that they cost next
+/// to nothing.
 #[derive(Debug)]
 pub struct Meter {
     ops: Cell<u64>,
@@ -70,8 +71,8 @@ impl Meter {
         self.begin.get().is_some()
     }
 
-    /// The window begins at the first look after the warm-up, and ends at one of the next: however long
-    /// nobody had a CPU meanwhile, something is done in it.
+    /// The window begins at the first look after the warm-up, and ends at one of the next: however
+    /// long nobody had a CPU meanwhile, something is done in it.
     #[cold]
     fn look(&self, ops_per_step: u64) -> bool {
         let done = self.ops.get();

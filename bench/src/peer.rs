@@ -1,7 +1,8 @@
 //! What a runtime must offer for the work to be done on it.
 //!
-//! The work is written once, over these traits. What a runtime lacks is [`Lacks`], and its constructor says
-//! so. Each of its types implements them for this peer, the `P`, so that it may be another crate's.
+//! The work is written once, over these traits. What a runtime lacks is [`Lacks`], and its
+//! constructor says so. Each of its types implements them for this peer, the `P`, so that it may be
+//! another crate's.
 
 use crate::child::Args;
 use crate::meter::Meter;

@@ -139,8 +139,8 @@ impl Listening {
     }
 }
 
-/// The clients of a server in its own thread, and what the server's turns cost: its requests are ready
-/// when a turn begins, so that nothing is waited for, and no other CPU takes part.
+/// The clients of a server in its own thread, and what the server's turns cost: its requests are
+/// ready when a turn begins, so that nothing is waited for, and no other CPU takes part.
 #[derive(Debug)]
 pub struct Turns {
     clients: Vec<TcpStream>,

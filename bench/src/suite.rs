@@ -248,8 +248,8 @@ pub(crate) const WORKLOADS: [Workload; 18] = [
     Workload {
         name: "syscalls",
         cases: count::calls,
-        not_shown: "what the calls cost; and the batches of many connections are those of a machine \
-                    at rest",
+        not_shown: "what the calls cost; and the batches of many connections are those of a \
+                    machine at rest",
         by_default: true,
     },
     Workload {

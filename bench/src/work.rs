@@ -19,8 +19,8 @@ use crate::peer::Peer;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-/// Does what a command line says, behind [`COMMAND`](crate::child::COMMAND): on the first CPU, before all
-/// others if it says `real-time`, by `peer`.
+/// Does what a command line says, behind [`COMMAND`](crate::child::COMMAND): on the first CPU,
+/// before all others if it says `real-time`, by `peer`.
 pub fn main(args: &[String], peer: impl FnOnce(&Args) -> Result<Outcome, String>) -> ExitCode {
     let done = Args::parse(args).and_then(|args| {
         machine::raise_open_files();

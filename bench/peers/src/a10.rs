@@ -1,4 +1,5 @@
-//! a10: operations as futures, on io_uring. It has no executor; this one is the smallest that works.
+//! a10: operations as futures, on io_uring. It has no executor; this one is the smallest that
+//! works.
 
 use a10::{AsyncFd, Extract, Ring, SubmissionQueue};
 use async_task::{Runnable, Task};

@@ -120,7 +120,8 @@ pub enum Opened {
     Direct(DmaFile),
 }
 
-/// It has its own buffers. What it has read is looked at there; only the mark of the block is copied.
+/// It has its own buffers. What it has read is looked at there; only the mark of the block is
+/// copied.
 impl File<Glommio> for Opened {
     async fn read_at(&self, mut buffer: Vec<u8>, offset: u64) -> Moved<usize> {
         const MARK: usize = 8;

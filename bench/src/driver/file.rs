@@ -90,7 +90,8 @@ fn transfer<O: Transfer>(
     let push = |driver: &mut Driver<'_>, i: usize| {
         // SAFETY: one of the vector's.
         let mut op = unsafe { first.add(i) };
-        // SAFETY: out of flight, as all that is pushed here; `ops` is not touched before the driver is gone.
+        // SAFETY: out of flight, as all that is pushed here; `ops` is not touched before the driver
+        // is gone.
         unsafe { op.as_mut() }.aim(blocks);
         // SAFETY: as above.
         let object = unsafe { OpObject::from_ptr(op, i) };

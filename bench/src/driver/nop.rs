@@ -81,8 +81,8 @@ impl Ops {
         unsafe { self.first.add(i) }
     }
 
-    /// Submits until all are out of flight, and finishes each where its entry comes out: keeping the
-    /// entries in an array first takes about 14 instructions more for each.
+    /// Submits until all are out of flight, and finishes each where its entry comes out: keeping
+    /// the entries in an array first takes about 14 instructions more for each.
     #[inline]
     fn finish_all(&mut self, driver: &mut Driver<'_>) {
         while self.idle.len() < self.len {

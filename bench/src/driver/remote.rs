@@ -20,8 +20,8 @@ use std::time::Duration;
 /// Bytes of a read.
 const BLOCK: usize = 4096;
 
-/// Does `work=nop` or `work=read` for so long, `in-flight=N` at a time, by so many `clients`, or by the driver
-/// alone.
+/// Does `work=nop` or `work=read` for so long, `in-flight=N` at a time, by so many `clients`, or by
+/// the driver alone.
 pub(super) fn run(builder: Builder, clients: usize, args: &Args) -> Result<Outcome, String> {
     if args.need::<String>("work")? == "nop" {
         return run_with(builder, clients, args, Nop::new);

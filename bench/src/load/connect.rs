@@ -86,8 +86,8 @@ fn reset(connection: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// `connections=N` that have exchanged a few bytes and wait now; tells so, and holds them until its standard
-/// input is closed.
+/// `connections=N` that have exchanged a few bytes and wait now; tells so, and holds them until its
+/// standard input is closed.
 #[expect(clippy::print_stdout, reason = "the runner reads it")]
 pub(super) fn hold(args: &Args) -> Result<Outcome, String> {
     let count: usize = args.need("connections")?;

@@ -1,6 +1,7 @@
 //! Requests and their answers, of which every byte is checked.
 //!
-//! On io_uring with multishot receives and sends that post nothing, so that it is faster than the servers.
+//! On io_uring with multishot receives and sends that post nothing, so that it is faster than the
+//! servers.
 
 use super::Window;
 use super::buffers::Buffers;
@@ -38,8 +39,8 @@ impl Connection {
     }
 }
 
-/// `connections=N` with `depth=N` requests of `bytes=N` on their way each: so many of them (`ops=N`), or
-/// until the process `server=ID` was measured for long enough.
+/// `connections=N` with `depth=N` requests of `bytes=N` on their way each: so many of them
+/// (`ops=N`), or until the process `server=ID` was measured for long enough.
 pub(super) fn run(args: &Args) -> Result<Outcome, String> {
     let (bytes, depth) = (args.need::<usize>("bytes")?, args.need::<usize>("depth")?);
     let count: usize = args.need("connections")?;
@@ -72,7 +73,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, String> {
     .run(connections, window)
 }
 
-/// Bytes that do not repeat soon, with as many as are sent or received at once of the start at the end.
+/// Bytes that do not repeat soon, with as many as are sent or received at once of the start at the
+/// end.
 fn pattern(at_once: usize) -> Vec<u8> {
     let mut random = Random::new(7);
     let byte = || random.number().to_le_bytes()[3];

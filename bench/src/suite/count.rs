@@ -10,8 +10,8 @@ fn per_op(counter: Counter, job: Job, ops: [u64; 2]) -> Run {
     Box::new(move |runner, subject| counter.per_op(runner, subject, &job, ops))
 }
 
-/// How many requests the servers are counted with: rounds of all connections, so that the load is the same
-/// to the end.
+/// How many requests the servers are counted with: rounds of all connections, so that the load is
+/// the same to the end.
 fn rounds(connections: usize) -> [u64; 2] {
     [20, 80].map(|rounds| rounds * connections as u64)
 }

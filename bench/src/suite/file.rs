@@ -2,6 +2,7 @@
 
 use super::{Case, Effort, Run, ms, timed};
 use crate::job::Job;
+use bench::alloc::PAGE;
 use bench::child::{Args, Outcome};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -35,7 +36,8 @@ pub(super) const SUBJECTS: [&str; 21] = [
     "completeio-0.1",
 ];
 
-const BLOCK: usize = 4096;
+/// A small block.
+const BLOCK: usize = PAGE;
 const LARGE: usize = 1 << 17;
 
 /// What is done with the file.
@@ -122,7 +124,7 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench-file")
 }
 
-/// Makes the file, once, and brings it into the page cache. Each of its blocks begins with its place.
+/// Makes the file, once, and brings it into the page cache. Each page begins with its place.
 pub(super) fn ready_file() -> Result<(), String> {
     const BYTES: u64 = 256 << 20;
     static MADE: OnceLock<Result<(), String>> = OnceLock::new();
@@ -133,10 +135,10 @@ pub(super) fn ready_file() -> Result<(), String> {
         }
         eprintln!("file: writing {} MiB to {} …", BYTES >> 20, path.display());
         let mut file = io::BufWriter::new(File::create(&path)?);
-        for offset in (0..BYTES).step_by(BLOCK) {
-            let mut block = [0xA5; BLOCK];
-            block[..8].copy_from_slice(&offset.to_le_bytes());
-            file.write_all(&block)?;
+        for offset in (0..BYTES).step_by(PAGE) {
+            let mut page = [0xA5; PAGE];
+            page[..8].copy_from_slice(&offset.to_le_bytes());
+            file.write_all(&page)?;
         }
         file.into_inner()?.sync_all()
     };

@@ -61,7 +61,8 @@ const fn size(connections: usize, bytes: usize, depth: usize) -> Size {
     }
 }
 
-/// Room for all that comes at once; less than a page for small requests, for a buffer is then no more.
+/// Room for all that comes at once; less than a page for small requests, for a buffer is then no
+/// more.
 fn room(size: Size) -> usize {
     (size.bytes * size.depth).clamp(1024, 1 << 14) + 64
 }

@@ -1,6 +1,7 @@
 //! Blocks of a file, read or written, so many at a time.
 
 use super::text;
+use crate::alloc::PAGE;
 use crate::child::{Args, Outcome};
 use crate::machine::Random;
 use crate::meter::Meter;
@@ -81,8 +82,8 @@ pub fn open(args: &Args) -> Result<fs::File, String> {
     opened.map_err(|e| format!("{path}: {e}"))
 }
 
-/// Which blocks of a file come next: any, or with `sequential` one after the other. Each begins with its
-/// number.
+/// Which blocks of a file come next: any, or with `sequential` one after the other. Each page of them
+/// begins with its place.
 #[derive(Debug)]
 pub struct Blocks {
     bytes: usize,
@@ -139,10 +140,12 @@ impl Blocks {
         block * self.bytes as u64
     }
 
-    /// Writes into a block which one it is.
+    /// Writes into each page of a block which one it is.
     #[inline]
     pub fn mark(&self, block: &mut [u8], offset: u64) {
-        block[..8].copy_from_slice(&offset.to_le_bytes());
+        for (page, offset) in block.chunks_mut(PAGE).zip((offset..).step_by(PAGE)) {
+            page[..8].copy_from_slice(&offset.to_le_bytes());
+        }
     }
 
     /// Whether a block is this one.
