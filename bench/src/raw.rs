@@ -71,14 +71,20 @@ impl<'a> Ring<'a> {
         })
     }
 
-    /// Queues an entry, and hands over what was queued before if there is no room.
+    /// Queues an entry.
     ///
     /// # Safety
     /// What it points to stays valid until its completion.
     #[inline]
     pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller's contract.
-        while unsafe { self.sq.push(entry) }.is_err() {
+        let pushed = unsafe { self.sq.push(entry) };
+        pushed.expect("who queues more than the ring holds makes room");
+    }
+
+    /// Hands over what was queued if there is no room for more.
+    pub(crate) fn make_room(&mut self) {
+        if self.sq.is_full() {
             self.enter(0);
         }
     }

@@ -110,6 +110,7 @@ impl Exchange {
         buffers.register(&ring).map_err(|e| e.to_string())?;
         let mut found = Outcome::new();
         for (i, connection) in connections.iter_mut().enumerate() {
+            ring.make_room();
             receive(&mut ring, i, connection);
             self.send(&mut ring, i, connection, self.depth, now_ns());
         }

@@ -26,10 +26,12 @@ pub(super) fn run(ring: &mut Ring<'_>, args: &Args) -> Result<Outcome, String> {
             if cqe.result() < 0 {
                 return Err(format!("an accept: error {}", -cqe.result()));
             }
+            ring.make_room();
             let close = opcode::Close::new(types::Fd(cqe.result())).build();
             // SAFETY: it points nowhere.
             unsafe { ring.push(&close.user_data(CLOSE)) };
             if !cqueue::more(cqe.flags()) {
+                ring.make_room();
                 // SAFETY: it points nowhere.
                 unsafe { ring.push(&accept) };
             }

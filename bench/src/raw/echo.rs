@@ -26,6 +26,7 @@ pub(super) fn run(
         unsafe { ring.push(&entry.user_data(i as u64)) };
     };
     for i in 0..sockets.len() {
+        ring.make_room();
         recv(ring, i);
     }
     serve.run(sockets.len(), || {

@@ -19,6 +19,7 @@ pub(super) fn fire(ring: &mut Ring<'_>, args: &Args) -> Result<Outcome, String> 
     };
     let millisecond = types::Timespec::new().nsec(1_000_000);
     let arm = |ring: &mut Ring<'_>, i: u64| {
+        ring.make_room();
         let entry = opcode::Timeout::new(&raw const millisecond).build();
         // SAFETY: the time is there until all have fired.
         unsafe { ring.push(&entry.user_data(i)) };
