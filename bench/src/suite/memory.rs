@@ -9,7 +9,7 @@ use bench::machine;
 use std::fs;
 use std::time::Duration;
 
-/// As many as the issue is about, if a process may have so many files.
+/// Or fewer, if a process may not have so many files.
 const CONNECTIONS: u64 = 10_000;
 
 /// The buffer of each.
@@ -19,6 +19,9 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     const METRICS: &[&str] = &["bytes_per_connection"];
     const SPARE: u64 = 100;
     let most = CONNECTIONS.min(machine::raise_open_files().saturating_sub(SPARE));
+    if most < CONNECTIONS {
+        eprintln!("memory: {most} connections, for a process may have no more files");
+    }
     let connections = effort.pick(most, most / 5);
     let run = move |runner: &Runner, subject| per_connection(runner, subject, connections);
     let case = Case::new("memory", METRICS, &net::SUBJECTS, 1, Box::new(run));
