@@ -46,6 +46,8 @@ impl Program {
         };
         let child = command
             .args(args.to_command())
+            // A panic says why in its last line.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

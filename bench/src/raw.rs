@@ -86,6 +86,8 @@ impl<'a> Ring<'a> {
     pub(crate) fn make_room(&mut self) {
         if self.sq.is_full() {
             self.enter(0);
+            // What was handed over is free again.
+            self.sq.sync();
         }
     }
 
