@@ -1,4 +1,4 @@
-//! Names the backends of this build: the cfgs `io_uring`, `readiness` and `sim`; and the selector of
+//! Names the backends of this build: the cfgs `io_uring`, `readiness`, `iocp` and `sim`; and the selector of
 //! `readiness`: `epoll` or `kqueue`.
 //!
 //! They are made here and nowhere else; the code asks for them, never for a target. The cfg
@@ -10,7 +10,7 @@ use std::env::{var, var_os};
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBKQUEUE_DIR");
-    println!("cargo::rustc-check-cfg=cfg(io_uring, readiness, sim, epoll, kqueue)");
+    println!("cargo::rustc-check-cfg=cfg(io_uring, readiness, iocp, sim, epoll, kqueue)");
     let os = var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let feature = |name: &str| var_os(format!("CARGO_FEATURE_{name}")).is_some();
     let has_kqueue = matches!(
@@ -24,6 +24,9 @@ fn main() {
     }
     if linux && !stands_in && feature("SIM") {
         println!("cargo::rustc-cfg=sim");
+    }
+    if os == "windows" {
+        println!("cargo::rustc-cfg=iocp");
     }
     if !feature("READINESS") {
         return;

@@ -167,7 +167,7 @@ impl fmt::Debug for Address {
 }
 
 /// Addresses as kernels write them.
-#[cfg(any(test, fuzzing))]
+#[cfg(all(unix, any(test, fuzzing)))]
 pub(crate) mod written {
     use super::*;
     use std::ffi::OsStr;
@@ -234,7 +234,7 @@ pub(crate) mod written {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;

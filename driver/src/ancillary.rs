@@ -46,10 +46,11 @@
 use crate::error::Refusal;
 use crate::fd::{Descriptor, Holds, Target};
 use crate::sys::ancillary as sys;
+use crate::sys::fd::{FromRawFd, OwnedFd};
+use crate::sys::{fd_of, number_of};
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::SystemTime;
 
 /// The bytes that a control message with so many bytes of data takes; a descriptor has 4.
@@ -163,7 +164,7 @@ impl Iterator for Fds<'_> {
             if fd >= 0 {
                 // SAFETY: (C1) the kernel made it for this room, and it is given out once: its
                 // number was overwritten just now.
-                return Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                return Some(unsafe { OwnedFd::from_raw_fd(fd_of(fd)) });
             }
         }
     }
@@ -402,7 +403,7 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         self.rights.each(&mut |target| {
             let place = places.next().expect("they were counted");
             match target {
-                Target::Plain(fd) => place.copy_from_slice(&fd.to_ne_bytes()),
+                Target::Plain(fd) => place.copy_from_slice(&number_of(fd).to_ne_bytes()),
                 Target::Fixed(_) => refusal = Some(Refusal::FixedDescriptor),
             }
         });
@@ -614,7 +615,7 @@ rights! {
 }
 
 /// Rooms as kernels fill them.
-#[cfg(any(test, fuzzing))]
+#[cfg(all(unix, any(test, fuzzing)))]
 pub(crate) mod written {
     use super::*;
     use std::fs::File;
@@ -765,7 +766,7 @@ pub(crate) mod written {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::written::read;

@@ -9,8 +9,8 @@ pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target}
 pub use crate::notify::Notifier;
 pub use crate::remote::{DriverThread, spawn_thread};
 pub use crate::stats::Stats;
+pub use crate::sys::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 pub use crate::wait::{PreparedWait, Wait};
-pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::builder::Limits;
 use crate::clock::Instant;

@@ -338,5 +338,5 @@ pub(crate) fn abort(why: impl std::fmt::Display) -> ! {
     process::abort();
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

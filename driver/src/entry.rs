@@ -3,9 +3,10 @@
 
 use crate::error::Refusal;
 use crate::key::Completion;
+use crate::sys::fd::{FromRawFd, OwnedFd};
+use crate::sys::fd_of;
 use std::fmt;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 
 /// One completion: whose it is, and what the kernel said.
 ///
@@ -136,7 +137,7 @@ impl Entry {
         }
         // SAFETY: (I16) the kernel made it for the operation of this entry, which is consumed here,
         // is no copy of another, and was made by a backend: nobody else owns the number.
-        Ok(unsafe { OwnedFd::from_raw_fd(self.result) })
+        Ok(unsafe { OwnedFd::from_raw_fd(fd_of(self.result)) })
     }
 
     /// Why there is no descriptor.

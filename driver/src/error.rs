@@ -1,6 +1,7 @@
 //! The typed errors: of a set-up, of a full queue, of an argument.
 
 use crate::builder::Backend;
+use crate::sys::errno;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -180,7 +181,7 @@ impl SetupError {
     /// A call of the set-up failed, for a reason that any call may have.
     pub(crate) fn os(call: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => Self::OpenFiles(source),
+            Some(errno::EMFILE | errno::ENFILE) => Self::OpenFiles(source),
             _ => Self::Os { call, source },
         }
     }

@@ -132,7 +132,7 @@ impl Exacts {
             generation: 0,
             head: std::ptr::null_mut(),
             outer: Key::raw(0),
-            target: Target::Plain(-1),
+            target: Target::Plain(crate::sys::NO_FD),
             links: Links::UNLINKED,
         };
         let mut places: Box<[Place]> = (0..capacity).map(place).collect();
@@ -353,7 +353,11 @@ mod tests {
         let mut exacts = Exacts::with_capacity(2);
         let mut op = op();
         let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
-        let key = exacts.enter(head, Key::raw(7), Start::at(Target::Plain(-1)));
+        let key = exacts.enter(
+            head,
+            Key::raw(7),
+            Start::at(Target::Plain(crate::sys::NO_FD)),
+        );
         exacts.entered();
         let stale = Key::exact(0, 1);
         for unknown in [
@@ -381,7 +385,11 @@ mod tests {
         let mut op = op();
         let head: NonNull<OpHead> = NonNull::from(&mut op).cast();
         for user_data in 0..3 {
-            let _unwound = exacts.enter(head, Key::raw(user_data), Start::at(Target::Plain(-1)));
+            let _unwound = exacts.enter(
+                head,
+                Key::raw(user_data),
+                Start::at(Target::Plain(crate::sys::NO_FD)),
+            );
             assert_eq!(
                 exacts.find_cancelled(None, Which::All),
                 None,
@@ -399,7 +407,7 @@ mod tests {
         let now = Instant::from_since_zero(Duration::from_secs(7));
         let start = Start {
             deadline: Some(now),
-            ..Start::at(Target::Plain(-1))
+            ..Start::at(Target::Plain(crate::sys::NO_FD))
         };
         let _unwound = exacts.enter(head, Key::raw(1), start);
         assert_eq!(exacts.next_late(now), None, "it is nobody's");

@@ -1,7 +1,9 @@
 //! What must hold of the inside of this crate whatever bytes it is given. Compiled for its tests, and
 //! for the programs of `fuzz/` (`--cfg fuzzing`), which have no other door to it.
 
+#[cfg(unix)]
 pub use crate::address::written::check as address;
+#[cfg(unix)]
 pub use crate::ancillary::written::check as control_messages;
 pub use crate::timers::model::compare as timers;
 

@@ -377,6 +377,7 @@ mod tests {
         thread::spawn(move || notifier.notify()).join().unwrap();
     }
 
+    #[cfg(unix)]
     #[test]
     #[cfg_attr(miri, ignore = "Miri cannot fork")]
     fn a_child_does_not_wake_its_parent() {

@@ -44,7 +44,7 @@ mod cells;
 mod job;
 mod server;
 mod sync;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 pub use self::server::{DriverThread, Server, spawn_thread};

@@ -696,5 +696,5 @@ impl fmt::Debug for Done<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

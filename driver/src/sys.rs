@@ -30,26 +30,33 @@
 
 #![allow(unsafe_code, reason = "the edge to the system")]
 
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 compile_error!("completeio has no backend for this platform yet");
 
+#[cfg(unix)]
 pub(crate) mod address;
 pub(crate) mod ancillary;
 pub(crate) mod clock;
+#[cfg(unix)]
 pub(crate) mod file;
 mod fork;
+#[cfg(unix)]
 mod futex;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
 #[cfg(kqueue)]
 pub(crate) mod kqueue;
+#[cfg(unix)]
 pub(crate) mod message;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(crate) mod model;
 #[cfg(readiness)]
 pub(crate) mod native;
+#[cfg(unix)]
 pub(crate) mod options;
+#[cfg(unix)]
 pub(crate) mod plain;
+#[cfg(unix)]
 pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
@@ -57,11 +64,20 @@ pub(crate) mod readiness;
 mod shell;
 #[cfg(sim)]
 pub(crate) mod sim;
+#[cfg(unix)]
+mod unix;
 mod waker;
+#[cfg(windows)]
+mod windows;
 
 pub(crate) use self::fork::ForkGuard;
+#[cfg(unix)]
+pub(crate) use self::unix::*;
 pub(crate) use self::waker::Waker;
+#[cfg(windows)]
+pub(crate) use self::windows::*;
 
+use self::fd::RawFd;
 use crate::builder::{Backend as Kind, Capabilities, Choice, Limits};
 use crate::clock::Instant;
 use crate::driver::Full;
@@ -73,7 +89,6 @@ use crate::op::{OpCode, OpHead, OpObject};
 use crate::outlet::Outlet;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
 use std::ptr::NonNull;
 #[cfg(sim)]
 use std::rc::Rc;
@@ -85,123 +100,6 @@ pub(crate) const BACKENDS: &[Kind] = &[
     #[cfg(readiness)]
     Kind::Readiness,
 ];
-
-/// The current directory as a descriptor.
-pub(crate) const CWD: RawFd = libc::AT_FDCWD;
-
-/// Error numbers that this crate names.
-pub(crate) mod errno {
-    /// Linux's `ERESTARTSYS`, which no system call lets out; io_uring does, of a splice that was
-    /// interrupted because it was cancelled (6.18).
-    pub(crate) const RESTART: i32 = 512;
-    #[cfg(not(any(target_os = "freebsd", target_os = "openbsd", target_os = "dragonfly")))]
-    pub(crate) use libc::ETIME;
-    /// They have no `ETIME`.
-    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "dragonfly"))]
-    pub(crate) use libc::ETIMEDOUT as ETIME;
-    pub(crate) use libc::{ECANCELED, EINTR, ENOENT};
-}
-
-/// Flags of open(2) that this crate names.
-pub(crate) mod open_flags {
-    #[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
-    pub(crate) use libc::O_DIRECT as DIRECT;
-    pub(crate) use libc::{
-        O_APPEND as APPEND, O_CLOEXEC as CLOEXEC, O_CREAT as CREAT, O_EXCL as EXCL,
-        O_RDONLY as RDONLY, O_RDWR as RDWR, O_TRUNC as TRUNC, O_WRONLY as WRONLY,
-    };
-    /// A flag of no system: another call stands for it, or it is refused.
-    #[cfg(any(target_vendor = "apple", target_os = "openbsd"))]
-    pub(crate) const DIRECT: i32 = i32::MIN;
-}
-
-/// Flags of pipe2(2).
-pub(crate) mod pipe_flags {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    pub(crate) use libc::O_DIRECT as DIRECT;
-    pub(crate) use libc::{O_CLOEXEC as CLOEXEC, O_NONBLOCK as NONBLOCK};
-    /// Pipes are streams there.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    pub(crate) const DIRECT: i32 = 0;
-}
-
-/// Flags of the calls on names that this crate names.
-pub(crate) mod name_flags {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) use libc::AT_EMPTY_PATH as EMPTY_PATH;
-    pub(crate) use libc::{
-        AT_REMOVEDIR as REMOVE_DIR, AT_SYMLINK_FOLLOW as FOLLOW, AT_SYMLINK_NOFOLLOW as NO_FOLLOW,
-    };
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    pub(crate) use libc::{XATTR_CREATE, XATTR_REPLACE};
-    /// A flag of no system, which stands for the call that needs none.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) const EMPTY_PATH: i32 = 1 << 30;
-    /// Nothing takes them.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    mod nobody {
-        pub(crate) const XATTR_CREATE: i32 = 1;
-        pub(crate) const XATTR_REPLACE: i32 = 2;
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    pub(crate) use self::nobody::*;
-    // RENAME_NOREPLACE and its kin: libc gives them a type for each target.
-    pub(crate) const NO_REPLACE: u32 = 1;
-    pub(crate) const EXCHANGE: u32 = 2;
-    pub(crate) const WHITEOUT: u32 = 4;
-}
-
-/// Flags of send(2) and recv(2) that this crate names.
-pub(crate) mod msg_flags {
-    #[cfg(not(target_vendor = "apple"))]
-    pub(crate) use libc::{MSG_CMSG_CLOEXEC as CMSG_CLOEXEC, MSG_NOSIGNAL as NOSIGNAL};
-    pub(crate) use libc::{
-        MSG_CTRUNC as CTRUNC, MSG_OOB as OOB, MSG_PEEK as PEEK, MSG_TRUNC as TRUNC,
-        MSG_WAITALL as WAITALL,
-    };
-    /// Linux' `MSG_CMSG_COMPAT`: control data as a 32-bit process has it.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) const COMPAT: i32 = i32::MIN;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) const COMPAT: i32 = 0;
-    /// Descriptors that come are told one by one.
-    #[cfg(target_vendor = "apple")]
-    pub(crate) const CMSG_CLOEXEC: i32 = 0;
-    /// `SO_NOSIGPIPE` stands in for it.
-    #[cfg(target_vendor = "apple")]
-    pub(crate) const NOSIGNAL: i32 = 0;
-}
-
-/// Events of poll(2) that this crate names.
-pub(crate) mod poll_events {
-    pub(crate) const IN: u16 = libc::POLLIN as u16;
-    pub(crate) const OUT: u16 = libc::POLLOUT as u16;
-    pub(crate) const PRI: u16 = libc::POLLPRI as u16;
-    #[cfg(io_uring)]
-    pub(crate) const RDBAND: u16 = libc::POLLRDBAND as u16;
-    pub(crate) const HUP: u16 = libc::POLLHUP as u16;
-    pub(crate) const ERR: u16 = libc::POLLERR as u16;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) const RDHUP: u16 = libc::POLLRDHUP as u16;
-    /// Only Linux tells.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) const RDHUP: u16 = 0;
-}
-
-/// A part of a vectored transfer.
-pub(crate) type RawIoVec = libc::iovec;
-
-/// How many parts one call takes: `UIO_MAXIOV`, and everywhere else as many.
-pub(crate) const IOV_MAX: usize = 1024;
-
-/// The number of a direction that is to be ended.
-pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
-    match how {
-        std::net::Shutdown::Read => libc::SHUT_RD,
-        std::net::Shutdown::Write => libc::SHUT_WR,
-        std::net::Shutdown::Both => libc::SHUT_RDWR,
-    }
-}
 
 /// How long a turn may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +137,7 @@ pub(crate) enum Backend {
     Shell(shell::Shell),
     #[cfg(sim)]
     Sim(sim::Sim),
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     Model(model::Model),
 }
 
@@ -255,7 +153,7 @@ macro_rules! each {
             Backend::Shell($backend) => $call,
             #[cfg(sim)]
             Backend::Sim($backend) => $call,
-            #[cfg(test)]
+            #[cfg(all(test, unix))]
             Backend::Model($backend) => $call,
         }
     };
@@ -604,47 +502,5 @@ struct Batch<'q, P> {
 impl<P> Drop for Batch<'_, P> {
     fn drop(&mut self) {
         self.queue.drain(..self.pushed);
-    }
-}
-
-/// Whether a descriptor is open.
-pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
-    // SAFETY: (K1) F_GETFD reads no memory of ours.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// The soft limit of open files.
-pub(crate) fn open_files_max() -> usize {
-    if cfg!(miri) {
-        return 1024; // It knows no getrlimit.
-    }
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: (K1) the kernel writes one `rlimit` to a place that has room for it.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0;
-    if failed {
-        1024
-    } else {
-        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX).max(1)
-    }
-}
-
-/// Whether the process has more rights than who started it (set-uid): it then trusts no
-/// environment.
-pub(crate) fn is_privileged() -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // SAFETY: (K1) reads the auxiliary vector.
-        unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        // SAFETY: (K1) reads a flag of the process.
-        unsafe { libc::issetugid() != 0 }
     }
 }

@@ -279,6 +279,7 @@ fn what_was_never_pushed_comes_back() {
     assert_eq!(limited.into_inner().into_inner(), [1; 4]);
 
     let option = SockOpt::REUSE_ADDR;
+    #[cfg(unix)]
     assert_eq!(
         (option.level(), option.name()),
         (libc::SOL_SOCKET, libc::SO_REUSEADDR)

@@ -5,7 +5,7 @@
 )]
 
 use super::{IoBuf, IoBufMut};
-use crate::sys::RawIoVec;
+use crate::sys::{RawIoVec, io_vec, io_vec_parts};
 use std::fmt;
 
 /// Buffers that the kernel reads in order, as if they were one.
@@ -88,30 +88,24 @@ pub struct IoVec(RawIoVec);
 
 impl IoVec {
     /// No bytes at all.
-    pub const EMPTY: Self = Self(RawIoVec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    });
+    pub const EMPTY: Self = Self(io_vec(std::ptr::null_mut(), 0));
 
     pub(crate) fn new(ptr: *mut u8, len: usize) -> Self {
-        Self(RawIoVec {
-            iov_base: ptr.cast(),
-            iov_len: len,
-        })
+        Self(io_vec(ptr, len))
     }
 
     /// Where the bytes lie, and how many there are.
-    #[cfg(sim)]
     pub(crate) fn parts(&self) -> (*mut u8, usize) {
-        (self.0.iov_base.cast(), self.0.iov_len)
+        io_vec_parts(&self.0)
     }
 }
 
 impl fmt::Debug for IoVec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ptr, len) = self.parts();
         f.debug_struct("IoVec")
-            .field("ptr", &self.0.iov_base)
-            .field("len", &self.0.iov_len)
+            .field("ptr", &ptr)
+            .field("len", &len)
             .finish()
     }
 }
@@ -375,7 +369,7 @@ impl<'t> Filling<'t> {
         let parts = u32::try_from(self.parts).expect("no more than a call takes");
         let bytes = self.places[..self.parts]
             .iter()
-            .map(|place| place.0.iov_len)
+            .map(|place| place.parts().1)
             .sum();
         debug_assert!(bytes <= self.limit, "I28: lengths are clamped");
         (self.places.as_ptr(), parts, bytes)
@@ -394,7 +388,7 @@ mod tests {
         bufs.each_part_mut(|ptr, len| filling.add(ptr, len));
         let (_, parts, bytes) = filling.finish();
         let places = &sealed::Table::places(&mut table)[..parts as usize];
-        (places.iter().map(|place| place.0.iov_len).collect(), bytes)
+        (places.iter().map(|place| place.parts().1).collect(), bytes)
     }
 
     #[test]
@@ -437,8 +431,9 @@ mod tests {
         let (_, parts, _) = filling.finish();
         let mut text = b"abcdef".iter();
         for place in &table[..parts as usize] {
-            for (at, byte) in (0..place.0.iov_len).zip(&mut text) {
-                let at = place.0.iov_base.cast::<u8>().wrapping_add(at);
+            let (start, len) = place.parts();
+            for (at, byte) in (0..len).zip(&mut text) {
+                let at = start.wrapping_add(at);
                 // SAFETY: within a part that is lent.
                 unsafe { at.write(*byte) };
             }

@@ -11,11 +11,11 @@ use crate::clock::Clock;
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::Key;
+use crate::sys::fd::RawFd;
 use crate::sys::file::RawMetadata;
 use crate::sys::message::RawMessage;
 use crate::sys::process::RawExit;
 use std::ffi::c_char;
-use std::os::fd::RawFd;
 
 /// The bytes that one read or write moves at most: what Linux clamps to.
 pub(crate) const LEN_MAX: u32 = 0x7fff_f000;

@@ -7,9 +7,9 @@ use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::{Descriptor, Target};
+use crate::sys::fd::OwnedFd;
 use crate::sys::process::{self, How, RawExit};
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// Waits until a child process has ended, and reaps it.
 ///

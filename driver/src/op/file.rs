@@ -11,11 +11,11 @@ use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::{Descriptor, Owns};
 use crate::sys;
+use crate::sys::fd::OwnedFd;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
 
 /// Reads from a file at an offset into a buffer, without moving the file's position.
 ///

@@ -11,8 +11,8 @@ use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::Descriptor;
 use crate::sys;
+use crate::sys::fd::OwnedFd;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// Receives from a connected socket into a buffer.
 ///

@@ -5,10 +5,10 @@ use super::call::{Call, PlainCall};
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::driver::Entry;
 use crate::error::Refusal;
-use crate::sys::pipe_flags as flag;
+use crate::sys::fd::{FromRawFd, OwnedFd, RawFd};
+use crate::sys::{NO_FD, pipe_flags as flag};
 use std::io;
 use std::mem;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Makes a pipe.
 ///
@@ -95,7 +95,7 @@ impl Default for Pipe {
 struct Ends([RawFd; 2]);
 
 /// No descriptors.
-const NONE: [RawFd; 2] = [-1; 2];
+const NONE: [RawFd; 2] = [NO_FD; 2];
 
 impl Ends {
     /// Gives them out, if there are any.

@@ -9,10 +9,10 @@ use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::Descriptor;
+use crate::sys::fd::OwnedFd;
 use crate::sys::options::kind;
 use std::io;
 use std::net;
-use std::os::fd::OwnedFd;
 
 /// Ends one direction of a connection, or both.
 ///

@@ -8,11 +8,11 @@ use crate::buf::IntoInner;
 use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::{Descriptor, Target};
+use crate::sys::fd::RawFd;
 use crate::sys::options::{self as sys, name};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// An option of sockets whose value is a `T`.

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::SystemTime;
 
 /// The length at the head of a control message.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
 type Len = usize;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 type Len = u32;
 
 const LEN: usize = size_of::<Len>();
@@ -25,6 +25,7 @@ pub(crate) const HEADER: usize = align(LEN + 2 * INT);
 /// The bytes of a descriptor's number.
 pub(crate) const FD: usize = INT;
 
+#[cfg(unix)]
 const _: () = assert!(HEADER >= size_of::<libc::cmsghdr>());
 
 /// The next multiple of [`ALIGN`]; as many bytes as a message with so many takes.
@@ -105,8 +106,12 @@ pub(crate) enum Known {
     SegmentSize(u16),
 }
 
-pub(crate) const SOCKET: i32 = libc::SOL_SOCKET;
+pub(crate) use super::options::name::SOCKET;
+#[cfg(unix)]
 pub(crate) const RIGHTS: i32 = libc::SCM_RIGHTS;
+/// No message takes descriptors along.
+#[cfg(windows)]
+pub(crate) const RIGHTS: i32 = -1;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use self::linux::*;

@@ -82,22 +82,67 @@ mod platform {
     }
 }
 
-#[cfg(not(unix))]
+/// The interrupt time, which [counts while the system sleeps], and the same [without that], both since
+/// Windows 10. Where they are missing a clock stands in for both that may stop with the system.
+///
+/// [counts while the system sleeps]: https://learn.microsoft.com/en-us/windows/win32/api/realtimeapiset/nf-realtimeapiset-queryinterrupttimeprecise
+/// [without that]: https://learn.microsoft.com/en-us/windows/win32/api/realtimeapiset/nf-realtimeapiset-queryunbiasedinterrupttimeprecise
+#[cfg(windows)]
 mod platform {
     use crate::clock::Clock;
+    use std::mem;
     use std::sync::OnceLock;
     use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+    use windows_sys::core::{s, w};
 
-    /// The zero of both monotonic clocks: when the process first asked.
-    static START: OnceLock<Instant> = OnceLock::new();
+    /// Writes a number of 100 ns.
+    type Ask = unsafe extern "system" fn(*mut u64);
 
     pub(super) fn now(clock: Clock) -> Duration {
-        match clock {
-            Clock::Boottime | Clock::Monotonic => START.get_or_init(Instant::now).elapsed(),
-            Clock::Realtime => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-        }
+        static ASK: OnceLock<Option<[Ask; 2]>> = OnceLock::new();
+        let [boottime, monotonic] = match (clock, *ASK.get_or_init(find)) {
+            (Clock::Realtime, _) => {
+                return SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+            }
+            (_, Some(ask)) => ask,
+            (_, None) => return stand_in(),
+        };
+        let ask = match clock {
+            Clock::Boottime => boottime,
+            _ => monotonic,
+        };
+        let mut ticks = 0;
+        // SAFETY: (K1) the call writes a local.
+        unsafe { ask(&raw mut ticks) };
+        let part = u32::try_from(ticks % 10_000_000).expect("less than ten million");
+        Duration::new(ticks / 10_000_000, part * 100)
+    }
+
+    fn find() -> Option<[Ask; 2]> {
+        // SAFETY: (K1) reads a constant; the module stays where it is.
+        let module = unsafe { GetModuleHandleW(w!("kernelbase.dll")) };
+        let find = |name| {
+            // SAFETY: (K1) reads a constant.
+            unsafe { GetProcAddress(module, name) }
+        };
+        let names = [
+            s!("QueryInterruptTimePrecise"),
+            s!("QueryUnbiasedInterruptTimePrecise"),
+        ];
+        let [Some(boottime), Some(monotonic)] = names.map(find) else {
+            return None;
+        };
+        // SAFETY: (K1) as realtimeapiset.h declares them both.
+        Some([boottime, monotonic].map(|found| unsafe { mem::transmute::<_, Ask>(found) }))
+    }
+
+    fn stand_in() -> Duration {
+        /// When the process first asked.
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 }
 

@@ -177,7 +177,7 @@ mod page {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 impl ForkGuard {
     /// Whether `check` holds in a forked child, which calls nothing else than `check` and
     /// `_exit`. `check` must be async-signal-safe: another thread may have held any lock.
@@ -203,7 +203,7 @@ impl ForkGuard {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 /// For a call that is directed at no descriptor.
 #[cfg(any(io_uring, readiness))]
-pub(crate) const NO_FD: RawFd = -1;
+pub(crate) use super::NO_FD;
 
 /// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error number.
 /// An option that was asked for gives its length in bytes.

@@ -5,6 +5,7 @@
 #![allow(clippy::unused_self, reason = "the signatures are the contract")]
 #![allow(unsafe_code, reason = "the signatures are the contract")]
 
+use super::fd::RawFd;
 use super::{Block, Which};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
@@ -15,7 +16,6 @@ use crate::local::Core;
 use crate::op::{OpCode, OpHead};
 use crate::outlet::Outlet;
 use std::io;
-use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! What ends a driver's wait: an eventfd on Linux, a call in its kqueue on macOS and the BSDs, a pipe
-//! elsewhere on Unix.
+//! elsewhere on Unix, a packet to its completion port on Windows.
 //!
-//! Its descriptor becomes readable with [`Waker::wake`] and stays so until `Waker::drain`; a kqueue that
-//! reports the call has drained it. Whether a wake-up is due at all is not decided here, but by
+//! Its descriptor becomes readable with [`Waker::wake`] and stays so until `Waker::drain`; a kqueue or a
+//! port that reports the call has drained it. Whether a wake-up is due at all is not decided here, but by
 //! [`Flag`](crate::notify::Flag).
 #![allow(unsafe_code, reason = "eventfd, pipe and fcntl are foreign functions")]
 
 use std::io;
-#[cfg(any(test, not(kqueue)))]
+#[cfg(all(unix, any(test, not(kqueue))))]
 use std::{
     fs::File,
     io::{ErrorKind, Read, Write},
@@ -17,8 +17,10 @@ use std::{
 pub(crate) use eventfd::Waker;
 #[cfg(kqueue)]
 pub(crate) use kqueue::Waker;
-#[cfg(not(any(target_os = "linux", target_os = "android", kqueue)))]
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android", kqueue))))]
 pub(crate) use pipe::Waker;
+#[cfg(windows)]
+pub(crate) use port::Waker;
 
 #[cfg(kqueue)]
 mod kqueue {
@@ -154,8 +156,67 @@ mod eventfd {
     }
 }
 
+#[cfg(windows)]
+mod port {
+    use crate::sys::windows::port::{Port, Sender};
+    use std::io;
+    use std::sync::Arc;
+
+    /// Packets of one sender to a completion port, which is the one that the driver waits for.
+    #[derive(Debug)]
+    pub(crate) struct Waker {
+        port: Arc<Port>,
+        sender: Sender,
+    }
+
+    impl Waker {
+        pub(crate) fn new() -> io::Result<Self> {
+            let port = Arc::new(Port::new()?);
+            let sender = Sender::Notifier;
+            Ok(Self { port, sender })
+        }
+
+        /// The workers', for the same wait.
+        pub(crate) fn beside(&self) -> io::Result<Self> {
+            let port = self.port.clone();
+            let sender = Sender::Workers;
+            Ok(Self { port, sender })
+        }
+
+        /// Sends a packet.
+        pub(crate) fn wake(&self) {
+            if let Err(error) = self.port.post(self.sender) {
+                super::misused(&error);
+            }
+        }
+
+        pub(crate) fn port(&self) -> &Arc<Port> {
+            &self.port
+        }
+
+        /// Whether there is a packet within so many milliseconds.
+        #[cfg(all(test, not(loom)))]
+        pub(crate) fn is_readable_within(&self, milliseconds: i32) -> bool {
+            self.port
+                .is_signalled(u32::try_from(milliseconds).expect("a time"))
+        }
+
+        /// Takes the packets, and tells how many there were.
+        #[cfg(all(test, not(loom)))]
+        pub(crate) fn drain(&self) -> u64 {
+            let mut room = [const { std::mem::MaybeUninit::uninit() }; 64];
+            self.port
+                .take(&mut room, 0)
+                .expect("room for more than come") as u64
+        }
+    }
+}
+
 /// Compiled elsewhere for the tests.
-#[cfg(any(test, not(any(target_os = "linux", target_os = "android", kqueue))))]
+#[cfg(all(
+    unix,
+    any(test, not(any(target_os = "linux", target_os = "android", kqueue)))
+))]
 mod pipe {
     use std::fs::File;
     use std::io;
@@ -262,7 +323,7 @@ mod pipe {
 }
 
 /// Writes `token`, unless there is no room: then the descriptor is readable already.
-#[cfg(any(test, not(kqueue)))]
+#[cfg(all(unix, any(test, not(kqueue))))]
 fn write(mut file: &File, token: &[u8]) {
     loop {
         match file.write(token) {
@@ -278,7 +339,7 @@ fn write(mut file: &File, token: &[u8]) {
 }
 
 /// How many bytes were there to be read.
-#[cfg(any(test, not(kqueue)))]
+#[cfg(all(unix, any(test, not(kqueue))))]
 fn read(mut file: &File, bytes: &mut [u8]) -> usize {
     loop {
         match file.read(bytes) {
@@ -297,7 +358,7 @@ fn misused(error: &io::Error) -> ! {
     panic!("a driver's wake-up descriptor was closed by someone else: {error}")
 }
 
-#[cfg(any(sim, all(test, not(loom))))]
+#[cfg(any(sim, all(test, unix, not(loom))))]
 impl Waker {
     /// Waits until the descriptor is readable; `false` after so many milliseconds, of which -1 are
     /// without end.
@@ -306,7 +367,7 @@ impl Waker {
     }
 }
 
-#[cfg(any(sim, test))]
+#[cfg(any(sim, all(test, unix)))]
 fn is_readable(fd: &impl std::os::fd::AsRawFd, milliseconds: i32) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.as_raw_fd(),
@@ -323,7 +384,7 @@ fn is_readable(fd: &impl std::os::fd::AsRawFd, milliseconds: i32) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
