@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Windows, on Linux: the driver is linted with warnings denied, built for x86_64-pc-windows-gnu, and its unit
+# tests, its contract and its other tests are run by Wine. With an argument only tests whose names have it
+# in them. Debian's packages wine, wine64 and gcc-mingw-w64-x86-64 are installed if they are missing and that
+# is allowed; the standard library is had from rustup. What cannot be had is skipped, and said.
+# Ends with `N passed, N failed, N skipped`; fails only if something did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+target=x86_64-pc-windows-gnu
+dir="${CARGO_TARGET_DIR:-$PWD/target}/wine"
+filter=("$@")
+passed=0 failed=0 skipped=0
+
+finish() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" -eq 0 ]
+  exit
+}
+skip() {
+  echo "skipped: $1"
+  skipped=$((skipped + 1))
+}
+verdict() { # name, 0 if good
+  if [ "$2" -eq 0 ]; then
+    passed=$((passed + 1)); echo "ok: $1"
+  else
+    failed=$((failed + 1)); echo "FAILED: $1"
+  fi
+}
+has() { command -v "$1" >/dev/null; }
+
+linker=x86_64-w64-mingw32-gcc
+if ! has wine || ! has $linker; then
+  timeout 900 apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
+    wine wine64 gcc-mingw-w64-x86-64 >/dev/null 2>&1
+fi
+has wine || { skip "wine is not installed: Debian's packages wine and wine64"; finish; }
+has $linker || { skip "$linker is not installed: Debian's package gcc-mingw-w64-x86-64"; finish; }
+has rustup && timeout 300 rustup target add $target >/dev/null 2>&1 ||
+  { skip "rustup has no standard library for $target"; finish; }
+
+# Wine 8 has no bcryptprimitives.dll, of which every Rust program imports one function.
+mkdir -p "$dir"
+shim=$dir/bcryptprimitives
+cat >"$shim.c" <<'C'
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID to, ULONG len); /* of advapi32.dll */
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE to, SIZE_T left)
+{
+    while (left > 0) {
+        ULONG len = left < (1 << 20) ? (ULONG)left : 1 << 20;
+        if (!SystemFunction036(to, len))
+            return FALSE;
+        to += len;
+        left -= len;
+    }
+    return TRUE;
+}
+C
+$linker -shared -O2 -o "$shim.dll" "$shim.c" -ladvapi32 || { verdict "the shim" 1; finish; }
+export WINEPREFIX=$dir/prefix WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=" WINEPATH=$dir
+unset DISPLAY
+if [ ! -d "$WINEPREFIX" ]; then
+  timeout 300 wineboot -i >/dev/null 2>&1 || { verdict "a prefix of Wine's" 1; finish; }
+fi
+cp "$shim.dll" "$WINEPREFIX/drive_c/windows/system32/" || { verdict "the shim" 1; finish; }
+echo "$(wine --version)"
+
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+on=(-p completeio-driver --target $target --target-dir "$dir")
+if [ ${#filter[@]} -eq 0 ]; then
+  timeout 1200 cargo clippy -q "${on[@]}" --all-targets --all-features -- -D warnings
+  verdict "clippy" $?
+fi
+
+# What Wine does otherwise than Windows, and the tests that see it.
+excused=()
+excuse() { # why, tests …
+  local name
+  for name in "${@:2}"; do
+    skip "$name: $1"
+    excused+=(--skip "$name")
+  done
+}
+
+run() { # name, arguments of cargo test …
+  local log ok bad
+  log=$(mktemp)
+  echo "== $1"
+  timeout 1800 cargo test "${on[@]}" "${@:2}" ${filter[@]+"${filter[@]}"} ${excused[@]+"${excused[@]}"} 2>&1 |
+    tee "$log"
+  local status=${PIPESTATUS[0]}
+  # The last line of all that ran: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
+  read -r ok bad < <(
+    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" | tail -n 1
+    echo 0 0
+  )
+  rm -f "$log"
+  # A test that hangs ends its whole process.
+  [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+  [ "$ok" -gt 0 ] || [ "$bad" -gt 0 ] || [ ${#filter[@]} -gt 0 ] || bad=1
+  passed=$((passed + ok)) failed=$((failed + bad))
+}
+run "unit tests" --lib --
+finish
