@@ -20,6 +20,8 @@ pub enum Backend {
     IoUring,
     /// Readiness events (epoll, kqueue), worker threads for files, timers of our own.
     Readiness,
+    /// Completion ports of Windows, worker threads for what they do not take, timers of our own.
+    Iocp,
     /// A simulated system: [`sim`](crate::sim) makes drivers on it, and nothing else does.
     #[cfg(sim)]
     #[cfg_attr(docsrs, doc(cfg(feature = "sim")))]
@@ -31,6 +33,7 @@ impl Backend {
         match self {
             Self::IoUring => "io_uring",
             Self::Readiness => "readiness",
+            Self::Iocp => "iocp",
             #[cfg(sim)]
             Self::Sim => "sim",
         }
@@ -44,7 +47,7 @@ impl FromStr for Backend {
         if name == "io-uring" {
             return Ok(Self::IoUring); // As the cargo feature has it.
         }
-        let known = [Self::IoUring, Self::Readiness]
+        let known = [Self::IoUring, Self::Readiness, Self::Iocp]
             .into_iter()
             .find(|known| name == known.name());
         known.ok_or_else(|| SetupError::UnknownBackend(name.to_owned()))
@@ -186,13 +189,13 @@ pub(crate) struct Limits {
     pub(crate) cancels: u32,
     pub(crate) file_slots: u32,
     #[cfg_attr(
-        not(readiness),
-        expect(dead_code, reason = "a limit of the readiness backend")
+        not(any(readiness, iocp)),
+        expect(dead_code, reason = "a limit of the other backends")
     )]
     pub(crate) descriptors: usize,
     #[cfg_attr(
-        not(readiness),
-        expect(dead_code, reason = "a limit of the readiness backend")
+        not(any(readiness, iocp)),
+        expect(dead_code, reason = "a limit of the other backends")
     )]
     pub(crate) workers: usize,
     pub(crate) slots: u32,
@@ -280,8 +283,8 @@ impl Builder {
         self
     }
 
-    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring` or `readiness`; empty
-    /// is as not set) is asked; and then io_uring is taken, or readiness where io_uring is too old,
+    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring`, `readiness` or `iocp`;
+    /// empty is as not set) is asked; and then io_uring is taken, or readiness where io_uring is too old,
     /// forbidden, or short of locked memory. Any other failure is an error.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
@@ -403,7 +406,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_environment() {
-        for backend in [Backend::IoUring, Backend::Readiness] {
+        for backend in [Backend::IoUring, Backend::Readiness, Backend::Iocp] {
             assert_eq!(backend.to_string().parse::<Backend>().unwrap(), backend);
         }
         let error = "sim".parse::<Backend>().unwrap_err().to_string();

@@ -4,7 +4,7 @@
 pub use crate::builder::{Backend, Builder, Capabilities, Choice, Support};
 pub use crate::complete_io::CompleteIo;
 pub use crate::entry::Entry;
-pub use crate::error::{Full, Refusal, SetupError};
+pub use crate::error::{AttachError, Full, Refusal, SetupError};
 pub use crate::fd::{Attached, Cwd, Descriptor, Fd, FixedFd, Holds, Owns, Target};
 pub use crate::notify::Notifier;
 pub use crate::remote::{DriverThread, spawn_thread};

@@ -126,6 +126,34 @@ impl fmt::Display for Refusal {
 
 impl Error for Refusal {}
 
+/// Why a descriptor could not be attached: inside of an [`io::Error`] of the kind
+/// [`ResourceBusy`](io::ErrorKind::ResourceBusy).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// Windows attaches a handle to one completion port, until the file that it names is closed: it has
+    /// another driver's, or another library's.
+    Elsewhere,
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elsewhere => {
+                "the handle is attached elsewhere, and Windows attaches one once: open the file again"
+            }
+        })
+    }
+}
+
+impl Error for AttachError {}
+
+impl From<AttachError> for io::Error {
+    fn from(error: AttachError) -> Self {
+        Self::new(io::ErrorKind::ResourceBusy, error)
+    }
+}
+
 /// Why a driver could not be made, and what to do about it.
 ///
 /// ```
@@ -215,7 +243,7 @@ impl fmt::Display for SetupError {
             Self::UnknownBackend(name) => write!(
                 f,
                 "there is no backend `{name}`: COMPLETEIO_BACKEND must be `io_uring`, \
-                 `readiness`, or not set at all"
+                 `readiness`, `iocp`, or not set at all"
             ),
             Self::NotCompiled(Some(backend)) => write!(
                 f,

@@ -108,14 +108,14 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(any(io_uring, readiness, sim, test))]
+    #[cfg(any(io_uring, readiness, iocp, sim, test))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)
     }
 
     /// As the kernel carries it.
-    #[cfg(any(io_uring, readiness, test))]
+    #[cfg(any(io_uring, readiness, iocp, test))]
     #[inline]
     pub(crate) const fn word(self) -> u64 {
         self.0

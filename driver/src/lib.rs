@@ -17,7 +17,7 @@
 //! **submit** hands it to the kernel and collects, **complete** brings it back to the caller.
 #![deny(unsafe_code)]
 #![cfg_attr(
-    not(any(io_uring, readiness, sim)),
+    not(any(io_uring, readiness, iocp, sim)),
     allow(
         dead_code,
         unused_imports,

@@ -223,7 +223,7 @@ impl Core {
 
     /// The next local completion, if it is of the class that the outlet [takes](Self::takes); sees to
     /// any other.
-    #[cfg(readiness)]
+    #[cfg(any(readiness, iocp))]
     #[inline]
     pub(crate) fn take_local<T: Outlet>(&mut self) -> Option<Completion> {
         let completion = self.local.pop_front()?;

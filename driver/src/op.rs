@@ -184,7 +184,7 @@ type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Place;
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
     /// The operation in plain words.
-    #[cfg(any(readiness, sim, test))]
+    #[cfg(any(readiness, iocp, sim, test))]
     pub(crate) describe: unsafe fn(NonNull<OpHead>) -> Result<Call, Refusal>,
     /// The operation as a submission entry, written in place.
     #[cfg(io_uring)]
@@ -206,7 +206,7 @@ pub(crate) struct OpTable {
 impl OpTable {
     const fn of<O: Op>() -> Self {
         Self {
-            #[cfg(any(readiness, sim, test))]
+            #[cfg(any(readiness, iocp, sim, test))]
             describe: describe::<O>,
             #[cfg(io_uring)]
             encode: encode::<O>,
@@ -226,7 +226,7 @@ impl OpTable {
 
 /// # Safety
 /// `head` points to an `O` that is not in flight.
-#[cfg(any(readiness, sim, test))]
+#[cfg(any(readiness, iocp, sim, test))]
 unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     unsafe { O::describe(head.cast().as_ptr()) }

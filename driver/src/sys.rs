@@ -37,13 +37,21 @@ compile_error!("completeio has no backend for this platform yet");
 pub(crate) mod address;
 pub(crate) mod ancillary;
 pub(crate) mod clock;
+#[cfg(any(readiness, iocp))]
+mod deadlines;
 #[cfg(unix)]
 pub(crate) mod file;
+#[cfg(any(readiness, iocp))]
+mod files;
+#[cfg(any(readiness, iocp))]
+mod flights;
 mod fork;
 #[cfg(unix)]
 mod futex;
 #[cfg(io_uring)]
 pub(crate) mod io_uring;
+#[cfg(iocp)]
+pub(crate) mod iocp;
 #[cfg(kqueue)]
 pub(crate) mod kqueue;
 #[cfg(unix)]
@@ -60,7 +68,7 @@ pub(crate) mod plain;
 pub(crate) mod process;
 #[cfg(readiness)]
 pub(crate) mod readiness;
-#[cfg(not(any(io_uring, readiness, sim)))]
+#[cfg(not(any(io_uring, readiness, iocp, sim)))]
 mod shell;
 #[cfg(sim)]
 pub(crate) mod sim;
@@ -69,6 +77,8 @@ mod unix;
 mod waker;
 #[cfg(windows)]
 mod windows;
+#[cfg(any(readiness, iocp))]
+mod workers;
 
 pub(crate) use self::fork::ForkGuard;
 #[cfg(unix)]
@@ -99,6 +109,8 @@ pub(crate) const BACKENDS: &[Kind] = &[
     Kind::IoUring,
     #[cfg(readiness)]
     Kind::Readiness,
+    #[cfg(iocp)]
+    Kind::Iocp,
 ];
 
 /// How long a turn may wait.
@@ -133,7 +145,9 @@ pub(crate) enum Backend {
     Uring(io_uring::Uring),
     #[cfg(readiness)]
     Readiness(readiness::Readiness),
-    #[cfg(not(any(io_uring, readiness, sim)))]
+    #[cfg(iocp)]
+    Iocp(iocp::Iocp),
+    #[cfg(not(any(io_uring, readiness, iocp, sim)))]
     Shell(shell::Shell),
     #[cfg(sim)]
     Sim(sim::Sim),
@@ -149,7 +163,9 @@ macro_rules! each {
             Backend::Uring($backend) => $call,
             #[cfg(readiness)]
             Backend::Readiness($backend) => $call,
-            #[cfg(not(any(io_uring, readiness, sim)))]
+            #[cfg(iocp)]
+            Backend::Iocp($backend) => $call,
+            #[cfg(not(any(io_uring, readiness, iocp, sim)))]
             Backend::Shell($backend) => $call,
             #[cfg(sim)]
             Backend::Sim($backend) => $call,
@@ -194,11 +210,13 @@ impl Backend {
             Kind::IoUring => io_uring::Uring::new(limits, core).map(Self::Uring),
             #[cfg(readiness)]
             Kind::Readiness => readiness::Readiness::new(limits, core).map(Self::Readiness),
-            #[cfg(not(any(io_uring, readiness, sim)))]
+            #[cfg(not(any(io_uring, readiness, iocp, sim)))]
             _ => shell::Shell::new(limits, core).map(Self::Shell),
             #[cfg(sim)]
             Kind::Sim => Err(SetupError::Simulated),
-            #[cfg(all(any(io_uring, readiness, sim), not(all(io_uring, readiness))))]
+            #[cfg(iocp)]
+            Kind::Iocp => iocp::Iocp::new(limits, core).map(Self::Iocp),
+            #[cfg(any(io_uring, readiness, iocp, sim))]
             _ => Err(SetupError::NotCompiled(Some(kind))),
         }
     }
@@ -365,6 +383,8 @@ impl Backend {
             Self::Uring(uring) if core.takes::<T>() && core.local_len() == 0 => {
                 put_each(core, n, outlet, |core| uring.take::<T>(core))
             }
+            #[cfg(iocp)]
+            Self::Iocp(_) if core.takes::<T>() => put_each(core, n, outlet, Core::take_local::<T>),
             #[cfg(readiness)]
             Self::Readiness(_) if core.takes::<T>() => {
                 put_each(core, n, outlet, Core::take_local::<T>)

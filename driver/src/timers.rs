@@ -61,7 +61,7 @@ impl Timers {
     }
 
     /// Whether no timer is set.
-    #[cfg(any(readiness, test, fuzzing))]
+    #[cfg(any(readiness, iocp, test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -248,7 +248,7 @@ impl PathCall {
     }
 
     /// Whether a result that is no error is a new descriptor.
-    #[cfg(readiness)]
+    #[cfg(any(readiness, iocp))]
     pub(crate) fn makes_fd(&self) -> bool {
         match self {
             Self::Open { .. } => true,
@@ -290,8 +290,8 @@ pub enum StreamCall {
 
 /// Between two descriptors: may wait for either, or for a disk. Touches no memory.
 #[cfg_attr(
-    all(sim, not(any(io_uring, readiness))),
-    expect(dead_code, reason = "it is not simulated")
+    any(iocp, all(sim, not(any(io_uring, readiness)))),
+    expect(dead_code, reason = "nobody has it")
 )]
 #[derive(Debug, Clone, Copy)]
 pub struct SpliceCall {
@@ -357,7 +357,7 @@ pub enum SocketCall {
 
 /// On a word of memory that threads wait for.
 #[cfg_attr(
-    all(kqueue, not(libkqueue)),
+    any(iocp, all(kqueue, not(libkqueue))),
     expect(dead_code, reason = "there are no such words")
 )]
 #[derive(Debug, Clone, Copy)]
@@ -416,7 +416,7 @@ pub enum PlainCall {
 
 impl PlainCall {
     /// What it is directed at, if that is a descriptor.
-    #[cfg(any(io_uring, readiness, sim))]
+    #[cfg(any(io_uring, readiness, iocp, sim))]
     #[inline]
     pub(crate) fn target(&self) -> Option<Target> {
         match *self {

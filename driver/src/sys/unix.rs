@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "asks the system")]
 
 use std::io;
+#[cfg(readiness)]
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 /// Descriptors: the standard library's.
@@ -194,5 +196,39 @@ pub(crate) fn is_privileged() -> bool {
     {
         // SAFETY: (K1) reads a flag of the process.
         unsafe { libc::issetugid() != 0 }
+    }
+}
+
+/// Blocks every signal in this thread, and in those that it starts, until it is dropped.
+#[cfg(readiness)]
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+#[cfg(readiness)]
+impl BlockedSignals {
+    pub(crate) fn new() -> Self {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: (K1) fills a local.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: (K1) reads one local, which was filled, and fills another.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+        assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
+        // SAFETY: (K1) the call succeeded: it has written all of it.
+        let before = unsafe { before.assume_init() };
+        Self { before }
+    }
+}
+
+#[cfg(readiness)]
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        let nowhere = std::ptr::null_mut();
+        // SAFETY: (K1) reads one mask of our own.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, nowhere) };
+        debug_assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
     }
 }

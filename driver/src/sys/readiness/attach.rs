@@ -10,9 +10,10 @@
 
 use super::Readiness;
 use super::flights::Direction;
-use super::table::{Kind, Unused};
+use super::table::Kind;
 use crate::list::List;
 use crate::local::Core;
+use crate::sys::files::Unused;
 use crate::sys::native;
 use std::io;
 use std::mem::MaybeUninit;

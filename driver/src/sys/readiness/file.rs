@@ -9,6 +9,7 @@ use crate::local::Core;
 use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
 use crate::sys::native;
 pub(super) use crate::sys::plain::{result, uninterrupted};
+use crate::sys::workers::{self, Work as _};
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
@@ -40,13 +41,14 @@ pub(super) enum Work {
 // touched by the one that performs it only.
 unsafe impl Send for Work {}
 
-impl Work {
-    /// Makes the call; a negative result is an error number. Interrupted calls are made again,
-    /// but for a close: the descriptor is gone whatever that returns.
-    ///
-    /// # Safety
-    /// (W1) What it points to is lent to whoever calls this, until it returns.
-    pub(super) unsafe fn perform(&self) -> i32 {
+impl workers::Work for Work {
+    type Kit = ();
+    const NONE: Self = Self::Close { fd: -1 };
+
+    fn kit() {}
+
+    /// Interrupted calls are made again, but for a close: the descriptor is gone whatever that returns.
+    unsafe fn perform(&self, (): &mut ()) -> i32 {
         match *self {
             // SAFETY: (W1) the caller's contract.
             Self::File { fd, call } => unsafe { perform(fd, call) },
@@ -62,14 +64,17 @@ impl Work {
         }
     }
 
-    /// Whether a result that is no error is a new descriptor.
-    pub(super) fn makes_fd(&self) -> bool {
+    fn makes_fd(&self) -> bool {
         match self {
             Self::Path { call, .. } => call.makes_fd(),
             Self::File { .. } | Self::Stream { .. } | Self::Splice { .. } | Self::Close { .. } => {
                 false
             }
         }
+    }
+
+    fn is_close(&self) -> bool {
+        matches!(self, Self::Close { .. })
     }
 }
 
@@ -282,7 +287,7 @@ impl Readiness {
             }
             _ => {
                 // SAFETY: (W1) by (D1): lent until the operation completes, below.
-                let result = unsafe { work.perform() };
+                let result = unsafe { work.perform(&mut ()) };
                 self.complete(core, index, result);
             }
         }

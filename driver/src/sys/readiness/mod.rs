@@ -11,10 +11,11 @@
 //! bounded by what was pushed and what waits, since only its beginning starts anything: no busy
 //! descriptor keeps it from timers, wake-ups and the others.
 //!
-//! * `flights`: the operations in flight, with the table of their states; `list`: what links them.
 //! * `table`, `attach`: the descriptors, and which file a number means.
-//! * `net`, `stream`, `splice`, `file`, `time`: one family of operations each.
-//! * `workers`: the threads. `epoll`, `kqueue`: the selectors, of which `selector` chooses one.
+//! * `net`, `stream`, `splice`, `file`: one family of operations each.
+//! * `epoll`, `kqueue`: the selectors, of which `selector` chooses one.
+//! * Beside this directory: `flights`, the operations in flight, with the table of their states;
+//!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
 //! * (W1) What a job's words point to is lent until its operation completes, and the operation of
@@ -32,7 +33,6 @@ mod attach;
 #[cfg(epoll)]
 mod epoll;
 mod file;
-mod flights;
 #[cfg(kqueue)]
 mod kqueue;
 mod net;
@@ -44,14 +44,11 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
-mod time;
-mod workers;
 
-use self::flights::{Direction, Flights, State};
 use self::selector::{Event, Interest, Selector};
 use self::table::Table;
-use self::time::{CLOCKS, Deadlines};
-use self::workers::Workers;
+use super::deadlines::{CLOCKS, Deadlines};
+use super::flights::{self, Direction, Flights, State};
 use super::{Block, Which, errno, native, open_flags};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
@@ -67,6 +64,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::time::Duration;
+
+type Workers = super::workers::Workers<file::Work>;
 
 /// The state of one driver.
 ///
@@ -351,7 +350,7 @@ impl Readiness {
             if !self.deadlines.is_empty() {
                 self.fire(core);
             }
-            let patience = self.patience(core, block);
+            let patience = self.deadlines.patience(core.local_len(), block);
             if patience == Some(Duration::ZERO) {
                 if asked || !self.has_news() {
                     return Ok(());
@@ -372,26 +371,6 @@ impl Readiness {
             }
             asked = true;
         }
-    }
-
-    /// How long the turn may still wait: no longer than until the next timer. Zero: it is over.
-    fn patience(&self, core: &Core, block: Block) -> Option<Duration> {
-        let (enough, left) = match block {
-            Block::Never => return Some(Duration::ZERO),
-            Block::Until(enough, deadline) => {
-                (enough, Some(deadline.duration_since(Instant::now())))
-            }
-            Block::Forever(enough) => (enough, None),
-        };
-        if core.local_len() >= enough || left == Some(Duration::ZERO) {
-            return Some(Duration::ZERO);
-        }
-        // A timer that is due by now fires in the next round: that is not the end of the wait.
-        let timer = self
-            .deadlines
-            .remaining()
-            .map(|left| left.max(Duration::from_nanos(1)));
-        left.into_iter().chain(timer).min()
     }
 
     /// Whether the selector may have something to say that matters now.
@@ -529,7 +508,9 @@ impl Readiness {
             Call::TimeoutUpdate { of, spec, absolute } => {
                 // SAFETY: (D1) the operation is where it was when it was pushed.
                 let spec = unsafe { *spec };
-                let result = self.update_timeout(of.0, spec, absolute);
+                let result = self
+                    .deadlines
+                    .update(&mut self.flights, of.0, spec, absolute);
                 self.complete(core, index, result);
             }
             Call::File { target, call } => {
@@ -561,20 +542,6 @@ impl Readiness {
             }
             Call::Nop | Call::Socket { .. } => unreachable!("it is started in place"),
         }
-    }
-
-    /// Gives a running timeout another time; 0, or an error, negated.
-    fn update_timeout(&mut self, key: Key, spec: Timespec, absolute: bool) -> i32 {
-        let mut at = self.flights.find(key);
-        while let Some(index) = at {
-            if let State::Timer { clock } = self.flights[index].state {
-                self.deadlines.cancel(index, clock);
-                self.deadlines.set(index, spec, clock, absolute);
-                return 0;
-            }
-            at = self.flights.find_after(index);
-        }
-        -libc::ENOENT
     }
 
     /// Sets the deadline of an operation that was pushed.

@@ -4,6 +4,7 @@
 pub(super) use super::epoll::{CALL, NAME, Selector};
 #[cfg(kqueue)]
 pub(super) use super::kqueue::{CALL, NAME, Selector};
+use crate::sys::flights::Direction;
 
 /// The directions of a descriptor that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,16 @@ impl Interest {
 
     pub(super) fn without(self, other: Self) -> Self {
         Self::of(self.read && !other.read, self.write && !other.write)
+    }
+}
+
+impl Direction {
+    /// What is watched for it, unless an operation says what else.
+    pub(super) fn interest(self) -> Interest {
+        match self {
+            Self::Read | Self::Aside | Self::Either => Interest::READ,
+            Self::Write => Interest::WRITE,
+        }
     }
 }
 

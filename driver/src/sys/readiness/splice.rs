@@ -16,6 +16,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::SpliceCall;
 use crate::sys::native;
+use crate::sys::workers::Work as _;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -76,7 +77,7 @@ impl Readiness {
                 return unsafe { self.perform(core, index, work, files, false) };
             }
             // SAFETY: (D1) it points to nothing.
-            let result = unsafe { work.perform() };
+            let result = unsafe { work.perform(&mut ()) };
             if !self.splice_returned(core, index, call, result) {
                 return;
             }

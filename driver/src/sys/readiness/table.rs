@@ -13,9 +13,10 @@
 use super::flights::{Direction, Queued};
 use super::selector::Interest;
 use crate::fd::Target;
-use crate::list::{Linked, Links, List, NONE};
+use crate::list::{List, NONE};
+use crate::sys::files::Files;
 use std::ops::{Index, IndexMut};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 /// What a descriptor refers to, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +228,7 @@ pub(super) struct Table {
     slots: Box<[Slot]>,
     /// How many are for numbers.
     descriptors: u32,
-    pub(super) files: Files,
+    pub(super) files: Files<Kind>,
 }
 
 impl Table {
@@ -309,115 +310,9 @@ impl IndexMut<u32> for Table {
     }
 }
 
-/// Files that the driver holds open under numbers of its own, for as long as they are attached or
-/// registered, and until no job uses them.
-pub(super) struct Files {
-    files: Box<[File]>,
-    free: List<Unused>,
-}
-
-struct File {
-    fd: Option<OwnedFd>,
-    kind: Kind,
-    users: u32,
-    links: Links,
-}
-
-/// The role of a file's links: free, or on its way into the table.
-pub(super) struct Unused;
-
-impl Linked<Unused> for File {
-    fn links(&self) -> &Links {
-        &self.links
-    }
-
-    fn links_mut(&mut self) -> &mut Links {
-        &mut self.links
-    }
-}
-
-impl Files {
-    fn with_capacity(capacity: u32) -> Self {
-        let file = |_| File {
-            fd: None,
-            kind: Kind::Other,
-            users: 0,
-            links: Links::UNLINKED,
-        };
-        let mut files: Box<[File]> = (0..capacity).map(file).collect();
-        let mut free = List::new();
-        (0..capacity).for_each(|index| free.push_back(&mut files, index));
-        Self { files, free }
-    }
-
-    /// Takes a descriptor, for one user.
-    pub(super) fn hold(&mut self, fd: OwnedFd, kind: Kind) -> u32 {
-        let index = self
-            .free
-            .pop_front(&mut self.files)
-            .expect("a place for every slot and job");
-        let file = &mut self.files[index as usize];
-        assert!(
-            file.fd.is_none() && file.users == 0,
-            "a free place holds nothing"
-        );
-        (file.fd, file.kind, file.users) = (Some(fd), kind, 1);
-        index
-    }
-
-    /// Counts one more user.
-    pub(super) fn share(&mut self, index: u32) {
-        let file = &mut self.files[index as usize];
-        assert!(file.users > 0, "I11: file {index} is not held");
-        file.users += 1;
-    }
-
-    /// Counts one user less, and closes the file after the last.
-    pub(super) fn release(&mut self, index: u32) {
-        let file = &mut self.files[index as usize];
-        assert!(file.users > 0, "I11: file {index} is not held");
-        file.users -= 1;
-        if file.users == 0 {
-            drop(file.fd.take());
-            self.free.push_front(&mut self.files, index);
-        }
-    }
-
-    pub(super) fn fd(&self, index: u32) -> RawFd {
-        let fd = self.files[index as usize].fd.as_ref();
-        fd.expect("I11: a file is held while it has users")
-            .as_raw_fd()
-    }
-
-    pub(super) fn kind(&self, index: u32) -> Kind {
-        self.files[index as usize].kind
-    }
-
-    /// Appends a file that is in no slot yet.
-    pub(super) fn stage(&mut self, staged: &mut List<Unused>, index: u32) {
-        staged.push_back(&mut self.files, index);
-    }
-
-    /// Takes the first of those.
-    pub(super) fn unstage(&mut self, staged: &mut List<Unused>) -> Option<u32> {
-        staged.pop_front(&mut self.files)
-    }
-
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
-        self.files.iter().filter(|file| file.users > 0).count()
-    }
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::sys::check_open;
-
-    fn some_file() -> OwnedFd {
-        std::fs::File::open("/proc/self/exe").unwrap().into()
-    }
 
     #[test]
     fn numbers_and_ids_have_slots_of_their_own() {
@@ -489,43 +384,5 @@ mod tests {
         slot.supplied(0);
         slot.drain(9);
         assert!(!slot.is_drained());
-    }
-
-    #[test]
-    fn a_file_is_closed_after_its_last_user() {
-        let mut files = Files::with_capacity(2);
-        let index = files.hold(some_file(), Kind::File);
-        let fd = files.fd(index);
-        files.share(index);
-        files.release(index);
-        assert!(check_open(fd).is_ok());
-        files.release(index);
-        assert_eq!(files.held(), 0);
-        let [a, b] = [(), ()].map(|()| files.hold(some_file(), Kind::File));
-        assert_ne!(a, b);
-    }
-
-    #[test]
-    fn staged_files_keep_their_order() {
-        let mut files = Files::with_capacity(3);
-        let mut staged = List::new();
-        let held = [(), (), ()].map(|()| files.hold(some_file(), Kind::File));
-        for index in held {
-            files.stage(&mut staged, index);
-        }
-        assert_eq!(
-            [(), (), ()].map(|()| files.unstage(&mut staged)),
-            held.map(Some)
-        );
-        assert_eq!(files.unstage(&mut staged), None);
-    }
-
-    #[test]
-    #[should_panic(expected = "I11: file 0 is not held")]
-    fn nobody_releases_twice() {
-        let mut files = Files::with_capacity(1);
-        let index = files.hold(some_file(), Kind::File);
-        files.release(index);
-        files.release(index);
     }
 }

@@ -12,12 +12,12 @@ pub(crate) mod port;
 pub(crate) mod process;
 
 pub(crate) use self::numbers::{
-    errno, msg_flags, name_flags, open_flags, pipe_flags, poll_events, shutdown_how,
+    errno, msg_flags, name_flags, open_flags, pipe_flags, poll_events, signed,
 };
 
 use self::fd::RawFd;
 use std::io;
-use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, GetHandleInformation};
+use windows_sys::Win32::Foundation::GetHandleInformation;
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// A number that nothing has.
@@ -79,4 +79,13 @@ pub(crate) fn open_files_max() -> usize {
 /// No program has more rights than who starts it without that being asked for.
 pub(crate) fn is_privileged() -> bool {
     false
+}
+
+/// There are no signals to block.
+pub(crate) struct BlockedSignals;
+
+impl BlockedSignals {
+    pub(crate) fn new() -> Self {
+        Self
+    }
 }

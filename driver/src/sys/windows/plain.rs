@@ -74,7 +74,7 @@ fn whole(got: i32, asked: u32) -> i32 {
 }
 
 /// A new socket that takes overlapped calls, and that no child inherits.
-fn new_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn new_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     start_winsock();
     let plain = kind & !(kind::CLOEXEC | kind::NONBLOCK);
     let flags = w::WSA_FLAG_OVERLAPPED | w::WSA_FLAG_NO_HANDLE_INHERIT;

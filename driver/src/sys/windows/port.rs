@@ -108,7 +108,7 @@ impl Port {
         unsafe { WaitForSingleObject(self.raw(), milliseconds) == WAIT_OBJECT_0 }
     }
 
-    fn raw(&self) -> HANDLE {
+    pub(crate) fn raw(&self) -> HANDLE {
         self.handle.as_raw_handle()
     }
 }

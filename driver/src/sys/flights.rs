@@ -5,7 +5,8 @@
 //! | `Free` | the free places | its owner | `Pushed` |
 //! | `Pushed` | the pushed queue | nobody | `Loose`: the turn starts it, or a cancel takes it |
 //! | `Loose` | nowhere: in the hands of one function | the driver's thread, in a turn | any below, or `Free` |
-//! | `Waiting` | the waiters of a descriptor, in one direction | the driver's thread, in a turn | `Loose` |
+//! | `Waiting` (readiness) | the waiters of a descriptor, in one direction | the driver's thread, in a turn | `Loose` |
+//! | `Kernel` (IOCP) | nowhere: the kernel's packet names it | the kernel | `Loose` |
 //! | `Timer` | the heap of its clock | nobody: the deadline was copied | `Loose` |
 //! | `Job` | the workers' queues | a worker thread | `Loose` |
 //!
@@ -16,7 +17,6 @@
 //! flights end without one. Those that stay until then stand in a list, whose neighbours are touched
 //! together, where those of a bucket lie anywhere.
 
-use super::selector::Interest;
 use crate::clock::Clock;
 use crate::fd::Target;
 use crate::key::Key;
@@ -26,6 +26,7 @@ use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
 /// What an operation waits for.
+#[cfg(readiness)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Read,
@@ -36,16 +37,9 @@ pub(super) enum Direction {
     Either,
 }
 
+#[cfg(readiness)]
 impl Direction {
     pub(super) const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Aside, Self::Either];
-
-    /// What is watched for it, unless an operation says what else.
-    pub(super) fn interest(self) -> Interest {
-        match self {
-            Self::Read | Self::Aside | Self::Either => Interest::READ,
-            Self::Write => Interest::WRITE,
-        }
-    }
 
     /// Whether those that wait for it stand in a queue: the first is served first.
     pub(super) fn is_ordered(self) -> bool {
@@ -62,10 +56,13 @@ pub(super) enum State {
     Free,
     Pushed,
     Loose,
+    #[cfg(readiness)]
     Waiting {
         slot: u32,
         direction: Direction,
     },
+    #[cfg(iocp)]
+    Kernel,
     Timer {
         clock: Clock,
     },
@@ -149,6 +146,7 @@ impl Flight {
     }
 
     /// The result of one that ends by `error`: what it has moved before is not lost.
+    #[cfg(readiness)]
     pub(super) fn cut_short(&self, error: i32) -> i32 {
         debug_assert!(error < 0, "an error number, negated");
         match i32::try_from(self.moved) {
@@ -159,10 +157,12 @@ impl Flight {
 }
 
 /// The role of [`Flight::queue`]: waiters of a descriptor.
+#[cfg(readiness)]
 pub(super) struct Queued;
 /// The role of [`Flight::chain`].
 struct Searched;
 
+#[cfg(readiness)]
 impl Linked<Queued> for Flight {
     #[inline]
     fn links(&self) -> &Links {
@@ -192,6 +192,7 @@ pub(super) struct Flights {
     flights: Box<[Flight]>,
     /// For each flight that is a splice, the table's keys of both descriptors, where they were
     /// attached, when it was started.
+    #[cfg(readiness)]
     known: Box<[[Option<u64>; 2]]>,
     free: Vec<u32>,
     /// In the order of the pushes; [`NONE`] where one was taken out. A place for each credit: none
@@ -202,6 +203,7 @@ pub(super) struct Flights {
     started: u64,
     /// All before this place are in their buckets, or have left.
     named: u64,
+    #[cfg(readiness)]
     waiting_len: u32,
     /// Those that stay, and were not searched for, in the order of the pushes.
     unnamed: List<Searched>,
@@ -230,12 +232,14 @@ impl Flights {
         let buckets = capacity.next_power_of_two().max(2);
         Self {
             flights: (0..capacity).map(flight).collect(),
+            #[cfg(readiness)]
             known: (0..capacity).map(|_| [None; 2]).collect(),
             free: (0..capacity).rev().collect(),
             pushed: VecDeque::with_capacity(capacity as usize),
             pushed_len: 0,
             started: 0,
             named: 0,
+            #[cfg(readiness)]
             waiting_len: 0,
             unnamed: List::new(),
             buckets: (0..buckets).map(|_| List::new()).collect(),
@@ -250,6 +254,7 @@ impl Flights {
     }
 
     /// How many wait for a descriptor.
+    #[cfg(readiness)]
     #[inline]
     pub(super) fn waiting_len(&self) -> u32 {
         self.waiting_len
@@ -336,12 +341,9 @@ impl Flights {
         self.named = self.named.min(self.started + self.pushed.len() as u64);
     }
 
-    /// Notes where a loose one has gone: a timer or a job.
+    /// Notes where a loose one has gone: a timer, a job, or the kernel.
     pub(super) fn hand_over(&mut self, index: u32, state: State) {
-        assert!(
-            matches!(state, State::Timer { .. } | State::Job { .. }),
-            "{state:?} has no door"
-        );
+        assert!(is_handed_over(state), "{state:?} has no door");
         self.stay(index, state);
     }
 
@@ -363,13 +365,14 @@ impl Flights {
     pub(super) fn take_back(&mut self, index: u32) -> State {
         let state = std::mem::replace(&mut self[index].state, State::Loose);
         assert!(
-            matches!(state, State::Timer { .. } | State::Job { .. }),
+            is_handed_over(state),
             "flight {index} is {state:?}, and was not handed over"
         );
         state
     }
 
     /// Appends a loose one to the waiters of a descriptor.
+    #[cfg(readiness)]
     pub(super) fn wait(
         &mut self,
         index: u32,
@@ -383,6 +386,7 @@ impl Flights {
     }
 
     /// Takes one out of the waiters that it was appended to.
+    #[cfg(readiness)]
     pub(super) fn stop_waiting(&mut self, index: u32, waiters: &mut List<Queued>) {
         let state = self[index].state;
         assert!(
@@ -395,16 +399,19 @@ impl Flights {
     }
 
     /// Keeps the table's keys of a splice's descriptors.
+    #[cfg(readiness)]
     pub(super) fn set_known(&mut self, index: u32, known: [Option<u64>; 2]) {
         self.known[index as usize] = known;
     }
 
     /// What was kept of a splice's descriptors.
+    #[cfg(readiness)]
     pub(super) fn known(&self, index: u32) -> [Option<u64>; 2] {
         self.known[index as usize]
     }
 
     /// The waiter behind one.
+    #[cfg(readiness)]
     #[inline]
     pub(super) fn next_waiter(&self, index: u32, waiters: &List<Queued>) -> Option<u32> {
         waiters.after(&self.flights, index)
@@ -482,6 +489,18 @@ impl Flights {
     }
 }
 
+/// Whether it is the state of one that somebody else has, who gives it back.
+fn is_handed_over(state: State) -> bool {
+    match state {
+        State::Timer { .. } | State::Job { .. } => true,
+        #[cfg(iocp)]
+        State::Kernel => true,
+        #[cfg(readiness)]
+        State::Waiting { .. } => false,
+        State::Free | State::Pushed | State::Loose => false,
+    }
+}
+
 impl Index<u32> for Flights {
     type Output = Flight;
 
@@ -552,6 +571,7 @@ mod tests {
         }
     }
 
+    #[cfg(readiness)]
     #[test]
     fn found_in_the_order_of_the_pushes_wherever_they_are() {
         let mut flights = Flights::with_capacity(8);
@@ -601,6 +621,7 @@ mod tests {
         assert_eq!(with_user_data(&mut flights, 3), [first]);
     }
 
+    #[cfg(readiness)]
     #[test]
     fn waiters_are_counted() {
         let mut flights = Flights::with_capacity(2);

@@ -1,9 +1,11 @@
 //! Timeouts: a heap for each clock, and one for the deadlines of other operations, which are on the
 //! suspend-aware clock. The kernel knows of the nearest one only.
 
-use crate::clock::Clock;
+use super::flights::{Flights, State};
+use super::{Block, clock, errno};
+use crate::clock::{Clock, Instant};
+use crate::key::Key;
 use crate::op::Timespec;
-use crate::sys::clock;
 use crate::timers::Timers;
 use std::time::Duration;
 
@@ -108,6 +110,46 @@ impl Deadlines {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// How long a turn may still wait that has so many completions to give: no longer than until the next
+    /// timer. Zero: it is over.
+    pub(super) fn patience(&self, there: usize, block: Block) -> Option<Duration> {
+        let (enough, left) = match block {
+            Block::Never => return Some(Duration::ZERO),
+            Block::Until(enough, deadline) => {
+                (enough, Some(deadline.duration_since(Instant::now())))
+            }
+            Block::Forever(enough) => (enough, None),
+        };
+        if there >= enough || left == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
+        }
+        // A timer that is due by now fires in the next round: that is not the end of the wait.
+        let timer = self
+            .remaining()
+            .map(|left| left.max(Duration::from_nanos(1)));
+        left.into_iter().chain(timer).min()
+    }
+
+    /// Gives a running timeout another time; 0, or an error, negated.
+    pub(super) fn update(
+        &mut self,
+        flights: &mut Flights,
+        key: Key,
+        spec: Timespec,
+        absolute: bool,
+    ) -> i32 {
+        let mut at = flights.find(key);
+        while let Some(index) = at {
+            if let State::Timer { clock } = flights[index].state {
+                self.cancel(index, clock);
+                self.set(index, spec, clock, absolute);
+                return 0;
+            }
+            at = flights.find_after(index);
+        }
+        -errno::ENOENT
     }
 
     fn on(&mut self, clock: Clock) -> &mut Timers {

@@ -25,22 +25,20 @@
 //! It is another flag than the notifier's: a result is no wake-up of the user's.
 //!
 //! # Signals
-//! All of them are blocked in the workers, so that the process's handlers run elsewhere, and so
-//! that a write beyond the limit of a file's size is EFBIG and no SIGXFSZ.
-#![allow(
-    unsafe_code,
-    reason = "threads are lent memory, and started with blocked signals"
-)]
+//! All of them, where there are some, are blocked in the workers, so that the process's handlers run
+//! elsewhere, and so that a write beyond the limit of a file's size is EFBIG and no SIGXFSZ.
+//!
+//! What a job is, and how it is done, is the backend's.
+#![allow(unsafe_code, reason = "threads are lent memory")]
 
-use super::file::Work;
+use super::BlockedSignals;
+use super::fd::{FromRawFd, OwnedFd};
 use crate::list::{Linked, Links, List};
 use crate::notify::{Flag, Shared};
 use crate::sys;
+use std::fmt;
 use std::io;
-use std::mem::{ManuallyDrop, MaybeUninit};
-#[cfg(test)]
-use std::os::fd::RawFd;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -48,11 +46,34 @@ use std::thread::{Builder, JoinHandle};
 /// A worker calls libc and no more; debuggers and sanitizers want some room.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// One call in plain words, as a worker thread gets it.
+pub(super) trait Work: Copy + Send + fmt::Debug + 'static {
+    /// What each thread keeps for its calls.
+    type Kit;
+
+    /// What stands in a place without a job.
+    const NONE: Self;
+
+    fn kit() -> Self::Kit;
+
+    /// Makes the call; a negative result is an error number.
+    ///
+    /// # Safety
+    /// (W1) What it points to is lent to whoever calls this, until it returns.
+    unsafe fn perform(&self, kit: &mut Self::Kit) -> i32;
+
+    /// Whether a result that is no error is a new descriptor.
+    fn makes_fd(&self) -> bool;
+
+    /// Whether it gives up what it is directed at: it is done even when the driver ends.
+    fn is_close(&self) -> bool;
+}
+
 /// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, and
 /// closes what was opened for nobody. Closes are performed even then: their descriptors were
 /// given away. In a forked child, where there are no workers, it closes its descriptor.
-pub(super) struct Workers {
-    pool: ManuallyDrop<Arc<Pool>>,
+pub(super) struct Workers<W: Work> {
+    pool: ManuallyDrop<Arc<Pool<W>>>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
     /// Jobs that were queued and not taken out.
     outstanding: u32,
@@ -60,8 +81,8 @@ pub(super) struct Workers {
 }
 
 /// What the threads share.
-struct Pool {
-    places: Mutex<Places>,
+struct Pool<W> {
+    places: Mutex<Places<W>>,
     /// There is work, or it is over.
     work: Condvar,
     /// A worker has reached its loop.
@@ -70,8 +91,8 @@ struct Pool {
     bell: sys::Waker,
 }
 
-struct Places {
-    places: Box<[Place]>,
+struct Places<W> {
+    places: Box<[Place<W>]>,
     queue: List<Job>,
     results: List<Job>,
     /// Workers that wait for work and were not called.
@@ -81,9 +102,9 @@ struct Places {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Place<W> {
     state: State,
-    work: Work,
+    work: W,
     result: i32,
     links: Links,
 }
@@ -100,7 +121,7 @@ enum State {
 /// The role of a place's links.
 struct Job;
 
-impl Linked<Job> for Place {
+impl<W> Linked<Job> for Place<W> {
     fn links(&self) -> &Links {
         &self.links
     }
@@ -110,7 +131,7 @@ impl Linked<Job> for Place {
     }
 }
 
-impl Workers {
+impl<W: Work> Workers<W> {
     /// Starts so many threads, with a place for each of `in_flight` operations. They are all in
     /// their loops when this returns: what a thread allocates, it has allocated.
     pub(super) fn start(threads: usize, in_flight: u32, shared: Arc<Shared>) -> io::Result<Self> {
@@ -127,7 +148,7 @@ impl Workers {
             outstanding: 0,
             shared,
         };
-        let signals = BlockedSignals::new();
+        let _signals = BlockedSignals::new();
         for n in 0..threads {
             let pool = pool.clone();
             let builder = Builder::new()
@@ -135,7 +156,6 @@ impl Workers {
                 .stack_size(STACK_BYTES);
             workers.threads.push(builder.spawn(move || pool.run())?);
         }
-        drop(signals);
         let mut places = pool.lock();
         while places.started < threads {
             places = pool
@@ -152,7 +172,7 @@ impl Workers {
     }
 
     /// Queues a job in the place of its operation.
-    pub(super) fn queue(&mut self, index: u32, work: Work) {
+    pub(super) fn queue(&mut self, index: u32, work: W) {
         let mut places = self.pool.lock();
         let calls = places.queue(index, work);
         drop(places);
@@ -203,18 +223,19 @@ impl Workers {
     }
 
     /// Wakes the driver when a result has come while it slept.
+    #[cfg(readiness)]
     pub(super) fn bell(&self) -> &sys::Waker {
         &self.pool.bell
     }
 
     /// Whether a worker has begun the job.
-    #[cfg(test)]
+    #[cfg(all(test, readiness))]
     pub(super) fn is_running(&self, index: u32) -> bool {
         self.pool.lock().places[index as usize].state == State::Running
     }
 }
 
-impl Drop for Workers {
+impl<W: Work> Drop for Workers<W> {
     fn drop(&mut self) {
         if self.shared.is_child() {
             // SAFETY: (R3) the pool is never dropped in this process, for the counts of threads
@@ -226,7 +247,7 @@ impl Drop for Workers {
         while let Some((_, place)) = self.pool.lock().finished() {
             if place.work.makes_fd() && place.result >= 0 {
                 // SAFETY: (R1) what the open gave; its operation is gone, so nobody else has it.
-                drop(unsafe { OwnedFd::from_raw_fd(place.result) });
+                drop(unsafe { OwnedFd::from_raw_fd(sys::fd_of(place.result)) });
             }
         }
         // SAFETY: (R3) dropped here and once, in the destructor.
@@ -236,14 +257,15 @@ impl Drop for Workers {
     }
 }
 
-impl Pool {
+impl<W: Work> Pool<W> {
     /// Every critical section leaves the places whole, so a panic in one is no reason to stop.
-    fn lock(&self) -> MutexGuard<'_, Places> {
+    fn lock(&self) -> MutexGuard<'_, Places<W>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker's life.
     fn run(&self) {
+        let mut kit = W::kit();
         let mut places = self.lock();
         places.started += 1;
         self.started.notify_one();
@@ -252,7 +274,7 @@ impl Pool {
                 drop(places);
                 // SAFETY: (W1) what the words point to is lent from the push of the operation to
                 // its completion, which follows the result that is put down below.
-                let result = unsafe { work.perform() };
+                let result = unsafe { work.perform(&mut kit) };
                 places = self.lock();
                 places.finish(index, result);
                 if self.flag.wake() {
@@ -273,11 +295,11 @@ impl Pool {
     }
 }
 
-impl Places {
+impl<W: Work> Places<W> {
     fn with_capacity(capacity: u32) -> Self {
         let place = Place {
             state: State::Idle,
-            work: Work::Close { fd: -1 },
+            work: W::NONE,
             result: 0,
             links: Links::UNLINKED,
         };
@@ -293,7 +315,7 @@ impl Places {
 
     /// Whether a worker must be called. One that was called counts as idle no more, so that a
     /// batch of jobs makes no more calls than there are idle workers.
-    fn queue(&mut self, index: u32, work: Work) -> bool {
+    fn queue(&mut self, index: u32, work: W) -> bool {
         let place = &mut self.places[index as usize];
         assert_eq!(place.state, State::Idle, "I1: place {index} has a job");
         place.work = work;
@@ -315,7 +337,7 @@ impl Places {
         queued
     }
 
-    fn begin(&mut self) -> Option<(u32, Work)> {
+    fn begin(&mut self) -> Option<(u32, W)> {
         let index = self.queue.pop_front(&mut self.places)?;
         let place = &mut self.places[index as usize];
         assert_eq!(
@@ -339,7 +361,7 @@ impl Places {
         self.results.push_back(&mut self.places, index);
     }
 
-    fn finished(&mut self) -> Option<(u32, Place)> {
+    fn finished(&mut self) -> Option<(u32, Place<W>)> {
         let index = self.results.pop_front(&mut self.places)?;
         let place = &mut self.places[index as usize];
         assert_eq!(
@@ -357,71 +379,45 @@ impl Places {
         let mut at = self.queue.front();
         while let Some(index) = at {
             at = self.queue.after(&self.places, index);
-            if !matches!(self.places[index as usize].work, Work::Close { .. }) {
+            if !self.places[index as usize].work.is_close() {
                 self.cancel(index);
             }
         }
     }
 }
 
-/// Blocks every signal in this thread, and in those that it starts, until it is dropped.
-struct BlockedSignals {
-    before: libc::sigset_t,
-}
-
-impl BlockedSignals {
-    fn new() -> Self {
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: (K1) fills a local.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: (K1) reads one local, which was filled, and fills another.
-        let error =
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
-        // SAFETY: (K1) the call succeeded: it has written all of it.
-        let before = unsafe { before.assume_init() };
-        Self { before }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        let nowhere = std::ptr::null_mut();
-        // SAFETY: (K1) reads one mask of our own.
-        let error =
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, nowhere) };
-        debug_assert_eq!(error, 0, "SIG_SETMASK is a way to change a mask");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fd::Target;
-    use crate::op::call::PathCall;
 
-    fn close(fd: RawFd) -> Work {
-        Work::Close { fd }
+    /// What is done nowhere.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Paper {
+        Open,
+        Close(i32),
     }
 
-    fn open() -> Work {
-        Work::Path {
-            dirs: [libc::AT_FDCWD; 2],
-            call: PathCall::Open {
-                dir: Target::Plain(libc::AT_FDCWD),
-                path: c"/".as_ptr(),
-                flags: libc::O_CLOEXEC,
-                mode: 0,
-            },
+    impl Work for Paper {
+        type Kit = ();
+        const NONE: Self = Self::Open;
+
+        fn kit() {}
+
+        unsafe fn perform(&self, (): &mut ()) -> i32 {
+            0
+        }
+
+        fn makes_fd(&self) -> bool {
+            *self == Self::Open
+        }
+
+        fn is_close(&self) -> bool {
+            matches!(self, Self::Close(_))
         }
     }
 
-    fn fd_of(work: Work) -> RawFd {
-        match work {
-            Work::Close { fd } => fd,
-            other => panic!("{other:?}"),
-        }
+    fn close(which: i32) -> Paper {
+        Paper::Close(which)
     }
 
     #[test]
@@ -456,12 +452,12 @@ mod tests {
     #[test]
     fn closes_outlive_the_end() {
         let mut places = Places::with_capacity(3);
-        places.queue(0, open());
+        places.queue(0, Paper::Open);
         places.queue(1, close(7));
-        places.queue(2, open());
+        places.queue(2, Paper::Open);
         places.wind_up();
         let (index, work) = places.begin().expect("the close is still there");
-        assert_eq!((index, fd_of(work)), (1, 7));
+        assert_eq!((index, work), (1, close(7)));
         assert!(places.begin().is_none());
     }
 

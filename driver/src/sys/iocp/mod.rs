@@ -1,0 +1,730 @@
+//! The IOCP backend: overlapped calls of one completion port, worker threads for what takes none, timers
+//! of its own.
+//!
+//! A push keeps the operation in plain words. [`Iocp::turn`] starts what was pushed: it makes the
+//! overlapped call, which the kernel finishes when it can; it hands what would block to the workers, and
+//! timeouts to the heaps. Then it takes packets, many at a time, and waits for them if it is told to.
+//! Everything completes locally, what the kernel has finished at once too: there is no other queue, and
+//! what a turn does is bounded by what was pushed and by the room for packets. So no busy socket keeps it
+//! from timers, wake-ups and the others.
+//!
+//! * `packets`: the `OVERLAPPED`s, with the table of who may touch one. `status`: what the kernel's words
+//!   mean.
+//! * `table`, `attach`: the handles and sockets, and how calls on each are made.
+//! * `net`, `stream`, `file`, `path`, `wait`: one family of operations each.
+//! * Beside this directory: `flights`, the operations in flight, with the table of their states;
+//!   `deadlines`; and `workers`, the threads.
+//!
+//! Invariants that its SAFETY comments name beside the general ones:
+//! * (V1) A place of [`Packets`] is the kernel's from the call that is given it until its packet was taken,
+//!   or until the call failed, or succeeded at once on a handle that sends no packet then. Nobody here
+//!   touches it meanwhile, and no other call gets it: its flight is in the state `Kernel`.
+//! * (V2) What a call points to is lent until its operation completes (D1), which is after its packet
+//!   was taken. That holds whoever closes the handle meanwhile: the kernel ends the call, and sends the packet.
+//! * (V3) A wait for a process is given a place and the port. The thread that tells of the end touches the
+//!   place for the last time before it posts the packet; a wait that is taken back has told, or never will.
+#![allow(
+    unsafe_code,
+    reason = "makes calls with the addresses that it was lent"
+)]
+
+mod attach;
+mod file;
+mod net;
+mod packets;
+mod path;
+mod status;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use self::file::{Kit, Work};
+use self::net::Extensions;
+use self::packets::Packets;
+use self::status::About;
+use self::table::Table;
+use super::deadlines::{CLOCKS, Deadlines};
+use super::fd::{AsRawFd, OwnedFd, RawFd};
+use super::flights::{Flights, State};
+use super::port::{Port, Sender};
+use super::workers::Work as _;
+use super::{Block, Which, errno, plain};
+use crate::builder::{Limits, Support};
+use crate::clock::Instant;
+use crate::driver::Full;
+use crate::error::{Refusal, SetupError};
+use crate::key::{Completion, Key};
+use crate::local::Core;
+use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall};
+use crate::op::{OpCode, OpHead, Timespec};
+use crate::outlet::Outlet;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE};
+use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED_ENTRY};
+
+type Workers = super::workers::Workers<Work>;
+
+/// How many packets are taken at a time.
+const PACKETS: usize = 64;
+
+/// The state of one driver.
+pub(crate) struct Iocp {
+    // Dropped before `table`: a job that runs uses a held file's number.
+    workers: Option<Workers>,
+    /// For calls that are made in place.
+    kit: Kit,
+    /// The limit of operations pushed before a turn.
+    entries: u32,
+    flights: Flights,
+    packets: Packets,
+    /// Beside each flight.
+    ongoing: Box<[Ongoing]>,
+    /// How many flights the kernel has.
+    kernel: u32,
+    table: Table,
+    deadlines: Deadlines,
+    extensions: Extensions,
+    port: Arc<Port>,
+    taken: Box<[MaybeUninit<OVERLAPPED_ENTRY>; PACKETS]>,
+    /// Whether a foreign loop sleeps on the port.
+    foreign: bool,
+    /// Whether the last turn had something to give without asking the port.
+    gave_unasked: bool,
+}
+
+/// What is kept of a call while the kernel has it.
+#[derive(Debug)]
+struct Ongoing {
+    /// What it was made on.
+    fd: RawFd,
+    about: About,
+    /// The socket that an accept is to give, or the process that a wait is for.
+    own: Option<OwnedFd>,
+    /// The wait for a process.
+    wait: HANDLE,
+}
+
+/// What came of the beginning of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// It is over, and there will be no packet.
+    Done,
+    /// It has failed, with this error number, and there will be no packet.
+    Failed(u32),
+    /// A packet will come.
+    Pending,
+}
+
+impl Begun {
+    /// What a call says that returns 0 when it fails.
+    fn of(ok: i32, skips: bool) -> Self {
+        if ok != 0 {
+            return if skips { Self::Done } else { Self::Pending };
+        }
+        match u32::from_ne_bytes(plain::last_error().wrapping_neg().to_ne_bytes()) {
+            // A part of a message was read: that is told by a packet.
+            ERROR_IO_PENDING | ERROR_MORE_DATA => Self::Pending,
+            error => Self::Failed(error),
+        }
+    }
+}
+
+impl Iocp {
+    pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
+        let descriptors = u32::try_from(limits.descriptors).expect("a limit of 20 bits");
+        let port = core.shared.waker().port().clone();
+        let extensions = Extensions::find()
+            .map_err(|e| SetupError::os("asking Winsock for its extensions", e))?;
+        let workers = match limits.workers {
+            0 => None,
+            threads => Some(
+                Workers::start(threads, limits.in_flight, core.shared.clone())
+                    .map_err(|e| SetupError::os("CreateThread", e))?,
+            ),
+        };
+        let ongoing = |_| Ongoing {
+            fd: super::NO_FD,
+            about: About::Handle,
+            own: None,
+            wait: std::ptr::null_mut(),
+        };
+        Ok(Self {
+            workers,
+            kit: Work::kit(),
+            entries: limits.entries,
+            flights: Flights::with_capacity(limits.in_flight),
+            packets: Packets::with_capacity(limits.in_flight, port.raw()),
+            ongoing: (0..limits.in_flight).map(ongoing).collect(),
+            kernel: 0,
+            table: Table::new(descriptors, limits.file_slots, limits.in_flight),
+            deadlines: Deadlines::with_capacity(limits.in_flight),
+            extensions,
+            port,
+            taken: Box::new([const { MaybeUninit::uninit() }; PACKETS]),
+            foreign: false,
+            gave_unasked: false,
+        })
+    }
+
+    pub(crate) fn granted(&self) -> Vec<(&'static str, String)> {
+        let workers = self.workers.as_ref().map_or(0, Workers::threads);
+        vec![
+            ("precision of waits", "milliseconds".to_owned()),
+            ("submission entries", self.entries.to_string()),
+            (
+                "operations in flight",
+                self.flights.indexes().len().to_string(),
+            ),
+            ("descriptors", self.table.descriptors().to_string()),
+            ("file slots", self.table.file_slots().to_string()),
+            ("workers", workers.to_string()),
+        ]
+    }
+
+    pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
+        let worker = if self.workers.is_some() {
+            Support::Worker
+        } else {
+            Support::Inline
+        };
+        vec![
+            ("Nop", Support::Inline),
+            ("Timeout", Support::Inline),
+            ("ReadAt", Support::Native),
+            ("WriteAt", Support::Native),
+            ("Read", Support::Native),
+            ("Write", Support::Native),
+            ("ReadVectored", Support::Native),
+            ("WriteVectored", Support::Native),
+            ("Splice", Support::Missing),
+            ("Tee", Support::Missing),
+            ("ReadVectoredAt", worker),
+            ("WriteVectoredAt", worker),
+            ("Sync", worker),
+            ("SyncRange", Support::Missing),
+            ("Truncate", worker),
+            ("Allocate", worker),
+            ("Advise", Support::Missing),
+            ("Stat", worker),
+            ("StatAt", worker),
+            ("Recv", Support::Native),
+            ("Send", Support::Native),
+            ("Accept", Support::Native),
+            ("Connect", Support::Native),
+            ("SendTo", Support::Native),
+            ("RecvFrom", Support::Native),
+            ("SendVectored", Support::Native),
+            ("RecvVectored", Support::Native),
+            ("SendToVectored", Support::Native),
+            ("RecvFromVectored", Support::Native),
+            ("SendMsg", Support::Native),
+            ("RecvMsg", Support::Native),
+            ("Shutdown", Support::Inline),
+            ("Socket", Support::Inline),
+            ("Pipe", Support::Missing),
+            ("Bind", Support::Inline),
+            ("Listen", Support::Inline),
+            ("SetSockOpt", Support::Inline),
+            ("GetSockOpt", Support::Inline),
+            ("FutexWake", Support::Missing),
+            ("FutexWait", Support::Missing),
+            ("WaitId", Support::Native),
+            ("Deadline", Support::Inline),
+            ("TimeoutUpdate", Support::Inline),
+            ("Poll", Support::Missing),
+            ("OpenAt", worker),
+            ("Unlink", worker),
+            ("Rename", worker),
+            ("MakeDir", worker),
+            ("Symlink", worker),
+            ("HardLink", worker),
+            ("GetXattr", Support::Missing),
+            ("SetXattr", Support::Missing),
+            ("GetPathXattr", Support::Missing),
+            ("SetPathXattr", Support::Missing),
+            ("Close", worker),
+            ("Raw", Support::Missing),
+        ]
+    }
+
+    #[inline]
+    pub(crate) fn capacity_left(&self) -> u32 {
+        self.entries - self.flights.pushed_len()
+    }
+
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, core: &mut Core, head: NonNull<OpHead>, key: Key) {
+        // SAFETY: (D2) the caller's contract.
+        let table = unsafe { OpHead::table(head) };
+        // SAFETY: (D2) the table was made for the type of this operation.
+        let described = unsafe { (table.describe)(head) };
+        let kept = self.keep(core, described, key.with_fd(table.makes_fd));
+        if let (Some(index), Some(deadline)) = (kept, table.deadline) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { deadline(head) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
+    }
+
+    /// See the contract in `sys.rs`.
+    ///
+    /// # Safety
+    /// (D2) The operation is not in flight.
+    #[inline]
+    pub(crate) unsafe fn push_typed<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        key: Key,
+    ) {
+        // SAFETY: (D2) the caller's contract.
+        let described = unsafe { O::describe(op.as_ptr()) };
+        let kept = self.keep(core, described, key.with_fd(O::MAKES_FD));
+        if let (Some(index), true) = (kept, O::DEADLINE) {
+            // SAFETY: (D2) described just now.
+            let deadline = unsafe { O::deadline(op.as_ptr()) };
+            // SAFETY: (D2) a field of it.
+            self.limit(index, unsafe { *deadline });
+        }
+    }
+
+    /// The flight of an operation, unless it is refused.
+    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
+        debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
+        match described {
+            Ok(call) if is_missing(&call) => core.refuse(key, Refusal::Unsupported),
+            Ok(call) => return Some(self.flights.insert(call, key)),
+            Err(refusal) => core.refuse(key, refusal),
+        }
+        None
+    }
+
+    /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
+    /// place is ever used up.
+    ///
+    /// What the kernel has ends with its packet, and what runs on a worker late, with its own result. A
+    /// close is not cancelled, pushed or queued: its descriptor was given up.
+    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
+        match which {
+            Which::Raw(key) | Which::Key(key) => self.cancel_key(core, key),
+            Which::Target(target) => {
+                self.cancel_where(core, |flights, index| {
+                    flights[index].target() == Some(target)
+                });
+            }
+            Which::All => self.cancel_where(core, |_, _| true),
+        }
+        Ok(())
+    }
+
+    fn cancel_key(&mut self, core: &mut Core, key: Key) {
+        let mut at = self.flights.find(key);
+        while let Some(index) = at {
+            at = self.flights.find_after(index);
+            self.cancel_one(core, index);
+        }
+    }
+
+    fn cancel_where(&mut self, core: &mut Core, matches: impl Fn(&Flights, u32) -> bool) {
+        for index in self.flights.indexes() {
+            if !self.flights.is_free(index) && matches(&self.flights, index) {
+                self.cancel_one(core, index);
+            }
+        }
+    }
+
+    fn cancel_one(&mut self, core: &mut Core, index: u32) {
+        if matches!(self.flights[index].call, Call::Close { .. }) {
+            return;
+        }
+        let state = self.flights[index].state;
+        match state {
+            State::Pushed => self.flights.take_pushed(index),
+            State::Timer { clock } => {
+                self.deadlines.cancel(index, clock);
+                self.flights.take_back(index);
+            }
+            State::Job { .. } if self.cancel_job(index) => {}
+            State::Job { .. } => return,
+            State::Kernel => {
+                if !self.cancel_call(index) {
+                    return;
+                }
+                self.take_back(index);
+            }
+            State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
+        }
+        self.complete(core, index, -errno::ECANCELED);
+    }
+
+    /// Asks the kernel to end a call. `true`: it was a wait, which is over, and no packet will come.
+    fn cancel_call(&mut self, index: u32) -> bool {
+        if let Call::Socket {
+            call: SocketCall::WaitId { .. },
+            ..
+        } = self.flights[index].call
+        {
+            return self.stop_waiting(index);
+        }
+        let handle = attach::handle(self.ongoing[index as usize].fd);
+        let overlapped = self.packets.overlapped(index);
+        // Whatever it says, the packet is on its way or will come: the call may be over already.
+        // SAFETY: (V1) the address names the call, and is not followed.
+        unsafe { CancelIoEx(handle, overlapped) };
+        false
+    }
+
+    /// Starts what was pushed, in order, and collects what has completed; waits if told to.
+    ///
+    /// # Safety
+    /// (D1) Operations and buffers that were pushed are where they were, and stay there until
+    /// their last entry came out, or until this value is dropped.
+    pub(crate) unsafe fn turn(&mut self, core: &mut Core, mut block: Block) -> io::Result<()> {
+        while let Some(index) = self.flights.start_next() {
+            // SAFETY: (D1) the caller's contract.
+            unsafe { self.start(core, index) };
+        }
+        let mut asked = false;
+        loop {
+            if self.workers.as_ref().is_some_and(Workers::awake) {
+                self.finish_jobs(core);
+            }
+            if !self.deadlines.is_empty() {
+                self.fire(core);
+            }
+            let patience = self.deadlines.patience(core.local_len(), block);
+            if patience == Some(Duration::ZERO) {
+                if asked || !(self.kernel > 0 || self.foreign) {
+                    return Ok(());
+                }
+                // What was pushed has completed in part: its caller is served first, and the
+                // kernel by the next turn at the latest (I38).
+                if core.local_len() > 0 && !self.gave_unasked {
+                    self.gave_unasked = true;
+                    return Ok(());
+                }
+            } else if !self.workers.as_ref().is_none_or(Workers::rest) {
+                continue;
+            }
+            // SAFETY: (D1) the caller's contract.
+            if unsafe { self.ask(core, patience) }? {
+                // A wake-up ends the wait, whatever came with it.
+                block = Block::Never;
+            }
+            asked = true;
+        }
+    }
+
+    /// Takes packets from the port, and acts on them. Returns whether a notifier rang.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
+        self.foreign = false;
+        self.gave_unasked = false;
+        core.stats.enters += 1;
+        let mut rang = false;
+        let count = self
+            .port
+            .take(&mut self.taken[..], milliseconds(patience))?;
+        for i in 0..count {
+            // SAFETY: (K1) the port has written so many.
+            let packet = unsafe { self.taken[i].assume_init() };
+            if packet.lpCompletionKey == Sender::Notifier as usize {
+                rang = true;
+            } else if packet.lpCompletionKey != Sender::Workers as usize {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.arrived(core, packet.lpOverlapped) };
+            }
+        }
+        Ok(rang)
+    }
+
+    /// Completes the operation whose packet has come.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn arrived(
+        &mut self,
+        core: &mut Core,
+        overlapped: *const windows_sys::Win32::System::IO::OVERLAPPED,
+    ) {
+        let index = self.packets.index_of(overlapped);
+        let ours = index.filter(|index| {
+            !self.flights.is_free(*index) && self.flights[*index].state == State::Kernel
+        });
+        let Some(index) = ours else {
+            core.stats.unknown += 1;
+            return;
+        };
+        self.take_back(index);
+        // SAFETY: (D1) the caller's contract; (V1) its packet has come.
+        let result = unsafe { self.result_of(index) };
+        self.complete(core, index, result);
+    }
+
+    /// What the kernel has is the driver's again.
+    fn take_back(&mut self, index: u32) {
+        self.flights.take_back(index);
+        self.kernel -= 1;
+    }
+
+    /// The result of a call that is over; does what is left to do.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn). (V1) Its packet has come, or none will.
+    unsafe fn result_of(&mut self, index: u32) -> i32 {
+        let (status, bytes) = self.packets.outcome(index);
+        let outcome = status::decode(self.ongoing[index as usize].about, status, bytes);
+        match self.flights[index].call {
+            Call::Socket { call, .. } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.finish_socket(index, call, outcome) }
+            }
+            _ => outcome.result,
+        }
+    }
+
+    /// Begins a call of the kernel's, with the place of its flight, and completes what is over at once.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn). `call` does no more than make one call with the place of `index`.
+    unsafe fn begin(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        (fd, about): (RawFd, About),
+        call: impl FnOnce(&mut Self) -> Begun,
+    ) {
+        let ongoing = &mut self.ongoing[index as usize];
+        (ongoing.fd, ongoing.about) = (fd, about);
+        match call(self) {
+            Begun::Pending => {
+                self.flights.hand_over(index, State::Kernel);
+                self.kernel += 1;
+            }
+            Begun::Done => {
+                // SAFETY: (D1) the caller's contract; (V1) no packet will come.
+                let result = unsafe { self.result_of(index) };
+                self.complete(core, index, result);
+            }
+            Begun::Failed(error) => {
+                let result = status::decode_error(about, error);
+                self.complete(core, index, result);
+            }
+        }
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn start(&mut self, core: &mut Core, index: u32) {
+        match self.flights[index].call {
+            Call::Nop => self.complete(core, index, 0),
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index, target, call) };
+            }
+            Call::Timeout {
+                spec,
+                clock,
+                absolute,
+            } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                self.deadlines.set(index, spec, clock, absolute);
+                self.flights.hand_over(index, State::Timer { clock });
+            }
+            Call::TimeoutUpdate { of, spec, absolute } => {
+                // SAFETY: (D1) the operation is where it was when it was pushed.
+                let spec = unsafe { *spec };
+                let result = self
+                    .deadlines
+                    .update(&mut self.flights, of.0, spec, absolute);
+                self.complete(core, index, result);
+            }
+            Call::File { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_file(core, index, target, call) };
+            }
+            Call::Path(call) => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_path(core, index, call) };
+            }
+            Call::Stream { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_stream(core, index, target, call) };
+            }
+            Call::Plain(call) => {
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.perform_plain(call) };
+                self.complete(core, index, result);
+            }
+            Call::Close { target } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_close(core, index, target) };
+            }
+            Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => {
+                unreachable!("it was refused when it was pushed")
+            }
+        }
+    }
+
+    /// Makes a call that never waits; a negative result is an error number.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    unsafe fn perform_plain(&mut self, call: PlainCall) -> i32 {
+        let fd = match call.target() {
+            None => super::NO_FD,
+            Some(target) => match self.table.resolve(target) {
+                Some((fd, _)) => fd,
+                None => return net::NOT_A_SOCKET,
+            },
+        };
+        // SAFETY: (D1) the caller's contract.
+        let result = unsafe { plain::perform(fd, call) };
+        if let (PlainCall::Socket { .. }, 0..) = (call, result) {
+            self.forget(super::fd_of(result));
+        }
+        result
+    }
+
+    /// Sets the deadline of an operation that was pushed.
+    #[inline(never)]
+    fn limit(&mut self, index: u32, deadline: Timespec) {
+        self.flights[index].limited = true;
+        self.deadlines.limit(index, deadline);
+    }
+
+    /// Completes the timeouts that are due, and stops what has reached its deadline.
+    fn fire(&mut self, core: &mut Core) {
+        if let Some(now) = self.deadlines.now_of_limits() {
+            while let Some(index) = self.deadlines.pop_limit(now) {
+                self.flights[index].limited = false;
+                self.cancel_one(core, index);
+            }
+        }
+        for clock in CLOCKS {
+            let Some(now) = self.deadlines.now(clock) else {
+                continue;
+            };
+            while let Some(index) = self.deadlines.pop_expired(clock, now) {
+                let state = self.flights.take_back(index);
+                debug_assert_eq!(state, State::Timer { clock }, "I12: it is its own timer");
+                self.complete(core, index, -errno::ETIME);
+            }
+        }
+    }
+
+    /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
+    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        let ongoing = &mut self.ongoing[index as usize];
+        // What was made for a call that failed, or stands for what is over.
+        drop(ongoing.own.take());
+        let (key, limited) = self.flights.remove(index);
+        if limited {
+            self.deadlines.lift_limit(index);
+        }
+        core.complete_locally(Completion::last(key, result));
+    }
+
+    #[inline]
+    pub(crate) fn available(&self, core: &Core) -> usize {
+        core.local_len()
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
+        None
+    }
+
+    /// See the contract in `sys.rs`. What the kernel has, or a worker, is waited for; its completion is
+    /// local, like all of them, and delivered by the caller.
+    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
+        while let Some(index) = self.flights.start_next() {
+            self.flights.remove(index); // Never handed over: it was never there.
+        }
+        self.cancel_where(core, |_, _| true);
+        if let Some(workers) = &mut self.workers {
+            workers.stop();
+            self.finish_jobs(core);
+        }
+        while self.kernel > 0 {
+            // SAFETY: (D1) what was handed over is where it was until this function has returned.
+            let asked = unsafe { self.ask(core, None) };
+            assert!(asked.is_ok(), "I5: the port is open: {asked:?}");
+        }
+    }
+
+    /// See the contract in `sys.rs`. The port's handle is signalled while it has packets; if a worker
+    /// has a result already, the time is now.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.turn(core, Block::Never) }?;
+        self.foreign = true;
+        if !self.workers.as_ref().is_none_or(Workers::rest) {
+            return Ok(Some(Instant::now()));
+        }
+        let left = self.deadlines.remaining();
+        Ok(left.map(|left| Instant::now().saturating_add(left)))
+    }
+
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.port.as_raw_fd()
+    }
+}
+
+/// A time as a wait takes it: whole milliseconds, rounded up, and never the number that means for ever.
+fn milliseconds(patience: Option<Duration>) -> u32 {
+    const FOR_EVER: u32 = u32::MAX;
+    patience.map_or(FOR_EVER, |left| {
+        let up = left.as_nanos().div_ceil(1_000_000);
+        u32::try_from(up).unwrap_or(FOR_EVER).min(FOR_EVER - 1)
+    })
+}
+
+/// Whether the platform has no such call, or this backend.
+fn is_missing(call: &Call) -> bool {
+    match call {
+        Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => true,
+        Call::Plain(call) => matches!(call, PlainCall::FutexWake { .. } | PlainCall::Pipe { .. }),
+        Call::File { call, .. } => matches!(
+            call,
+            FileCall::SyncRange { .. }
+                | FileCall::Advise { .. }
+                | FileCall::GetXattr { .. }
+                | FileCall::SetXattr { .. }
+        ),
+        Call::Path(call) => matches!(call, PathCall::GetXattr { .. } | PathCall::SetXattr { .. }),
+        Call::Socket { call, .. } => matches!(call, SocketCall::Poll { .. }),
+        Call::Nop
+        | Call::Timeout { .. }
+        | Call::TimeoutUpdate { .. }
+        | Call::Stream { .. }
+        | Call::Close { .. } => false,
+    }
+}
+
+impl fmt::Debug for Iocp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iocp")
+            .field("pushed", &self.flights.pushed_len())
+            .field("kernel", &self.kernel)
+            .finish_non_exhaustive()
+    }
+}

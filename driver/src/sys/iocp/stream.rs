@@ -1,0 +1,167 @@
+//! What has no positions: sockets, pipes, consoles. And files where they are, by the workers.
+#![allow(unsafe_code, reason = "makes the calls")]
+
+use super::attach::handle;
+use super::file::Work;
+use super::status::About;
+use super::table::Way;
+use super::{Begun, Iocp, net};
+use crate::buf::IoVec;
+use crate::fd::Target;
+use crate::local::Core;
+use crate::op::call::StreamCall;
+use crate::sys::fd::RawFd;
+use crate::sys::signed;
+use std::ptr;
+use windows_sys::Win32::Foundation::ERROR_INVALID_PARAMETER;
+use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+
+impl Iocp {
+    /// Starts a read or a write at the current position.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Iocp::turn).
+    pub(super) unsafe fn start_stream(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        target: Target,
+        call: StreamCall,
+    ) {
+        let Some((fd, slot)) = self.table.resolve(target) else {
+            return self.complete(core, index, net::NOT_OPEN);
+        };
+        let way = match self.way(fd, slot) {
+            Ok(way) => way,
+            Err(error) => return self.complete(core, index, error),
+        };
+        match way {
+            Way::Worker => {
+                let work = |fd| Work::Stream { fd, call };
+                // SAFETY: (D1) the caller's contract; the words are the operation's own.
+                unsafe { self.perform(core, index, (fd, slot), work) };
+            }
+            Way::Port { skips, .. } if fd.is_socket() => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.begin_on_socket(core, index, fd, skips, call) };
+            }
+            // Overlapped calls know no current position.
+            Way::Port {
+                has_positions: true,
+                ..
+            } => self.complete(core, index, -signed(ERROR_INVALID_PARAMETER)),
+            Way::Port { skips, .. } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.begin_on_handle(core, index, fd, skips, call) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Iocp::turn).
+    unsafe fn begin_on_socket(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        fd: RawFd,
+        skips: bool,
+        call: StreamCall,
+    ) {
+        let (one, parts, count, reads);
+        (parts, count, reads) = match call {
+            StreamCall::Read { ptr, len } => {
+                one = IoVec::new(ptr, len as usize);
+                (&raw const one, 1, true)
+            }
+            StreamCall::Write { ptr, len } => {
+                one = IoVec::new(ptr.cast_mut(), len as usize);
+                (&raw const one, 1, false)
+            }
+            StreamCall::ReadVectored { places, count } => (places, count, true),
+            StreamCall::WriteVectored { places, count, .. } => (places, count, false),
+        };
+        let call = |iocp: &mut Self| {
+            if reads {
+                // SAFETY: (V2) parts that were lent for writing.
+                unsafe { iocp.recv(index, fd, (parts, count), 0, skips) }
+            } else {
+                // SAFETY: (V2) parts that were lent.
+                unsafe { iocp.send(index, fd, (parts, count), 0, skips) }
+            }
+        };
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.begin(core, index, (fd, About::Socket), call) };
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Iocp::turn).
+    unsafe fn begin_on_handle(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        fd: RawFd,
+        skips: bool,
+        call: StreamCall,
+    ) {
+        let (ptr, len, about) = match call {
+            StreamCall::Read { ptr, len } => (ptr, len, About::Read),
+            StreamCall::Write { ptr, len } => (ptr.cast_mut(), len, About::Handle),
+            StreamCall::ReadVectored { places, count } => {
+                // SAFETY: (D1) the caller's contract.
+                let (ptr, len) = unsafe { first(places, count) };
+                (ptr, len, About::Read)
+            }
+            StreamCall::WriteVectored { places, count, .. } => {
+                // SAFETY: (D1) the caller's contract.
+                let (ptr, len) = unsafe { first(places, count) };
+                (ptr, len, About::Handle)
+            }
+        };
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), 0) };
+    }
+
+    /// Begins a read or a write of a handle.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Iocp::turn): `ptr` points to `len` bytes that were lent.
+    pub(super) unsafe fn begin_transfer(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        (fd, about): (RawFd, About),
+        skips: bool,
+        (ptr, len): (*mut u8, u32),
+        offset: u64,
+    ) {
+        let call = |iocp: &mut Self| {
+            iocp.packets.begin(index, offset, 0);
+            let overlapped = iocp.packets.overlapped(index);
+            let nowhere = ptr::null_mut();
+            let ok = if about == About::Read {
+                // SAFETY: (V1, V2) the kernel has the place, and what was lent for writing.
+                unsafe { ReadFile(handle(fd), ptr, len, nowhere, overlapped) }
+            } else {
+                // SAFETY: (V1, V2) the kernel has the place, and what was lent.
+                unsafe { WriteFile(handle(fd), ptr, len, nowhere, overlapped) }
+            };
+            Begun::of(ok, skips)
+        };
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.begin(core, index, (fd, about), call) };
+    }
+}
+
+/// The first of so many parts, none of which is empty; a handle takes one at a time, and a transfer may
+/// be short.
+///
+/// # Safety
+/// (D1) There are so many places, which were lent.
+unsafe fn first(places: *const IoVec, count: u32) -> (*mut u8, u32) {
+    if count == 0 {
+        return (ptr::NonNull::dangling().as_ptr(), 0);
+    }
+    // SAFETY: (D1) the caller's contract.
+    let (ptr, len) = unsafe { &*places }.parts();
+    (ptr, u32::try_from(len).expect("I28: lengths are clamped"))
+}
