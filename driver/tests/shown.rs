@@ -2,15 +2,13 @@
 //! never pushed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[cfg(target_os = "linux")]
-use completeio_driver::ancillary::{Credentials, Incoming, NoRoom, Outgoing, space};
 use completeio_driver::buf::{Aligned, AlignedError, IntoInner};
 use completeio_driver::driver::{
     Backend, Choice, CompleteIo, Cwd, Driver, Entry, FixedFd, Full, Refusal, SetupError,
 };
 use completeio_driver::op::{
     Deadline, Exact, GetPathXattr, GetSockOpt, GetXattr, MakeDir, Nop, Poll, PollEvents, Recv,
-    RecvMsg, Rename, SetSockOpt, SockOpt, Stat, StatAt, Symlink, Unlink,
+    Rename, SetSockOpt, SockOpt, Stat, StatAt, Symlink, Unlink,
 };
 use completeio_driver::scope::{Event, ScopeError};
 use completeio_driver::sink;
@@ -200,6 +198,8 @@ fn events_of_a_poll() {
 #[cfg(target_os = "linux")]
 #[test]
 fn control_data() {
+    use completeio_driver::ancillary::{Credentials, Incoming, NoRoom, Outgoing, space};
+    use completeio_driver::op::RecvMsg;
     const ROOM: usize = space(12);
     let mut incoming = Incoming::<ROOM>::default();
     assert_eq!(shown(&incoming), format!("Incoming {{ room: {ROOM} }}"));

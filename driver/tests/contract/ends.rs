@@ -3,15 +3,12 @@
 
 use crate::kit;
 use completeio_driver::address::Address;
-use completeio_driver::driver::{AsFd, BorrowedFd, Builder, Cwd, Driver, OwnedFd, RawFd};
+use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, Builder, Cwd, Driver, OwnedFd, RawFd};
 use completeio_driver::op::{self, MsgFlags, OpenAt, OpenOptions, Pipe, Recv, Unlink};
 #[cfg(feature = "sim")]
 use simulated::Simulated;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 /// This system, or a simulated host.
@@ -95,7 +92,7 @@ impl Site {
 /// One end of a connection or of a pipe, or a file. Reads and writes of it are made beside the driver
 /// that is tested.
 pub(crate) struct End {
-    file: File,
+    file: kit::PlainFile,
     host: Option<Rc<Simulated>>,
 }
 
@@ -110,7 +107,7 @@ impl End {
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.host {
-            None => UnixStream::from(OwnedFd::from(self.file.try_clone()?)).shutdown(how),
+            None => self.file.shutdown(how),
             Some(host) => host.run(&mut op::Shutdown::new(self.as_fd(), how)),
         }
     }
@@ -192,7 +189,7 @@ impl Simulated {
     fn arrived(&self, fd: BorrowedFd<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
-            let flags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
+            let flags = MsgFlags::from_bits(kit::DONT_WAIT);
             let mut part = [0; 4096];
             match self.run(&mut Recv::new(fd, &mut part[..]).flags(flags)) {
                 Ok(0) => return bytes,

@@ -13,7 +13,6 @@ use completeio_driver::op::{
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
 
@@ -269,7 +268,7 @@ fn a_peer_that_is_gone(cx: &mut Cx) {
     drop(theirs);
     let entry = l.one();
     let error = l.finish(op, entry).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    assert_eq!(error.raw_os_error(), Some(kit::code::EPIPE));
     assert!(l.op(op).advanced() >= 1 << 16, "{}", l.op(op).advanced());
 }
 
@@ -278,7 +277,10 @@ fn errors_arrive_unchanged(cx: &mut Cx) {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut l = cx.ledger();
     let (file, full) = (l.at(&file), l.at(&full));
-    assert_eq!(l.errno(Exact::new(Recv::new(file, [0; 4]))), libc::ENOTSOCK);
+    assert_eq!(
+        l.errno(Exact::new(Recv::new(file, [0; 4]))),
+        kit::code::ENOTSOCK
+    );
     assert_eq!(
         l.errno(Exact::new(WriteAt::new(full, 0, "x"))),
         libc::ENOSPC
@@ -329,7 +331,11 @@ fn cancelled_in_each_state(cx: &mut Cx) {
         let entry = l.one();
         assert_eq!(entry.user_data(), 7);
         let error = l.finish(op, entry).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ECANCELED), "state {state}");
+        assert_eq!(
+            error.raw_os_error(),
+            Some(kit::code::ECANCELED),
+            "state {state}"
+        );
         assert_eq!(l.op(op).advanced(), came);
         assert_eq!(l.op(op).buf(), &b"abc"[..came], "what came is not lost");
     }
@@ -347,7 +353,7 @@ fn a_part_that_comes_with_the_cancel_is_the_last(cx: &mut Cx) {
     l.try_cancel(7).unwrap();
     let entry = l.one();
     let error = l.finish(op, entry).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+    assert_eq!(error.raw_os_error(), Some(kit::code::ECANCELED));
     assert_eq!(l.op(op).advanced(), 3, "what came is not lost");
 }
 
@@ -370,7 +376,7 @@ fn cancelled_by_its_descriptor_and_with_all(cx: &mut Cx) {
             }
             let entry = l.one();
             let error = l.finish(op, entry).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+            assert_eq!(error.raw_os_error(), Some(kit::code::ECANCELED));
             assert_eq!(l.op(op).advanced(), 3 * turns);
         }
     }
@@ -387,7 +393,7 @@ fn cancelled_by_the_last_place(cx: &mut Cx) {
         }
         l.try_cancel(7).unwrap();
         for _ in 0..2 {
-            assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
+            assert_eq!(l.one().raw_os_error(), Some(kit::code::ECANCELED));
         }
         assert_eq!(ops.map(|op| l.op(op).advanced()), [0, 0]);
     }
@@ -409,7 +415,7 @@ fn no_place_cancels_nothing(cx: &mut Cx) {
             _ => l.try_cancel_all(),
         };
         if cancelled.is_ok() {
-            assert_eq!(l.one().raw_os_error(), Some(libc::ECANCELED));
+            assert_eq!(l.one().raw_os_error(), Some(kit::code::ECANCELED));
             continue;
         }
         l.hand_over();
@@ -475,7 +481,7 @@ fn pushed_again_it_begins_anew(cx: &mut Cx) {
         ErrorKind::UnexpectedEof
     );
     assert_eq!(l.op(op).advanced(), 6);
-    file.write_all_at(b"abcd", 10).unwrap();
+    kit::write_at(&file, b"abcd", 10);
     l.push(op, 1);
     let entry = l.one();
     assert_eq!(l.finish(op, entry).unwrap(), 8);
@@ -613,7 +619,10 @@ fn in_a_scope_and_at_its_end(cx: &mut Cx) {
         }
         s.try_cancel(&ticket).unwrap();
         let (received, op) = ticket.redeem(next(s)).unwrap();
-        assert_eq!(received.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+        assert_eq!(
+            received.unwrap_err().raw_os_error(),
+            Some(kit::code::ECANCELED)
+        );
         assert_eq!((op.advanced(), &op.buf()[..2]), (2, &b"gh"[..]));
 
         // And by the scope's end, with a piece taken and a timeout beside it.

@@ -237,7 +237,11 @@ impl Drop for Owned {
 }
 
 /// Pushes reads into the pieces, and drops their keys.
-fn orphans(l: &mut Ledger, file: &Rc<std::os::fd::OwnedFd>, lent: &Region) -> Rc<Cell<usize>> {
+fn orphans(
+    l: &mut Ledger,
+    file: &Rc<completeio_driver::driver::OwnedFd>,
+    lent: &Region,
+) -> Rc<Cell<usize>> {
     let dropped = Rc::new(Cell::new(0));
     let keys: Vec<_> = (0..PIECES)
         .map(|n| {

@@ -1,72 +1,28 @@
-//! Sockets, files and descriptors for the tests.
+//! Sockets, files and descriptors for the tests. What only one kind of systems has stands in a file of its
+//! own, and what both need has the same names there.
 
-use completeio_driver::clock::Clock;
-use completeio_driver::driver::{BorrowedFd, Entry, OwnedFd};
-use std::collections::BTreeMap;
+#[cfg(unix)]
+#[path = "kit/unix.rs"]
+mod unix;
+#[cfg(windows)]
+#[path = "kit/windows.rs"]
+mod windows;
+
+#[cfg(unix)]
+pub(crate) use self::unix::*;
+#[cfg(windows)]
+pub(crate) use self::windows::*;
+
+use completeio_driver::driver::{AsRawFd, BorrowedFd, Entry, OwnedFd, RawFd};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-/// The result of a call that says -1 when it fails.
-#[track_caller]
-pub(crate) fn checked(result: i32) -> i32 {
-    assert!(result >= 0, "{}", io::Error::last_os_error());
-    result
-}
-
-/// The open descriptors, and what they are; none under Miri, whose descriptors the system does not know.
-pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
-    if cfg!(miri) {
-        return BTreeMap::new();
-    }
-    settle();
-    let names = fs::read_dir("/proc/self/fd").unwrap();
-    let numbers: Vec<RawFd> = names
-        .map(|name| name.unwrap().file_name().to_str().unwrap().parse().unwrap())
-        .collect();
-    // The directory's own descriptor is closed by now.
-    let target = |fd: &RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
-    numbers
-        .iter()
-        .filter_map(|fd| Some((*fd, target(fd)?)))
-        .collect()
-}
-
-/// Waits until what was closed is. A library that stands in for kqueue does that on a thread of its own;
-/// in a child it closes what it has not closed yet, whatever these numbers name by then. What it keeps
-/// open, from the first kqueue on, is open from now on.
-pub(crate) fn settle() {
-    #[cfg(libkqueue)]
-    {
-        // SAFETY: as the library declares them.
-        unsafe extern "C" {
-            safe fn kqueue() -> RawFd;
-            safe fn libkqueue_drain_pending_close();
-        }
-        static FIRST: std::sync::Once = std::sync::Once::new();
-        FIRST.call_once(|| {
-            // SAFETY: a new descriptor.
-            drop(unsafe { OwnedFd::from_raw_fd(checked(kqueue())) });
-        });
-        libkqueue_drain_pending_close();
-    }
-}
-
-pub(crate) fn is_open(fd: RawFd) -> bool {
-    // SAFETY: reads no memory of ours.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
-}
+use std::time::Duration;
 
 /// A descriptor that the test keeps open as long as it is used, without its lifetime.
 pub(crate) fn plain(fd: &impl AsRawFd) -> BorrowedFd<'static> {
@@ -79,62 +35,6 @@ pub(crate) fn number(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// How many bytes have arrived on a socket and were not read.
-pub(crate) fn unread(fd: &impl AsRawFd) -> usize {
-    let mut n = 0_i32;
-    // SAFETY: the kernel writes one integer.
-    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n) });
-    usize::try_from(n).unwrap()
-}
-
-/// Waits until a descriptor is readable.
-pub(crate) fn wait_readable(fd: &impl AsRawFd) {
-    let mut poll = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: the kernel reads and writes one `pollfd`.
-    checked(unsafe { libc::poll(&raw mut poll, 1, -1) });
-}
-
-/// Whether `poll` says so, without waiting.
-pub(crate) fn is_now(fd: &impl AsRawFd, events: libc::c_short) -> bool {
-    let mut poll = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events,
-        revents: 0,
-    };
-    // SAFETY: the kernel reads and writes one `pollfd`.
-    checked(unsafe { libc::poll(&raw mut poll, 1, 0) });
-    poll.revents & events != 0
-}
-
-/// How many of the bytes that a TCP socket has sent may not have arrived yet.
-pub(crate) fn unacknowledged(fd: &impl AsRawFd) -> usize {
-    let mut n = 0_i32;
-    // SAFETY: the kernel writes one integer.
-    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut n) });
-    usize::try_from(n).unwrap()
-}
-
-/// Sends one urgent byte.
-pub(crate) fn send_urgent(fd: &impl AsRawFd) {
-    // SAFETY: the kernel reads one byte.
-    let sent = unsafe { libc::send(fd.as_raw_fd(), c"!".as_ptr().cast(), 1, libc::MSG_OOB) };
-    assert_eq!(sent, 1);
-}
-
-/// Makes `to` another number for what `from` is: what was there is closed, in one step.
-pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
-    // SAFETY: `to` is the test's own number.
-    checked(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) });
-}
-
-pub(crate) fn pair() -> (UnixStream, UnixStream) {
-    UnixStream::pair().unwrap()
-}
-
 pub(crate) fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -145,77 +45,6 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     let (listener, addr) = listener();
     let client = TcpStream::connect(addr).unwrap();
     (client, listener.accept().unwrap().0)
-}
-
-/// A listener under a name that is nobody else's and leaves nothing behind.
-pub(crate) fn unix_listener() -> (UnixListener, UnixAddr) {
-    let addr = UnixAddr::from_abstract_name(unique()).unwrap();
-    (UnixListener::bind_addr(&addr).unwrap(), addr)
-}
-
-/// A listener whose queue is full, so that a connection to it stays pending; with what fills it.
-pub(crate) fn full_listener() -> (TcpListener, SocketAddr, Vec<OwnedFd>) {
-    let (listener, addr) = listener();
-    // SAFETY: takes two numbers.
-    checked(unsafe { libc::listen(listener.as_raw_fd(), 0) });
-    let SocketAddr::V4(v4) = addr else {
-        unreachable!()
-    };
-    let name = libc::sockaddr_in {
-        sin_family: u16::try_from(libc::AF_INET).unwrap(),
-        sin_port: v4.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from(*v4.ip()).to_be(),
-        },
-        sin_zero: [0; 8],
-    };
-    let fill = || {
-        let client = tcp_socket();
-        // SAFETY: an address of that length, on the stack.
-        unsafe { libc::connect(client.as_raw_fd(), (&raw const name).cast(), 16) };
-        client
-    };
-    (listener, addr, (0..4).map(|_| fill()).collect())
-}
-
-/// A new non-blocking TCP socket.
-pub(crate) fn tcp_socket() -> OwnedFd {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    socket(libc::AF_INET, kind)
-}
-
-pub(crate) fn socket(family: i32, kind: i32) -> OwnedFd {
-    // SAFETY: takes numbers.
-    let fd = checked(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) });
-    // SAFETY: a new descriptor.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// Closing the socket resets the connection, and leaves no port behind.
-pub(crate) fn reset_on_close(socket: &impl AsRawFd) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option's value, of its size.
-    checked(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            8,
-        )
-    });
-}
-
-/// Both ends of a pipe: to read, to write.
-pub(crate) fn pipe() -> (File, File) {
-    let mut fds = [-1; 2];
-    // SAFETY: the call writes two numbers.
-    checked(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) });
-    // SAFETY: new descriptors.
-    fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()
 }
 
 /// A name that no other test or process uses.
@@ -237,7 +66,7 @@ impl TempPath {
     }
 
     pub(crate) fn c_string(&self) -> std::ffi::CString {
-        std::ffi::CString::new(self.0.as_os_str().as_bytes()).unwrap()
+        std::ffi::CString::new(self.0.to_str().unwrap()).unwrap()
     }
 }
 
@@ -269,107 +98,6 @@ pub(crate) fn file(bytes: &[u8]) -> File {
     file
 }
 
-/// A file on a real disk, opened so that reads of it do not come from the page cache; buffered
-/// where the file system has no O_DIRECT.
-pub(crate) fn cold_file(bytes: &[u8]) -> File {
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = TempPath::new();
-    fs::write(&*path, bytes).unwrap();
-    let written = File::open(&*path).unwrap();
-    written.sync_all().unwrap();
-    // SAFETY: takes numbers.
-    unsafe { libc::posix_fadvise(written.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&*path)
-        .unwrap_or_else(|_| File::open(&*path).unwrap())
-}
-
-/// A descriptor that io_uring closes on a worker, for it has to be flushed: a message queue, where
-/// there are some.
-pub(crate) fn flushed() -> Option<OwnedFd> {
-    let name = std::ffi::CString::new(format!("/{}", unique())).unwrap();
-    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
-    let default = ptr::null_mut::<libc::mq_attr>();
-    // SAFETY: a name that lives as long as the call, a mode, and the default attributes.
-    let fd = unsafe { libc::mq_open(name.as_ptr(), flags, 0o600, default) };
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: a name that lives as long as the call.
-    checked(unsafe { libc::mq_unlink(name.as_ptr()) });
-    // SAFETY: a new descriptor.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// What has arrived on a socket and was not read, without waiting.
-pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut part = [0; 4096];
-        let (fd, room) = (socket.as_raw_fd(), part.as_mut_ptr().cast());
-        // SAFETY: a place of that length, on the stack.
-        let n = unsafe { libc::recv(fd, room, part.len(), libc::MSG_DONTWAIT) };
-        match usize::try_from(n) {
-            Ok(0) => return bytes,
-            Ok(n) => bytes.extend(&part[..n]),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
-                return bytes;
-            }
-        }
-    }
-}
-
-/// Waits until a descriptor becomes readable, and is told so: `poll` looks again when its time is
-/// over, so a wait that goes on for so long is one whose end was lost.
-pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
-    const LOST: Duration = Duration::from_secs(10);
-    let start = Instant::now();
-    readable_within(fd, 10_000) && start.elapsed() < LOST
-}
-
-/// Waits until a descriptor is readable, at most so many milliseconds (-1: without end).
-pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
-    let mut poll = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    loop {
-        // SAFETY: one `pollfd`, on the stack.
-        let n = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
-        if n >= 0 {
-            return n == 1;
-        }
-        assert_eq!(
-            io::Error::last_os_error().kind(),
-            io::ErrorKind::Interrupted
-        );
-    }
-}
-
-/// What a clock shows.
-pub(crate) fn now(clock: Clock) -> Duration {
-    let id = match clock {
-        Clock::Monotonic => libc::CLOCK_MONOTONIC,
-        Clock::Realtime => libc::CLOCK_REALTIME,
-        _ => libc::CLOCK_BOOTTIME,
-    };
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a place for the time, on the stack.
-    checked(unsafe { libc::clock_gettime(id, &raw mut now) });
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap(),
-    )
-}
-
 /// The user data of entries, in their order.
 pub(crate) fn names(entries: &[Entry]) -> Vec<usize> {
     entries.iter().map(Entry::user_data).collect()
@@ -387,64 +115,6 @@ pub(crate) fn owned(fd: impl Into<OwnedFd>) -> OwnedFd {
 /// The error number of an entry; 0 for none.
 pub(crate) fn errno(entry: &Entry) -> i32 {
     entry.raw_os_error().unwrap_or(0)
-}
-
-/// Uses up every descriptor that the process may have, until it is dropped.
-pub(crate) struct NoFreeDescriptor {
-    taken: Vec<File>,
-    limit: libc::rlimit,
-}
-
-impl NoFreeDescriptor {
-    pub(crate) fn new() -> Self {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: a place for the limit, on the stack.
-        checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) });
-        let highest = open_fds().into_keys().max().unwrap();
-        let lower = libc::rlimit {
-            rlim_cur: u64::from(highest.unsigned_abs()) + 4,
-            ..limit
-        };
-        // SAFETY: the limit, on the stack.
-        checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const lower) });
-        let taken = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        Self { taken, limit }
-    }
-
-    pub(crate) fn free_one(&mut self) {
-        assert!(self.taken.pop().is_some());
-    }
-}
-
-impl Drop for NoFreeDescriptor {
-    fn drop(&mut self) {
-        // SAFETY: the limit that was there before.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const self.limit) };
-    }
-}
-
-/// A Unix stream that has a name, so that its peer is told one.
-pub(crate) fn unix_socket_at(path: &Path) -> OwnedFd {
-    unix_socket_of(libc::SOCK_STREAM, path)
-}
-
-/// A Unix socket of a kind that has a name, of up to 108 bytes.
-pub(crate) fn unix_socket_of(kind: i32, path: &Path) -> OwnedFd {
-    let socket = socket(libc::AF_UNIX, kind);
-    let mut name = libc::sockaddr_un {
-        sun_family: u16::try_from(libc::AF_UNIX).unwrap(),
-        sun_path: [0; 108],
-    };
-    for (to, from) in name.sun_path.iter_mut().zip(path.as_os_str().as_bytes()) {
-        *to = i8::try_from(*from).unwrap();
-    }
-    let len = u32::try_from(size_of_val(&name)).unwrap();
-    // SAFETY: an address of that length, on the stack.
-    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), len) });
-    socket
 }
 
 /// What [`silent_panic`] unwinds with.

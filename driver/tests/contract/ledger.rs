@@ -20,6 +20,7 @@ use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build. What is about the system itself
 /// stands under `on_host`, and runs on its backends alone; the simulated one has what is `everywhere`.
+/// What is about Unix stands under `on_unix`.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         contract! { everywhere: [], on_host: [$($name),*] }
@@ -28,10 +29,19 @@ macro_rules! contract {
         contract! { everywhere: [$($all),*], on_host: [] }
     };
     (everywhere: [$($all:ident),* $(,)?], on_host: [$($host:ident),* $(,)?] $(,)?) => {
-        #[cfg(feature = "io-uring")]
-        column! { io_uring IoUring $($all)* $($host)* }
-        #[cfg(feature = "readiness")]
-        column! { readiness Readiness $($all)* $($host)* }
+        contract! { everywhere: [$($all),*], on_host: [$($host),*], on_unix: [] }
+    };
+    (
+        everywhere: [$($all:ident),* $(,)?],
+        on_host: [$($host:ident),* $(,)?],
+        on_unix: [$($unix:ident),* $(,)?] $(,)?
+    ) => {
+        #[cfg(all(feature = "io-uring", unix))]
+        column! { io_uring IoUring $($all)* $($host)* $($unix)* }
+        #[cfg(all(feature = "readiness", unix))]
+        column! { readiness Readiness $($all)* $($host)* $($unix)* }
+        #[cfg(windows)]
+        column! { iocp Iocp $($all)* $($host)* }
         #[cfg(feature = "sim")]
         column! { sim Sim $($all)* }
     };

@@ -6,7 +6,6 @@ use crate::region::Region;
 use completeio_driver::op::{MsgFlags, ReadAt, Recv, Send, WriteAt};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::net::UnixDatagram;
 
 contract! {
     everywhere: [
@@ -144,7 +143,7 @@ fn empty_sends_and_receives(cx: &mut Cx) {
 }
 
 fn empty_datagrams(cx: &mut Cx) {
-    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    let (ours, theirs) = kit::datagram_pair();
     let mut l = cx.ledger();
     let (ours, theirs) = (l.at(&ours), l.at(&theirs));
     assert_eq!(l.run(Send::new(theirs, "")).unwrap(), 0);

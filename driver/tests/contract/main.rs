@@ -4,10 +4,21 @@
 //! The tests run one at a time (see [`ledger::run`]), so that each may count the descriptors of
 //! the process, send it signals and lower its limits. The ids in the comments (I1, I2, …) are those
 //! of the list of invariants.
-#![cfg(all(target_os = "linux", any(feature = "io-uring", feature = "readiness")))]
+#![cfg(any(
+    windows,
+    all(target_os = "linux", any(feature = "io-uring", feature = "readiness"))
+))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
+)]
+#![cfg_attr(
+    windows,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what is about Unix has its part in them"
+    )
 )]
 
 #[macro_use]
@@ -18,54 +29,83 @@ mod kit;
 mod region;
 mod steps;
 
+#[cfg(unix)]
 mod ancillary;
 mod cancel;
+#[cfg(unix)]
 mod children;
 mod deadlines;
+#[cfg(unix)]
 mod descriptors;
+#[cfg(unix)]
 mod differences;
+#[cfg(unix)]
 mod durable;
+#[cfg(unix)]
 mod errors;
 mod exact;
 mod forgotten;
 mod full;
+#[cfg(unix)]
 mod futex;
+#[cfg(unix)]
 mod kinds;
 mod lengths;
+#[cfg(unix)]
 mod listeners;
+#[cfg(unix)]
 mod memory;
+#[cfg(unix)]
 mod message;
+#[cfg(unix)]
 mod metadata;
 mod outputs;
 mod panics;
+#[cfg(unix)]
 mod path;
+#[cfg(unix)]
 mod path_ends;
+#[cfg(unix)]
 mod peers;
+#[cfg(unix)]
 mod pipes;
+#[cfg(unix)]
 mod polls;
 mod queues;
 mod races;
+#[cfg(unix)]
 mod rw_flags;
 mod scope;
 mod scope_end;
 mod scope_panics;
+#[cfg(unix)]
 mod short_reads;
+#[cfg(unix)]
 mod signals;
 mod sinks;
 mod slots;
 mod slots_futures;
+#[cfg(unix)]
 mod sockets;
+#[cfg(unix)]
 mod space;
+#[cfg(unix)]
 mod splice;
+#[cfg(unix)]
 mod stream;
+#[cfg(unix)]
 mod stream_kinds;
+#[cfg(unix)]
 mod stream_vectored;
 mod teardown;
 mod timeout_updates;
 mod timers;
+#[cfg(unix)]
 mod unix;
 mod vectored;
 mod wait;
 mod wake;
+#[cfg(unix)]
 mod whole_deadlines;
+#[cfg(unix)]
 mod xattr;

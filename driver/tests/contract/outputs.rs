@@ -4,16 +4,17 @@ use crate::kit;
 use crate::ledger::Cx;
 use completeio_driver::address::Address;
 use completeio_driver::buf::{Aligned, IntoInner, Sliceable};
-use completeio_driver::driver::{AsRawFd, Cwd};
+use completeio_driver::driver::{AsRawFd, Cwd, OwnedFd};
 use completeio_driver::op::{
     Accept, Close, Connect, MsgFlags, OpenAt, OpenOptions, ReadAt, Recv, Send, WriteAt,
 };
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+#[cfg(unix)]
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::thread;
 
 contract! {
@@ -32,11 +33,8 @@ contract! {
     on_host: [
         an_unaligned_end_of_an_aligned_buffer,
         an_open_file,
-        open_options,
-        an_open_file_below_a_directory,
         an_address_of_four_bytes,
         an_address_of_sixteen_bytes,
-        an_address_of_a_path,
         a_connection,
         a_closed_descriptor,
         dispose_closes_what_was_made,
@@ -44,6 +42,11 @@ contract! {
         a_send_is_continued,
         both_directions_at_once,
         files_without_workers,
+    ],
+    on_unix: [
+        an_address_of_a_path,
+        open_options,
+        an_open_file_below_a_directory,
     ],
 }
 
@@ -84,11 +87,10 @@ fn an_open_file(cx: &mut Cx) {
     fs::write(&*path, "text").unwrap();
     let mut l = cx.ledger();
     let opened = l.run(OpenAt::read(Cwd, path.c_string())).unwrap();
-    let mut text = String::new();
-    File::from(opened).read_to_string(&mut text).unwrap();
-    assert_eq!(text, "text");
+    assert_eq!(kit::contents(&File::from(opened)), b"text");
 }
 
+#[cfg(unix)]
 fn open_options(cx: &mut Cx) {
     let path = kit::TempPath::new();
     let mut l = cx.ledger();
@@ -108,6 +110,7 @@ fn open_options(cx: &mut Cx) {
     drop(truncated);
 }
 
+#[cfg(unix)]
 fn an_open_file_below_a_directory(cx: &mut Cx) {
     let directory = File::open("/dev").unwrap();
     let mut l = cx.ledger();
@@ -151,6 +154,7 @@ fn an_address_of_sixteen_bytes(cx: &mut Cx) {
     }
 }
 
+#[cfg(unix)]
 fn an_address_of_a_path(cx: &mut Cx) {
     let [listens, connects] = [kit::TempPath::new(), kit::TempPath::new()];
     let listener = UnixListener::bind(&*listens).unwrap();
@@ -174,8 +178,8 @@ fn an_address_of_a_path(cx: &mut Cx) {
 fn a_connection(cx: &mut Cx) {
     let (listener, addr) = kit::listener();
     // Whether or not the socket blocks by itself.
-    for kind in [libc::SOCK_STREAM, libc::SOCK_STREAM | libc::SOCK_NONBLOCK] {
-        let socket = kit::socket(libc::AF_INET, kind);
+    for blocks in [true, false] {
+        let socket = kit::tcp_socket_that(blocks);
         let mut l = cx.ledger();
         let fd = l.at(&socket);
         l.run(Connect::new(fd, addr)).unwrap();
@@ -216,8 +220,10 @@ fn dispose_closes_what_was_made(cx: &mut Cx) {
     let (_, entry) = l.entry_of(Accept::new(fd));
     l.dispose(entry);
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the end");
-    let (_, entry) = l.entry_of(OpenAt::read(Cwd, c"/dev/null"));
-    let number = i32::try_from(entry.result().unwrap()).unwrap();
+    let path = kit::TempPath::new();
+    fs::write(&*path, "text").unwrap();
+    let (_, entry) = l.entry_of(OpenAt::read(Cwd, path.c_string()));
+    let number = kit::made(entry.result().unwrap());
     assert!(kit::is_open(number));
     l.dispose(entry);
     assert!(!kit::is_open(number));
@@ -228,7 +234,7 @@ fn dispose_closes_what_was_made(cx: &mut Cx) {
 }
 
 fn accept_again_and_again(cx: &mut Cx) {
-    let (listener, addr) = kit::unix_listener();
+    let (listener, addr) = kit::local_listener();
     let mut l = cx.ledger();
     let op = Accept::new(l.at(&listener));
     let op = l.lend(op);
@@ -237,7 +243,7 @@ fn accept_again_and_again(cx: &mut Cx) {
         if n % 2 == 0 {
             l.hand_over();
         }
-        let _client = UnixStream::connect_addr(&addr).unwrap();
+        let _client = kit::connect(&addr);
         let entry = l.one();
         assert_eq!(entry.user_data(), n);
         let accepted = l.finish(op, entry).unwrap();
@@ -341,7 +347,7 @@ fn what_was_advanced_survives_an_error(cx: &mut Cx) {
     l.push(op, 1);
     let entry = l.one();
     let error = l.finish(op, entry).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    assert_eq!(error.raw_os_error(), Some(kit::code::EPIPE));
     assert_eq!(l.op(op).advanced(), 2);
     *l.op(op).buf_mut() = "another";
     assert_eq!(l.op(op).advanced(), 0);

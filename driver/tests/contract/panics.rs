@@ -170,7 +170,7 @@ unsafe impl Descriptor for Unsteady {
         if self.0.replace(true) {
             silent_panic();
         }
-        Target::Plain(-2)
+        Target::Plain(crate::kit::CLOSED)
     }
 }
 

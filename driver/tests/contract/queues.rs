@@ -25,7 +25,10 @@ contract! {
 
 /// An operation that the driver refuses.
 fn refused(l: &mut Ledger, user_data: usize) {
-    l.start(ReadAt::new(kit::number(0), u64::MAX, [0; 1]), user_data);
+    l.start(
+        ReadAt::new(kit::number(kit::CLOSED), u64::MAX, [0; 1]),
+        user_data,
+    );
 }
 
 fn refused_operations_complete_in_order(cx: &mut Cx) {

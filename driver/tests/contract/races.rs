@@ -2,12 +2,12 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
+#[cfg(unix)]
 use crate::region::{self, Region};
 use completeio_driver::driver::{AsRawFd, CompleteIo, Entry, FixedFd};
 use completeio_driver::op::{Accept, Connect, Op, Raw, Read, ReadAt, Recv, Timeout, Write};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -25,8 +25,10 @@ contract! {
         read_of_a_pipe_or_cancelled,
         stream_read_or_cancelled,
         stream_write_or_cancelled,
-        read_on_a_worker_or_cancelled,
         connect_or_cancelled,
+    ],
+    on_unix: [
+        read_on_a_worker_or_cancelled,
     ],
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn round<O: Op + 'static>(
 /// Whether the entry is of a cancelled operation; else it must have succeeded.
 pub(crate) fn is_cancelled(entry: &Entry) -> bool {
     match entry.raw_os_error() {
-        Some(libc::ECANCELED) => true,
+        Some(kit::code::ECANCELED) => true,
         _ => {
             assert!(entry.result().is_ok(), "{entry:?}");
             false
@@ -126,7 +128,12 @@ pub(crate) fn is_cancelled(entry: &Entry) -> bool {
     }
 }
 
-fn recv_rounds(l: &mut Ledger, ours: &UnixStream, theirs: UnixStream, op: Lent<impl Op + 'static>) {
+fn recv_rounds(
+    l: &mut Ledger,
+    ours: &kit::Stream,
+    theirs: kit::Stream,
+    op: Lent<impl Op + 'static>,
+) {
     let rival = Rival::new(move || (&theirs).write_all(&[7]).unwrap());
     for n in 0..ROUNDS {
         let entry = round(l, op, n, || rival.go());
@@ -159,14 +166,14 @@ fn fixed_recv_or_cancelled(cx: &mut Cx) {
 }
 
 fn accept_or_cancelled(cx: &mut Cx) {
-    let (listener, addr) = kit::unix_listener();
+    let (listener, addr) = kit::local_listener();
     let mut l = cx.ledger();
     let op = Accept::new(l.at(&listener));
     let op = l.lend(op);
     let mut clients = Vec::new();
     let rival = Rival::new(move || {
         clients.clear();
-        clients.push(UnixStream::connect_addr(&addr).unwrap());
+        clients.push(kit::connect(&addr));
     });
     for n in 0..ROUNDS {
         let entry = round(&mut l, op, n, || rival.go());
@@ -190,7 +197,7 @@ fn timeout_or_cancelled(cx: &mut Cx) {
         let entry = round(&mut l, op, n, || {});
         let errno = entry.raw_os_error();
         assert!(
-            matches!(errno, Some(libc::ETIME | libc::ECANCELED)),
+            matches!(errno, Some(kit::code::ETIME | kit::code::ECANCELED)),
             "{entry:?}"
         );
     }
@@ -272,6 +279,7 @@ fn stream_write_or_cancelled(cx: &mut Cx) {
 }
 
 /// A read that io_uring gives to a worker of its own.
+#[cfg(unix)]
 fn read_on_a_worker_or_cancelled(cx: &mut Cx) {
     if !cx.is_io_uring() {
         return;

@@ -1,10 +1,8 @@
 //! Memory to lend: mapped twice, so that it can be watched; or longer than anybody would fill.
 
-use crate::kit::checked;
-use completeio_driver::op::Raw;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use crate::kit;
+#[cfg(unix)]
+use completeio_driver::{driver::AsRawFd, op::Raw};
 use std::ptr;
 
 /// Memory of the process's own that takes up none until it is used: for lengths that no test
@@ -16,24 +14,13 @@ pub(crate) struct Region {
 
 impl Region {
     pub(crate) fn new(len: usize) -> Self {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        Self {
-            start: map(len, flags, -1),
-            len,
-        }
+        let start = kit::map(len);
+        Self { start, len }
     }
 
     /// One region in two places.
     pub(crate) fn twice(len: usize) -> [Self; 2] {
-        // SAFETY: a name that lives as long as the call.
-        let fd = checked(unsafe { libc::memfd_create(c"twice".as_ptr(), libc::MFD_CLOEXEC) });
-        // SAFETY: a new descriptor.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(len as u64).unwrap();
-        [(); 2].map(|()| Self {
-            start: map(len, libc::MAP_SHARED, file.as_raw_fd()),
-            len,
-        })
+        kit::map_twice(len).map(|start| Self { start, len })
     }
 
     /// The memory, for an operation that is gone before this is.
@@ -74,19 +61,12 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` or `twice`, and lent to nobody any more.
-        unsafe { libc::munmap(self.start.cast(), self.len) };
+        unsafe { kit::unmap(self.start, self.len) };
     }
 }
 
-fn map(len: usize, flags: i32, fd: RawFd) -> *mut u8 {
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, wherever the kernel likes.
-    let start = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, fd, 0) };
-    assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-    start.cast()
-}
-
 /// An io_uring entry that reads on one of the kernel's worker threads, whatever is cached.
+#[cfg(unix)]
 pub(crate) fn read_on_a_worker(file: &impl AsRawFd, offset: u64, buffer: &'static mut [u8]) -> Raw {
     const READ: u8 = 22;
     const ASYNC: u8 = 1 << 4;

@@ -268,7 +268,10 @@ fn lent_and_pushed_at_once(cx: &mut Cx) {
         let ticket = s.try_lend(&mut pending, 9).unwrap();
         hand_over(s);
         s.try_cancel(&ticket).unwrap();
-        assert_eq!(errno(ticket.redeem(next(s)).unwrap().0), libc::ECANCELED);
+        assert_eq!(
+            errno(ticket.redeem(next(s)).unwrap().0),
+            kit::code::ECANCELED
+        );
         for nop in [first, second] {
             let ticket = s.try_lend(nop, 10).unwrap();
             ticket.redeem(next(s)).unwrap().0.unwrap();
@@ -399,7 +402,7 @@ fn a_pushed_operation_is_cancelled(cx: &mut Cx) {
         let ticket = start(s, &mut recv, 1);
         s.try_cancel(&ticket).unwrap();
         let (received, _) = ticket.redeem(next(s)).unwrap();
-        assert_eq!(errno(received), libc::ECANCELED);
+        assert_eq!(errno(received), kit::code::ECANCELED);
         (&theirs).write_all(b"later").unwrap();
         assert!(turn(s).is_empty());
     })
@@ -422,11 +425,17 @@ fn an_operation_in_flight_is_cancelled(cx: &mut Cx) {
         hand_over(s);
         s.try_cancel(&accept).unwrap();
         s.try_cancel(&accept).unwrap();
-        assert_eq!(errno(accept.redeem(next(s)).unwrap().0), libc::ECANCELED);
+        assert_eq!(
+            errno(accept.redeem(next(s)).unwrap().0),
+            kit::code::ECANCELED
+        );
         s.try_cancel(&timeout).unwrap();
-        assert_eq!(errno(timeout.redeem(next(s)).unwrap().0), libc::ECANCELED);
+        assert_eq!(
+            errno(timeout.redeem(next(s)).unwrap().0),
+            kit::code::ECANCELED
+        );
         s.try_cancel(&recv).unwrap();
-        assert_eq!(errno(recv.redeem(next(s)).unwrap().0), libc::ECANCELED);
+        assert_eq!(errno(recv.redeem(next(s)).unwrap().0), kit::code::ECANCELED);
         hand_over(s);
         assert_eq!((s.in_flight(), s.stats().cancelled), (0, 4));
     })
@@ -482,7 +491,7 @@ fn a_cancel_hits_its_own_operation(cx: &mut Cx) {
             let ticket = tickets.remove(index);
             s.try_cancel(&ticket).unwrap();
             let (received, _) = ticket.redeem(next(s)).expect("no other one");
-            assert_eq!(errno(received), libc::ECANCELED);
+            assert_eq!(errno(received), kit::code::ECANCELED);
         }
     })
     .unwrap();

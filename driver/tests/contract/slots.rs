@@ -67,10 +67,6 @@ fn pair(cx: &Cx) -> (OwnedFd, End) {
     (kit::owned(ours), theirs)
 }
 
-fn is_open_somewhere(path: &std::path::Path) -> bool {
-    kit::open_fds().values().any(|target| target == path)
-}
-
 /// All slots are free again, and nothing is in flight.
 fn assert_empty(l: &mut Ledger, slots: usize) {
     assert_eq!((l.in_flight(), l.owned_capacity_left()), (0, slots));
@@ -300,9 +296,9 @@ fn a_key_dropped_when_done(cx: &mut Cx) {
     wait(&mut l, &accept);
     wait(&mut l, &open);
     wait(&mut l, &read);
-    assert!(is_open_somewhere(&path));
+    assert!(kit::is_open_somewhere(&path));
     drop(open);
-    assert!(!is_open_somewhere(&path));
+    assert!(!kit::is_open_somewhere(&path));
     drop(accept);
     assert!(
         matches!(client.read(&mut [0]), Ok(0) | Err(_)),
@@ -358,7 +354,7 @@ fn an_orphans_descriptor_is_closed(cx: &mut Cx) {
         while l.in_flight() > 0 {
             l.scope(|s| s.submit(None, &mut None)).unwrap().unwrap();
         }
-        assert!(!is_open_somewhere(&path));
+        assert!(!kit::is_open_somewhere(&path));
         assert_eq!(Rc::strong_count(&listener), 1);
         assert_empty(&mut l, 8);
     }
@@ -384,10 +380,10 @@ fn a_cancelled_operation_comes_back(cx: &mut Cx) {
         accept.cancel();
         assert!(!recv.is_done(), "at the next submit");
         let (received, op) = outcome(&mut l, recv);
-        assert_eq!(errno(received), libc::ECANCELED);
+        assert_eq!(errno(received), kit::code::ECANCELED);
         assert_eq!(op.buf().len(), 8);
-        assert_eq!(errno(outcome(&mut l, timeout).0), libc::ECANCELED);
-        assert_eq!(errno(outcome(&mut l, accept).0), libc::ECANCELED);
+        assert_eq!(errno(outcome(&mut l, timeout).0), kit::code::ECANCELED);
+        assert_eq!(errno(outcome(&mut l, accept).0), kit::code::ECANCELED);
         finished(&mut l);
         assert_empty(&mut l, 3);
     }
@@ -442,7 +438,7 @@ fn a_close_is_not_cancelled(cx: &mut Cx) {
                 l.scope(|s| s.submit(None, &mut None)).unwrap().unwrap();
             }
             assert_eq!(kit::arrived(&ours), []);
-            assert!(!is_open_somewhere(&path));
+            assert!(!kit::is_open_somewhere(&path));
             finished(&mut l);
             assert_empty(&mut l, 4);
         }
@@ -460,7 +456,10 @@ fn a_close_that_was_never_handed_over(cx: &mut Cx) {
         if kept {
             l.abandon();
             let (closed, op) = key.redeem().unwrap();
-            assert_eq!(closed.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
+            assert_eq!(
+                closed.unwrap_err().raw_os_error(),
+                Some(kit::code::ECANCELED)
+            );
             assert!(kit::is_open(number));
             drop(op);
         } else {
@@ -509,7 +508,7 @@ fn more_cancellations_than_places(cx: &mut Cx) {
             key.cancel();
         }
         for key in keys {
-            assert_eq!(errno(outcome(&mut l, key).0), libc::ECANCELED);
+            assert_eq!(errno(outcome(&mut l, key).0), kit::code::ECANCELED);
         }
         while l.in_flight() > 0 {
             l.scope(|s| s.submit(None, &mut None)).unwrap().unwrap();
@@ -608,12 +607,12 @@ fn a_key_outlives_its_driver(cx: &mut Cx) {
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     assert!(redeemed.is_done());
     let (received, op) = redeemed.redeem().unwrap();
-    assert_eq!(errno(received), libc::ECANCELED);
+    assert_eq!(errno(received), kit::code::ECANCELED);
     drop(op);
     drop(dropped);
     cancelled.cancel();
     assert_eq!(drops.count(), 3);
-    assert_eq!(errno(cancelled.redeem().unwrap().0), libc::ECANCELED);
+    assert_eq!(errno(cancelled.redeem().unwrap().0), kit::code::ECANCELED);
     assert_eq!((drops.count(), Rc::strong_count(&ours)), (4, 1));
     drop(theirs);
     let ours = Rc::into_inner(ours).unwrap();
@@ -636,12 +635,12 @@ fn what_was_only_pushed_is_not_executed(cx: &mut Cx) {
     let orphan = WriteAt::new(kit::owned(file.try_clone().unwrap()), 0, "after!");
     drop(l.try_push_owned(orphan, 4).unwrap());
     l.abandon();
-    assert_eq!(errno(write.redeem().unwrap().0), libc::ECANCELED);
+    assert_eq!(errno(write.redeem().unwrap().0), kit::code::ECANCELED);
     let (sent, op) = send.redeem().unwrap();
-    assert_eq!(errno(sent), libc::ECANCELED);
+    assert_eq!(errno(sent), kit::code::ECANCELED);
     drop(op);
-    assert_eq!(errno(create.redeem().unwrap().0), libc::ECANCELED);
-    let text = fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    assert_eq!(errno(create.redeem().unwrap().0), kit::code::ECANCELED);
+    let text = kit::contents(&file);
     assert_eq!(text, b"before");
     assert_eq!(kit::arrived(&theirs), b"");
     assert!(!path.exists());
@@ -779,7 +778,7 @@ fn the_end_of_a_scope_empties_slots(cx: &mut Cx) {
         })
         .unwrap();
         assert_eq!(drops.count() - before, 4, "before the scope has returned");
-        assert!(!is_open_somewhere(&path));
+        assert!(!kit::is_open_somewhere(&path));
         buffers.as_flattened_mut().fill(7);
         assert_eq!(l.in_flight(), 1, "the driver's own");
         drop(static_key);
@@ -977,8 +976,8 @@ fn wound_down_with_the_driver(cx: &mut Cx) {
     assert_eq!((survivors, entries.len()), (0, 0));
     assert_eq!(l.owned_capacity_left(), 0);
     assert!(l.try_push_owned(Nop::new(), 4).is_err());
-    assert_eq!(errno(key.redeem().unwrap().0), libc::ECANCELED);
-    assert_eq!(errno(pushed.redeem().unwrap().0), libc::ECANCELED);
+    assert_eq!(errno(key.redeem().unwrap().0), kit::code::ECANCELED);
+    assert_eq!(errno(pushed.redeem().unwrap().0), kit::code::ECANCELED);
     l.resume();
     assert_empty(&mut l, 4);
 }

@@ -186,7 +186,7 @@ fn a_cancelled_future_is_ready(cx: &mut Cx) {
     let Poll::Ready((result, _)) = poll(&mut key, &waker) else {
         panic!("it is ready")
     };
-    assert_eq!(errno(result), libc::ECANCELED);
+    assert_eq!(errno(result), kit::code::ECANCELED);
 }
 
 /// One whose turn was announced before anybody polled it.
@@ -229,7 +229,7 @@ fn ready_after_the_driver_is_gone(cx: &mut Cx) {
     let Poll::Ready((received, _)) = poll(&mut key, &waker) else {
         panic!("it is ready")
     };
-    assert_eq!(errno(received), libc::ECANCELED);
+    assert_eq!(errno(received), kit::code::ECANCELED);
     assert_eq!((waker.woken(), Arc::strong_count(&waker)), (0, 1));
 }
 

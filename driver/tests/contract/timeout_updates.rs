@@ -4,7 +4,7 @@ use crate::kit;
 use crate::ledger::Cx;
 use crate::races::ROUNDS;
 use crate::steps;
-use completeio_driver::clock::{Clock, Instant};
+use completeio_driver::clock::Instant;
 use completeio_driver::driver::{CompleteIo, Refusal};
 use completeio_driver::op::{Nop, Recv, Timeout, TimeoutUpdate};
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn sooner(cx: &mut Cx) {
         let entries = l.take(2);
         assert!(start.elapsed() >= SOON, "I12");
         assert_eq!(kit::names(&entries), [2, 1]);
-        assert_eq!(kit::errnos(&entries), [0, libc::ETIME]);
+        assert_eq!(kit::errnos(&entries), [0, kit::code::ETIME]);
     }
 }
 
@@ -62,14 +62,14 @@ fn later(cx: &mut Cx) {
             .unwrap();
         assert_eq!(l.in_flight(), 1, "its first time is forgotten");
         l.try_cancel(1).unwrap();
-        assert_eq!(kit::errnos(&l.take(1)), [libc::ECANCELED]);
+        assert_eq!(kit::errnos(&l.take(1)), [kit::code::ECANCELED]);
     }
 }
 
 /// The clock is the timeout's, whatever the update is.
 fn on_any_clock(cx: &mut Cx) {
     let mut l = cx.ledger();
-    for clock in [Clock::Boottime, Clock::Monotonic, Clock::Realtime] {
+    for &clock in kit::CLOCKS {
         let clock_now = || kit::now(clock);
         let start = clock_now();
         l.start(Timeout::after_on(clock, HOUR), 1);
@@ -83,7 +83,7 @@ fn on_any_clock(cx: &mut Cx) {
         assert!(clock_now() >= at, "{clock:?}");
         l.start(Timeout::after_on(clock, HOUR), 1);
         l.start(TimeoutUpdate::at_time(1, Duration::ZERO), 2);
-        assert_eq!(kit::errnos(&l.take_sorted(2)), [libc::ETIME, 0]);
+        assert_eq!(kit::errnos(&l.take_sorted(2)), [kit::code::ETIME, 0]);
     }
 }
 
@@ -95,18 +95,21 @@ fn in_one_batch(cx: &mut Cx) {
     l.start(TimeoutUpdate::after(1, Duration::MAX), 2);
     l.start(TimeoutUpdate::after(1, Duration::ZERO), 3);
     let entries = l.take_sorted(4);
-    assert_eq!(kit::errnos(&entries), [libc::ENOENT, libc::ETIME, 0, 0]);
+    assert_eq!(
+        kit::errnos(&entries),
+        [kit::code::ENOENT, kit::code::ETIME, 0, 0]
+    );
 }
 
 fn who_is_not_there(cx: &mut Cx) {
     let (ours, _theirs) = cx.pair();
     let mut l = cx.ledger();
-    assert_eq!(l.errno(TimeoutUpdate::after(1, SOON)), libc::ENOENT);
+    assert_eq!(l.errno(TimeoutUpdate::after(1, SOON)), kit::code::ENOENT);
     l.run(Timeout::after(Duration::ZERO)).unwrap();
     // Not a timeout.
     l.start(Recv::new(kit::plain(&ours), [0; 8]), 1);
     l.hand_over();
-    assert_eq!(l.errno(TimeoutUpdate::after(1, SOON)), libc::ENOENT);
+    assert_eq!(l.errno(TimeoutUpdate::after(1, SOON)), kit::code::ENOENT);
     l.try_cancel(1).unwrap();
     l.one();
     // One that is over, and one that was cancelled.
@@ -116,7 +119,7 @@ fn who_is_not_there(cx: &mut Cx) {
             l.try_cancel(7).unwrap();
         }
         l.one();
-        assert_eq!(l.errno(TimeoutUpdate::after(7, SOON)), libc::ENOENT);
+        assert_eq!(l.errno(TimeoutUpdate::after(7, SOON)), kit::code::ENOENT);
     }
 }
 
@@ -136,7 +139,7 @@ fn again_and_again(cx: &mut Cx) {
         assert_eq!(kit::errnos(&l.take(1)), [0]);
     }
     l.run(TimeoutUpdate::after(1, Duration::ZERO)).unwrap();
-    assert_eq!(kit::errnos(&l.take(1)), [libc::ETIME]);
+    assert_eq!(kit::errnos(&l.take(1)), [kit::code::ETIME]);
 }
 
 fn still_cancelled(cx: &mut Cx) {
@@ -154,7 +157,7 @@ fn still_cancelled(cx: &mut Cx) {
                 break entry;
             }
         };
-        assert_eq!(kit::errno(&entry), libc::ECANCELED);
+        assert_eq!(kit::errno(&entry), kit::code::ECANCELED);
     }
 }
 
@@ -199,7 +202,10 @@ fn by_a_key(cx: &mut Cx) {
     }
     let _other = l.try_push_owned(Timeout::after(HOUR), 1).unwrap();
     let stale = l.try_push_owned(stale, 2).unwrap();
-    assert_eq!(steps::errno(steps::outcome(&mut l, stale).0), libc::ENOENT);
+    assert_eq!(
+        steps::errno(steps::outcome(&mut l, stale).0),
+        kit::code::ENOENT
+    );
 }
 
 fn one_of_two(cx: &mut Cx) {
@@ -207,7 +213,7 @@ fn one_of_two(cx: &mut Cx) {
     l.start(Timeout::after(HOUR), 1);
     l.start(Timeout::after(HOUR), 1);
     l.start(TimeoutUpdate::after(1, Duration::ZERO), 2);
-    assert_eq!(kit::errnos(&l.take_sorted(2)), [libc::ETIME, 0]);
+    assert_eq!(kit::errnos(&l.take_sorted(2)), [kit::code::ETIME, 0]);
     assert_eq!(l.in_flight(), 1);
 }
 
@@ -245,9 +251,9 @@ fn update_or_expiry(cx: &mut Cx) {
         entries.sort_by_key(completeio_driver::driver::Entry::user_data);
         assert_eq!(kit::names(&entries), [1, 2]);
         let [timeout, update] = <[i32; 2]>::try_from(kit::errnos(&entries)).unwrap();
-        assert_eq!(timeout, libc::ETIME);
+        assert_eq!(timeout, kit::code::ETIME);
         assert!(
-            [0, libc::ENOENT, libc::EALREADY].contains(&update),
+            [0, kit::code::ENOENT, libc::EALREADY].contains(&update),
             "{update}"
         );
     }
@@ -277,11 +283,11 @@ fn update_or_cancelled(cx: &mut Cx) {
         assert_eq!(kit::names(&entries), [1, 2]);
         let [timeout, update] = <[i32; 2]>::try_from(kit::errnos(&entries)).unwrap();
         assert!(
-            [libc::ETIME, libc::ECANCELED].contains(&timeout),
+            [kit::code::ETIME, kit::code::ECANCELED].contains(&timeout),
             "{timeout}"
         );
         // readiness cancels at once, before what was only pushed.
-        let gone = timeout == libc::ECANCELED && update == libc::ENOENT;
+        let gone = timeout == kit::code::ECANCELED && update == kit::code::ENOENT;
         assert!(update == 0 || gone, "{update}");
     }
 }

@@ -404,6 +404,11 @@ impl Iocp {
             }
         };
         match self.way(fd, slot) {
+            // As on other systems, though the call itself would take no notice.
+            Ok(Way::Port {
+                has_positions: false,
+                ..
+            }) => self.complete(core, index, -signed(f::ERROR_SEEK_ON_DEVICE)),
             Ok(Way::Port { skips, .. }) => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), offset) };

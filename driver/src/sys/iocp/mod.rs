@@ -120,6 +120,9 @@ enum Begun {
     Failed(u32),
     /// A packet will come.
     Pending,
+    /// There was more than the room for it. It is over if the kernel has said so in its place, whether or
+    /// not a packet comes.
+    Cut,
 }
 
 impl Begun {
@@ -129,8 +132,8 @@ impl Begun {
             return if skips { Self::Done } else { Self::Pending };
         }
         match u32::from_ne_bytes(plain::last_error().wrapping_neg().to_ne_bytes()) {
-            // A part of a message was read: that is told by a packet.
-            ERROR_IO_PENDING | ERROR_MORE_DATA => Self::Pending,
+            ERROR_IO_PENDING => Self::Pending,
+            ERROR_MORE_DATA => Self::Cut,
             error => Self::Failed(error),
         }
     }
@@ -461,14 +464,14 @@ impl Iocp {
         core: &mut Core,
         overlapped: *const windows_sys::Win32::System::IO::OVERLAPPED,
     ) {
-        let index = self.packets.index_of(overlapped);
-        let ours = index.filter(|index| {
-            !self.flights.is_free(*index) && self.flights[*index].state == State::Kernel
-        });
-        let Some(index) = ours else {
+        let Some(index) = self.packets.index_of(overlapped) else {
             core.stats.unknown += 1;
             return;
         };
+        let is_kernels = !self.flights.is_free(index) && self.flights[index].state == State::Kernel;
+        if !is_kernels || self.packets.is_pending(index) {
+            return; // Of a call that was cut short, and is over.
+        }
         self.take_back(index);
         // SAFETY: (D1) the caller's contract; (V1) its packet has come.
         let result = unsafe { self.result_of(index) };
@@ -511,7 +514,12 @@ impl Iocp {
         let ongoing = &mut self.ongoing[index as usize];
         (ongoing.fd, ongoing.about) = (fd, about);
         match call(self) {
-            Begun::Pending => {
+            Begun::Cut if !self.packets.is_pending(index) => {
+                // SAFETY: (D1) the caller's contract; (V1) the kernel is done with it.
+                let result = unsafe { self.result_of(index) };
+                self.complete(core, index, result);
+            }
+            Begun::Pending | Begun::Cut => {
                 self.flights.hand_over(index, State::Kernel);
                 self.kernel += 1;
             }

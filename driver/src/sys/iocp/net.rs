@@ -33,6 +33,7 @@ const ADDRESS_ROOM: u32 = 28 + 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extensions {
     accept: AcceptEx,
+    accepted_addresses: GetAcceptExSockaddrs,
     connect: ConnectEx,
     recv_message: RecvMsg,
 }
@@ -47,6 +48,16 @@ type AcceptEx = unsafe extern "system" fn(
     *mut u32,
     *mut windows_sys::Win32::System::IO::OVERLAPPED,
 ) -> i32;
+type GetAcceptExSockaddrs = unsafe extern "system" fn(
+    *const std::ffi::c_void,
+    u32,
+    u32,
+    u32,
+    *mut *mut w::SOCKADDR,
+    *mut i32,
+    *mut *mut w::SOCKADDR,
+    *mut i32,
+);
 type ConnectEx = unsafe extern "system" fn(
     w::SOCKET,
     *const w::SOCKADDR,
@@ -71,6 +82,13 @@ impl Extensions {
         Ok(Self {
             // SAFETY: (K1) what is found under this name is such a function.
             accept: unsafe { mem::transmute::<usize, AcceptEx>(find(socket, w::WSAID_ACCEPTEX)?) },
+            // SAFETY: (K1) as above.
+            accepted_addresses: unsafe {
+                mem::transmute::<usize, GetAcceptExSockaddrs>(find(
+                    socket,
+                    w::WSAID_GETACCEPTEXSOCKADDRS,
+                )?)
+            },
             // SAFETY: (K1) as above.
             connect: unsafe {
                 mem::transmute::<usize, ConnectEx>(find(socket, w::WSAID_CONNECTEX)?)
@@ -114,6 +132,7 @@ impl Begun {
             0 if skips => Self::Done,
             0 => Self::Pending,
             error if error == -w::WSA_IO_PENDING => Self::Pending,
+            error if error == -w::WSAEMSGSIZE => Self::Cut,
             error => Self::Failed(error.unsigned_abs()),
         }
     }
@@ -466,7 +485,7 @@ impl Iocp {
         let room = ADDRESS_ROOM;
         // SAFETY: (D1) the room that the call was given; it writes four locals.
         unsafe {
-            w::GetAcceptExSockaddrs(
+            (self.extensions.accepted_addresses)(
                 addr.cast(),
                 0,
                 room,

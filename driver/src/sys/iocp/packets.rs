@@ -6,6 +6,10 @@
 //! | at rest | the driver's thread | a call begins with it |
 //! | lent | the kernel, or the thread that waits for a process; nobody here | its packet was taken, or the call failed at once |
 //!
+//! A call that was cut short (a message longer than the room) fails at once, and may send a packet
+//! nevertheless. It is over then; the packet that is late is told by what stands in the place: while a
+//! call is in flight that is `STATUS_PENDING`, until the kernel writes how it ended.
+//!
 //! They lie here and not in the operations, because a packet says no more than an address. Whoever has a
 //! handle that is attached may make overlapped calls of his own on it (the standard library does, when it
 //! waits for a child's output), whose packets come to this port too. An address within the slab names one
@@ -30,6 +34,8 @@ pub(super) struct Packet {
     port: HANDLE,
     told: AtomicBool,
 }
+
+const PENDING: usize = STATUS_PENDING as usize;
 
 /// The slab.
 pub(super) struct Packets {
@@ -83,6 +89,15 @@ impl Packets {
         is_ours.then(|| u32::try_from(index).expect("a limit of 32 bits"))
     }
 
+    /// Whether the kernel has not written yet how the call of this place ends.
+    pub(super) fn is_pending(&self, index: u32) -> bool {
+        let overlapped = self.overlapped(index);
+        // SAFETY: (V1) only the field's address is taken.
+        let status = unsafe { &raw const (*overlapped).Internal };
+        // SAFETY: (V1) a word that the kernel writes once; no more than that is read of it.
+        unsafe { status.read_volatile() == PENDING }
+    }
+
     /// The status of a call that is over, and how many bytes it has moved.
     pub(super) fn outcome(&self, index: u32) -> (i32, usize) {
         let overlapped = self.overlapped(index);
@@ -90,7 +105,7 @@ impl Packets {
         let status = unsafe { (*overlapped).Internal };
         // SAFETY: (V1) as above.
         let bytes = unsafe { (*overlapped).InternalHigh };
-        debug_assert_ne!(status, STATUS_PENDING as usize, "its packet has come");
+        debug_assert_ne!(status, PENDING, "its packet has come");
         let [a, b, c, d, ..] = status.to_ne_bytes();
         (i32::from_ne_bytes([a, b, c, d]), bytes)
     }
@@ -109,7 +124,7 @@ pub(super) fn overlapped(offset: u64, event: HANDLE) -> OVERLAPPED {
         u32::try_from(offset >> shift & u64::from(u32::MAX)).expect("masked to fewer bits")
     };
     OVERLAPPED {
-        Internal: 0,
+        Internal: PENDING,
         InternalHigh: 0,
         Anonymous: OVERLAPPED_0 {
             Anonymous: OVERLAPPED_0_0 {
@@ -129,6 +144,8 @@ pub(super) unsafe extern "system" fn tell(packet: *mut std::ffi::c_void, _: bool
     let packet = packet.cast::<Packet>();
     // SAFETY: (V3) the caller's contract.
     let port = unsafe { (*packet).port };
+    // SAFETY: (V3) the caller's contract.
+    unsafe { (*packet).overlapped.Internal = 0 };
     // SAFETY: (V3) the caller's contract; the last time that it is touched here.
     unsafe { (*packet).told.store(true, Ordering::Release) };
     let key = crate::sys::port::Sender::Waits as usize;
@@ -172,6 +189,6 @@ mod tests {
             (halves.Offset, halves.OffsetHigh),
             (0x9abc_def0, 0x1234_5678)
         );
-        assert_eq!(packets.outcome(0), (0, 0));
+        assert!(packets.is_pending(0));
     }
 }

@@ -164,7 +164,7 @@ mod tests {
         let mut table = Table::new(4, 2, 1);
         assert_eq!((table.descriptors(), table.file_slots()), (4, 2));
         for (number, slot) in [(4, Some(1)), (12, Some(3)), (16, None), (-1, None)] {
-            let fd = RawFd::from_result(number);
+            let fd = RawFd::from_number(number);
             assert_eq!(table.plain(fd), slot);
             assert_eq!(table.resolve(Target::Plain(fd)), Some((fd, slot)));
         }
@@ -172,7 +172,7 @@ mod tests {
             assert_eq!(table.fixed(id), slot);
             assert_eq!(table.resolve(Target::Fixed(id)), None, "nothing is there");
         }
-        let fd = RawFd::from_result(8);
+        let fd = RawFd::from_number(8);
         table[5].occupy(fd, Way::Worker, None);
         assert_eq!(table.resolve(Target::Fixed(1)), Some((fd, Some(5))));
     }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_detached_is_remembered_until_it_is_closed() {
         let mut table = Table::new(4, 0, 1);
-        let [fd, socket] = [8, 9].map(RawFd::from_result);
+        let [fd, socket] = [8, 9].map(RawFd::from_number);
         let slot = &mut table[2];
         slot.occupy(fd, Way::Worker, None);
         assert_eq!((slot.attached(), slot.vacate()), (Some(Way::Worker), None));

@@ -90,8 +90,27 @@ impl RawFd {
         self.0
     }
 
-    /// What such a result names.
-    pub(crate) fn from_result(result: i32) -> Self {
+    /// What a result of an operation names that made it.
+    ///
+    /// ```
+    /// use completeio_driver::driver::{CompleteIo, Cwd, Driver, Entry, RawFd};
+    /// use completeio_driver::op::{Op, OpenAt};
+    ///
+    /// let mut op = OpenAt::read(Cwd, c"Cargo.toml");
+    /// let mut driver = Driver::new()?;
+    /// driver.try_push(&mut op, 0).unwrap();
+    /// let mut entry: Option<Entry> = None;
+    /// // SAFETY: `op` outlives the driver and is not touched while it has it.
+    /// unsafe { driver.submit(None, &mut entry)? };
+    /// let entry = entry.unwrap();
+    /// let number = RawFd::from_number(entry.result()? as i32);
+    /// assert!(number.as_handle().is_some());
+    /// drop(driver);
+    /// // SAFETY: the entry is the operation's last one.
+    /// unsafe { op.dispose(entry) };
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub const fn from_number(result: i32) -> Self {
         Self(result)
     }
 
@@ -398,7 +417,7 @@ mod tests {
         assert_eq!(number.as_socket(), Some(socket.as_raw_socket()));
         assert_eq!((number.as_handle(), number.is_socket()), (None, true));
         for fd in [handle, number] {
-            assert_eq!(RawFd::from_result(fd.into_result()), fd);
+            assert_eq!(RawFd::from_number(fd.into_result()), fd);
         }
     }
 

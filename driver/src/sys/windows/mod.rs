@@ -25,7 +25,7 @@ pub(crate) const NO_FD: RawFd = RawFd::INVALID;
 
 /// What a result that is no error names, if it is a handle or a socket.
 pub(crate) fn fd_of(number: i32) -> RawFd {
-    RawFd::from_result(number)
+    RawFd::from_number(number)
 }
 
 /// Its number as a message would carry it, which none does.

@@ -1,0 +1,422 @@
+//! What the tests have on Windows.
+
+use super::{TempPath, tcp_pair};
+use completeio_driver::clock::Clock;
+use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::windows::ffi::OsStringExt;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
+use std::os::windows::io::{
+    AsRawHandle, FromRawHandle, FromRawSocket, OwnedHandle, OwnedSocket, RawHandle,
+};
+use std::path::Path;
+use std::ptr;
+use std::time::{Duration, SystemTime};
+use windows_sys::Win32::Foundation as f;
+use windows_sys::Win32::Networking::WinSock as w;
+use windows_sys::Win32::Storage::FileSystem as s;
+use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED};
+use windows_sys::Win32::System::Memory as m;
+use windows_sys::Win32::System::Pipes as p;
+use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
+
+/// Error numbers, under the names that Unix has for them.
+pub(crate) mod code {
+    use super::{f, w};
+
+    const fn signed(number: u32) -> i32 {
+        i32::from_ne_bytes(number.to_ne_bytes())
+    }
+
+    pub(crate) const ECANCELED: i32 = signed(f::ERROR_OPERATION_ABORTED);
+    pub(crate) const ETIME: i32 = signed(f::ERROR_TIMEOUT);
+    pub(crate) const ENOENT: i32 = signed(f::ERROR_NOT_FOUND);
+    pub(crate) const EBADF: i32 = signed(f::ERROR_INVALID_HANDLE);
+    pub(crate) const EPIPE: i32 = signed(f::ERROR_NO_DATA);
+    pub(crate) const ECONNREFUSED: i32 = w::WSAECONNREFUSED;
+    pub(crate) const ENOTSOCK: i32 = w::WSAENOTSOCK;
+    pub(crate) const EINVAL: i32 = signed(f::ERROR_INVALID_PARAMETER);
+    pub(crate) const EEXIST: i32 = signed(f::ERROR_FILE_EXISTS);
+}
+
+/// Flags of a receive: none keeps it from waiting.
+pub(crate) const DONT_WAIT: i32 = 0;
+
+/// The open files, pipes and sockets.
+pub(crate) fn open_fds() -> BTreeSet<usize> {
+    // SAFETY: takes a number.
+    let is_open = |number: &usize| unsafe { s::GetFileType(ptr::without_provenance_mut(*number)) };
+    (4..1 << 12)
+        .step_by(4)
+        .filter(|number| is_open(number) != s::FILE_TYPE_UNKNOWN)
+        .collect()
+}
+
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    let mut flags = 0;
+    // SAFETY: writes a local.
+    unsafe { f::GetHandleInformation(raw(fd), &raw mut flags) != 0 }
+}
+
+/// The number as a handle, which a socket's is too.
+fn raw(fd: RawFd) -> RawHandle {
+    let socket = fd
+        .as_socket()
+        .map(|socket| usize::try_from(socket).unwrap());
+    let handle = fd.as_handle().map(|handle| handle.addr());
+    ptr::without_provenance_mut(socket.or(handle).unwrap_or(0))
+}
+
+fn socket(fd: &impl AsRawFd) -> w::SOCKET {
+    fd.as_raw_fd().as_socket().unwrap().try_into().unwrap()
+}
+
+/// How many bytes have arrived on a socket and were not read.
+pub(crate) fn unread(fd: &impl AsRawFd) -> usize {
+    let mut n = 0;
+    // SAFETY: writes a local.
+    let failed = unsafe { w::ioctlsocket(socket(fd), w::FIONREAD, &raw mut n) };
+    assert_eq!(failed, 0);
+    n as usize
+}
+
+/// Waits until a socket is readable, or until a driver has something to do.
+pub(crate) fn wait_readable(fd: &impl AsRawFd) {
+    if !fd.as_raw_fd().is_socket() {
+        return assert!(becomes_readable(fd));
+    }
+    let mut poll = w::WSAPOLLFD {
+        fd: socket(fd),
+        events: w::POLLRDNORM,
+        revents: 0,
+    };
+    // SAFETY: one `WSAPOLLFD`, on the stack.
+    assert_eq!(unsafe { w::WSAPoll(&raw mut poll, 1, -1) }, 1);
+}
+
+/// What has arrived on a socket and was not read, without waiting.
+pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
+    let mut bytes = vec![0; unread(socket)];
+    let len = i32::try_from(bytes.len()).unwrap();
+    if len > 0 {
+        // SAFETY: a place of that length.
+        let n = unsafe { w::recv(self::socket(socket), bytes.as_mut_ptr(), len, 0) };
+        assert_eq!(n, len);
+    }
+    bytes
+}
+
+/// Waits until there is something for who waits for a handle: a driver's, or a process's.
+pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
+    readable_within(fd, 10_000)
+}
+
+/// The same, at most so many milliseconds.
+pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
+    let milliseconds = u32::from_ne_bytes(milliseconds.to_ne_bytes());
+    // SAFETY: takes numbers.
+    unsafe { WaitForSingleObject(raw(fd.as_raw_fd()), milliseconds) == f::WAIT_OBJECT_0 }
+}
+
+/// A new TCP socket.
+pub(crate) fn tcp_socket() -> OwnedFd {
+    // The library is started by this.
+    drop(super::listener());
+    let flags = w::WSA_FLAG_OVERLAPPED | w::WSA_FLAG_NO_HANDLE_INHERIT;
+    // SAFETY: takes numbers.
+    let socket =
+        unsafe { w::WSASocketW(w::AF_INET.into(), w::SOCK_STREAM, 0, ptr::null(), 0, flags) };
+    assert_ne!(socket, w::INVALID_SOCKET);
+    // SAFETY: a new socket.
+    unsafe { OwnedSocket::from_raw_socket(socket as u64) }.into()
+}
+
+/// A new TCP socket that blocks by itself, or does not.
+pub(crate) fn tcp_socket_that(blocks: bool) -> OwnedFd {
+    let made = TcpStream::from(tcp_socket());
+    made.set_nonblocking(!blocks).unwrap();
+    made.into()
+}
+
+/// Closing the socket resets the connection, and leaves no port behind.
+pub(crate) fn reset_on_close(fd: &impl AsRawFd) {
+    let linger = w::LINGER {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    let value = (&raw const linger).cast();
+    // SAFETY: the option's value, of its size.
+    let failed = unsafe { w::setsockopt(socket(fd), w::SOL_SOCKET, w::SO_LINGER, value, 4) };
+    assert_eq!(failed, 0);
+}
+
+/// A file that takes overlapped calls.
+pub(crate) fn cold_file(bytes: &[u8]) -> File {
+    let path = TempPath::new();
+    fs::write(&*path, bytes).unwrap();
+    File::options()
+        .read(true)
+        .custom_flags(s::FILE_FLAG_OVERLAPPED)
+        .open(&*path)
+        .unwrap()
+}
+
+/// A number that nothing has.
+pub(crate) const CLOSED: RawFd = RawFd::from_number(0x7fff_fff0);
+
+/// What a result names.
+pub(crate) fn made(result: usize) -> RawFd {
+    RawFd::from_number(i32::try_from(result).unwrap())
+}
+
+/// Whether this file is open.
+pub(crate) fn is_open_somewhere(path: &Path) -> bool {
+    let name = path.file_name().unwrap();
+    open_fds().iter().any(|number| {
+        let handle = ptr::without_provenance_mut(*number);
+        let mut room = [0; 1024];
+        // SAFETY: room of that length.
+        let len = unsafe { s::GetFinalPathNameByHandleW(handle, room.as_mut_ptr(), 1024, 0) };
+        let target = OsString::from_wide(&room[..len.min(1024) as usize]);
+        Path::new(&target).file_name() == Some(name)
+    })
+}
+
+/// All that is in a file.
+pub(crate) fn contents(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    read_at(file, &mut bytes, 0);
+    bytes
+}
+
+/// Memory that takes up none until it is used.
+pub(crate) fn map(len: usize) -> *mut u8 {
+    view(&section(len))
+}
+
+/// The same memory in two places.
+pub(crate) fn map_twice(len: usize) -> [*mut u8; 2] {
+    let section = section(len);
+    [(); 2].map(|()| view(&section))
+}
+
+fn section(len: usize) -> OwnedHandle {
+    let [low, high] = [len, len >> 32].map(|half| u32::try_from(half & 0xffff_ffff).unwrap());
+    let (nobody, default) = (f::INVALID_HANDLE_VALUE, ptr::null());
+    // SAFETY: takes numbers.
+    let section = unsafe {
+        m::CreateFileMappingW(nobody, default, m::PAGE_READWRITE, high, low, ptr::null())
+    };
+    assert!(!section.is_null(), "{}", io::Error::last_os_error());
+    // SAFETY: a new handle.
+    unsafe { OwnedHandle::from_raw_handle(section) }
+}
+
+fn view(section: &OwnedHandle) -> *mut u8 {
+    // SAFETY: a new mapping, wherever the kernel likes.
+    let view = unsafe { m::MapViewOfFile(section.as_raw_handle(), m::FILE_MAP_WRITE, 0, 0, 0) };
+    assert!(!view.Value.is_null(), "{}", io::Error::last_os_error());
+    view.Value.cast()
+}
+
+/// # Safety
+/// Mapped by one of these, and lent to nobody.
+pub(crate) unsafe fn unmap(start: *mut u8, _len: usize) {
+    let view = m::MEMORY_MAPPED_VIEW_ADDRESS {
+        Value: start.cast(),
+    };
+    // SAFETY: the caller's contract.
+    unsafe { m::UnmapViewOfFile(view) };
+}
+
+/// Reads all of it, at an offset.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) {
+    assert_eq!(file.seek_read(bytes, offset).unwrap(), bytes.len());
+}
+
+/// Writes all of it, at an offset.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) {
+    assert_eq!(file.seek_write(bytes, offset).unwrap(), bytes.len());
+}
+
+/// Two sockets for datagrams that are connected to each other.
+pub(crate) fn datagram_pair() -> (UdpSocket, UdpSocket) {
+    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.connect(b.local_addr().unwrap()).unwrap();
+    b.connect(a.local_addr().unwrap()).unwrap();
+    (a, b)
+}
+
+/// The clocks that [`now`] reads: the others' zeroes are not told.
+pub(crate) const CLOCKS: &[Clock] = &[Clock::Realtime];
+
+/// What a clock shows.
+pub(crate) fn now(_: Clock) -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap()
+}
+
+/// A socket that is connected within the machine.
+pub(crate) type Stream = TcpStream;
+
+/// A listener within the machine.
+pub(crate) fn local_listener() -> (TcpListener, SocketAddr) {
+    super::listener()
+}
+
+/// A connection to one.
+pub(crate) fn connect(addr: &SocketAddr) -> Stream {
+    TcpStream::connect(addr).unwrap()
+}
+
+pub(crate) fn pair() -> (TcpStream, TcpStream) {
+    let (a, b) = tcp_pair();
+    a.set_nodelay(true).unwrap();
+    b.set_nodelay(true).unwrap();
+    (a, b)
+}
+
+/// Both ends of a pipe that takes overlapped calls: to read, to write.
+pub(crate) fn pipe() -> (PlainFile, PlainFile) {
+    let name = format!(r"\\.\pipe\{}", super::unique());
+    let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let open = s::PIPE_ACCESS_INBOUND | s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_FIRST_PIPE_INSTANCE;
+    let (kind, room, default) = (p::PIPE_TYPE_BYTE, 1 << 16, ptr::null());
+    // SAFETY: a name that ends with a zero.
+    let reader =
+        unsafe { p::CreateNamedPipeW(name.as_ptr(), open, kind, 1, room, room, 0, default) };
+    assert_ne!(reader, f::INVALID_HANDLE_VALUE);
+    // SAFETY: a name that ends with a zero.
+    let writer = unsafe {
+        s::CreateFileW(
+            name.as_ptr(),
+            f::GENERIC_WRITE,
+            0,
+            default,
+            s::OPEN_EXISTING,
+            s::FILE_FLAG_OVERLAPPED,
+            ptr::null_mut(),
+        )
+    };
+    assert_ne!(writer, f::INVALID_HANDLE_VALUE);
+    // SAFETY: new handles.
+    let [reader, writer] = [reader, writer].map(|end| unsafe { OwnedHandle::from_raw_handle(end) });
+    (PlainFile(reader.into()), PlainFile(writer.into()))
+}
+
+/// A file, a pipe's end or a socket, whose reads and writes wait, whatever calls it takes.
+pub(crate) struct PlainFile(OwnedFd);
+
+impl PlainFile {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        TcpStream::from(self.0.try_clone()?).shutdown(how)
+    }
+
+    /// Makes an overlapped call, and waits for it.
+    fn wait(
+        &self,
+        call: impl FnOnce(RawHandle, *mut u32, *mut OVERLAPPED) -> i32,
+    ) -> io::Result<usize> {
+        // SAFETY: takes numbers.
+        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+        // SAFETY: a new handle.
+        let _event = unsafe { OwnedHandle::from_raw_handle(event) };
+        // Marked, so that no packet is sent to the port that the driver waits for.
+        let mut overlapped = OVERLAPPED {
+            hEvent: event.map_addr(|event| event | 1),
+            ..OVERLAPPED::default()
+        };
+        let (handle, mut moved) = (raw(self.0.as_raw_fd()), 0);
+        let ok = call(handle, &raw mut moved, &raw mut overlapped);
+        if ok != 0 {
+            return Ok(moved as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(997) {
+            return Err(error);
+        }
+        // SAFETY: the local that the kernel has.
+        if unsafe { GetOverlappedResult(handle, &raw const overlapped, &raw mut moved, 1) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(moved as usize)
+    }
+}
+
+impl Read for &PlainFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = u32::try_from(buf.len()).unwrap();
+        let read = self.wait(|handle, moved, overlapped| {
+            // SAFETY: a place of that length, until the call is over.
+            unsafe { s::ReadFile(handle, buf.as_mut_ptr(), len, moved, overlapped) }
+        });
+        match read {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+            read => read,
+        }
+    }
+}
+
+impl Write for &PlainFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let len = u32::try_from(buf.len()).unwrap();
+        self.wait(|handle, moved, overlapped| {
+            // SAFETY: bytes of that length, until the call is over.
+            unsafe { s::WriteFile(handle, buf.as_ptr(), len, moved, overlapped) }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for PlainFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for PlainFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for PlainFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for PlainFile {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl FromRawFd for PlainFile {
+    unsafe fn from_raw_fd(fd: RawFd) -> Self {
+        // SAFETY: the caller's contract.
+        Self(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+impl From<OwnedFd> for PlainFile {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<PlainFile> for OwnedFd {
+    fn from(file: PlainFile) -> Self {
+        file.0
+    }
+}
