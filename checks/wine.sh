@@ -80,10 +80,16 @@ excused=()
 excuse() { # why, tests …
   local name
   for name in "${@:2}"; do
-    skip "$name: $1"
+    skip "$1: $name"
     excused+=(--skip "$name")
   done
 }
+
+excuse "Wine touches all of a transfer's room before it begins, gigabytes here" \
+  lengths::iocp::huge_reads_end_with_the_file lengths::iocp::huge_receives_take_what_is_there \
+  lengths::iocp::huge_sends_make_progress lengths::iocp::huge_writes_are_clamped
+excuse "Wine waits for connections to a socket that does not listen" \
+  slots::iocp::a_key_dropped_with_an_error
 
 run() { # name, arguments of cargo test …
   local log ok bad
@@ -105,4 +111,6 @@ run() { # name, arguments of cargo test …
 }
 run "unit tests" --lib --
 run "what values show" --test shown --
+run "the contract" --test contract --
+run "allocations" --test allocs_windows --
 finish

@@ -268,23 +268,30 @@ fn a_peer_that_is_gone(cx: &mut Cx) {
     drop(theirs);
     let entry = l.one();
     let error = l.finish(op, entry).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(kit::code::EPIPE));
-    assert!(l.op(op).advanced() >= 1 << 16, "{}", l.op(op).advanced());
+    assert_eq!(error.raw_os_error(), Some(kit::code::NO_PEER));
+    // Windows says nothing of what a send has done that fails.
+    if cfg!(unix) {
+        assert!(l.op(op).advanced() >= 1 << 16, "{}", l.op(op).advanced());
+    }
 }
 
 fn errors_arrive_unchanged(cx: &mut Cx) {
     let file = kit::file(b"text");
-    let full = File::options().write(true).open("/dev/full").unwrap();
     let mut l = cx.ledger();
-    let (file, full) = (l.at(&file), l.at(&full));
+    let file = l.at(&file);
     assert_eq!(
         l.errno(Exact::new(Recv::new(file, [0; 4]))),
         kit::code::ENOTSOCK
     );
-    assert_eq!(
-        l.errno(Exact::new(WriteAt::new(full, 0, "x"))),
-        libc::ENOSPC
-    );
+    #[cfg(unix)]
+    {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let full = l.at(&full);
+        assert_eq!(
+            l.errno(Exact::new(WriteAt::new(full, 0, "x"))),
+            libc::ENOSPC
+        );
+    }
     let (_, entry) = l.entry_of(Exact::new(ReadAt::new(file, u64::MAX, [0; 4])));
     assert_eq!(
         entry.into_result().unwrap_err().kind(),
@@ -680,6 +687,7 @@ fn a_foreign_loop(cx: &mut Cx) {
         );
         theirs.write_all(piece).unwrap();
         kit::wait_readable(&kit::number(l.as_raw_fd()));
+        l.submit(Some(Duration::ZERO), &mut entry).unwrap();
         while kit::unread(&ours) > 0 {
             l.submit(Some(Duration::ZERO), &mut entry).unwrap();
         }

@@ -17,6 +17,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -188,7 +189,7 @@ fn in_whatever_is_asked(cx: &mut Cx) {
     let mut l = cx.with(|limits| limits.entries(2).in_flight(2));
     let l = &mut l;
     let fd = l.at(&socket);
-    let at = Address::unix("/nonexistent").unwrap();
+    let at = Address::from(SocketAddr::from(([127, 0, 0, 1], 1)));
     refuse(l, Sync::new(Broken));
     refuse(l, Stat::new(Broken));
     refuse(l, Read::new(Broken, [0; 8]));

@@ -88,7 +88,7 @@ fn each_kind_of_operation(cx: &mut Cx) {
         run(s, &mut timeout).0.unwrap();
         run(s, &mut close).0.unwrap();
         let file = run(s, &mut open).0.unwrap();
-        File::from(file).read_to_string(&mut opened).unwrap();
+        opened = String::from_utf8(kit::contents(&File::from(file))).unwrap();
 
         let recv = start(s, &mut recv, 1);
         hand_over(s);

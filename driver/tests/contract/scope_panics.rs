@@ -496,10 +496,10 @@ fn in_a_destructor_at_a_drop(cx: &mut Cx) {
 
 /// Of an orphan: it unwinds out of the submit that took the completion, and nothing else is lost.
 fn in_a_destructor_at_a_last_completion(cx: &mut Cx) {
-    let (ours, theirs) = kit::pair();
-    let ours: Rc<OwnedFd> = Rc::new(kit::owned(ours));
     for n in 0..COUNT {
         for handed_over in [true, false] {
+            let (ours, theirs) = kit::pair();
+            let ours: Rc<OwnedFd> = Rc::new(kit::owned(ours));
             let mut l = ledger(cx);
             let fuse = Fuse::new(n);
             let mut nops = [(); COUNT].map(|()| Nop::new());
@@ -533,11 +533,11 @@ fn in_a_destructor_at_a_last_completion(cx: &mut Cx) {
             assert_eq!((seen, Rc::strong_count(&ours)), (COUNT, 1));
             done.redeem().unwrap().0.unwrap();
             assert_usable(&mut l);
+            (&theirs).write_all(b"later").unwrap();
+            drop(theirs);
+            assert_eq!(kit::arrived(&ours), b"later");
         }
     }
-    (&theirs).write_all(b"later").unwrap();
-    drop(theirs);
-    assert_eq!(kit::arrived(&ours), b"later");
 }
 
 /// The raw layer's entries come out of the next submit.

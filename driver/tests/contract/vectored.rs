@@ -22,9 +22,11 @@ contract! {
         no_parts_at_all,
         the_rest_after_a_short_flight,
         parts_that_came_later_have_no_place,
-        errors_of_the_plain_call,
         lengths_are_clamped,
         in_a_scope_and_owned,
+    ],
+    on_unix: [
+        errors_of_the_plain_call,
     ],
 }
 
@@ -189,6 +191,7 @@ fn parts_that_came_later_have_no_place(cx: &mut Cx) {
 }
 
 /// I10, I33.
+#[cfg(unix)]
 fn errors_of_the_plain_call(cx: &mut Cx) {
     let mut l = cx.ledger();
     let errno = |result: std::io::Result<usize>| result.unwrap_err().raw_os_error();

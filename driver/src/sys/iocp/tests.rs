@@ -413,3 +413,30 @@ fn what_is_missing_is_refused_and_said() {
     let operations = &driver.capabilities().operations;
     assert!(operations.contains(&("Pipe", Support::Missing)));
 }
+
+/// README.md's table says what the driver reports.
+#[test]
+fn the_table_of_operations() {
+    let readme = include_str!("../../../../README.md");
+    let driver = Driver::new().unwrap();
+    for (name, support) in &driver.capabilities().operations {
+        let named = format!("`{name}`");
+        let rows = readme
+            .lines()
+            .skip_while(|line| !line.starts_with("| operation |"));
+        let mut rows = rows.take_while(|line| line.starts_with('|'));
+        let row = rows.find(|row| {
+            let first = row.split('|').nth(1).unwrap();
+            first.split(" of ").next().unwrap().contains(&named)
+        });
+        let cell = row
+            .unwrap_or_else(|| panic!("{named} has no row"))
+            .split('|')
+            .nth(6);
+        let word = format!("{support:?}").to_lowercase();
+        assert!(
+            cell.unwrap().contains(&word),
+            "{named}: {cell:?}, and not {word}"
+        );
+    }
+}

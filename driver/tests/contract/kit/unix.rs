@@ -19,6 +19,12 @@ use std::time::{Duration, Instant};
 /// Error numbers.
 #[allow(unused_imports, reason = "each program of tests names some of them")]
 pub(crate) mod code {
+    /// Of a call on a socket that is closed.
+    pub(crate) const NO_SOCKET: i32 = libc::EBADF;
+    /// Of a send to a peer that is gone.
+    pub(crate) const NO_PEER: i32 = libc::EPIPE;
+    /// Of a file that is not there.
+    pub(crate) const NO_FILE: i32 = libc::ENOENT;
     pub(crate) use libc::{
         EBADF, ECANCELED, ECONNREFUSED, EEXIST, EINVAL, ENOENT, ENOTSOCK, EPIPE, ETIME,
     };

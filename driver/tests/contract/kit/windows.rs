@@ -32,6 +32,12 @@ pub(crate) mod code {
         i32::from_ne_bytes(number.to_ne_bytes())
     }
 
+    /// Of a call on a socket that is closed.
+    pub(crate) const NO_SOCKET: i32 = w::WSAENOTSOCK;
+    /// Of a send to a peer that is gone.
+    pub(crate) const NO_PEER: i32 = w::WSAECONNRESET;
+    /// Of a file that is not there.
+    pub(crate) const NO_FILE: i32 = signed(f::ERROR_FILE_NOT_FOUND);
     pub(crate) const ECANCELED: i32 = signed(f::ERROR_OPERATION_ABORTED);
     pub(crate) const ETIME: i32 = signed(f::ERROR_TIMEOUT);
     pub(crate) const ENOENT: i32 = signed(f::ERROR_NOT_FOUND);
