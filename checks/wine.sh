@@ -69,10 +69,13 @@ echo "$(wine --version)"
 
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
-on=(-p completeio-driver --target $target --target-dir "$dir")
+on=(--target $target --target-dir "$dir")
+examples=(--example cat --example cp --example echo --example timer --example doctor)
 if [ ${#filter[@]} -eq 0 ]; then
-  timeout 1200 cargo clippy -q "${on[@]}" --all-targets --features bytes -- -D warnings
-  verdict "clippy" $?
+  timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes -- -D warnings
+  verdict "clippy of the driver" $?
+  timeout 1200 cargo clippy -q "${on[@]}" -p completeio --lib --test charter "${examples[@]}" -- -D warnings
+  verdict "clippy of the runtime, as far as it is there" $?
 fi
 
 # What Wine does otherwise than Windows, and the tests that see it.
@@ -109,8 +112,27 @@ run() { # name, arguments of cargo test …
   [ "$ok" -gt 0 ] || [ "$bad" -gt 0 ] || [ ${#filter[@]} -gt 0 ] || bad=1
   passed=$((passed + ok)) failed=$((failed + bad))
 }
-run "unit tests" --lib --
-run "what values show" --test shown --
-run "the contract" --test contract --
-run "allocations" --test allocs_windows --
+run "unit tests" -p completeio-driver --lib --
+run "what values show" -p completeio-driver --test shown --
+run "the contract" -p completeio-driver --test contract --
+run "allocations" -p completeio-driver --test allocs_windows --
+run "the first programs of README.md" -p completeio --test charter --
+
+if [ ${#filter[@]} -eq 0 ]; then
+  echo "== examples"
+  timeout 900 cargo build -q "${on[@]}" -p completeio "${examples[@]}"
+  verdict "the examples are built" $?
+  bin=$dir/$target/debug/examples
+  timeout 60 wine "$bin/cat.exe" README.md 2>/dev/null | cmp -s - README.md
+  verdict "cat" $?
+  rm -f "$dir/copy"
+  timeout 60 wine "$bin/cp.exe" --block 4096 README.md "$dir/copy" >/dev/null 2>&1 && cmp -s README.md "$dir/copy"
+  verdict "cp" $?
+  timeout 120 wine "$bin/echo.exe" --connections 8 --seconds 1 >/dev/null 2>&1
+  verdict "echo" $?
+  timeout 60 wine "$bin/timer.exe" >/dev/null 2>&1
+  verdict "timer" $?
+  timeout 60 wine "$bin/doctor.exe" 2>/dev/null | grep -q 'backend: iocp'
+  verdict "doctor" $?
+fi
 finish

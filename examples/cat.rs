@@ -12,9 +12,8 @@ mod common;
 use common::Args;
 use completeio::driver::{AsFd, AsRawFd, CompleteIo, Driver, Entry, Fd};
 use completeio::op::{Op, OpObject, ReadAt};
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{self, ExitCode};
 use std::ptr::NonNull;
@@ -52,11 +51,21 @@ fn main() -> ExitCode {
     }
 }
 
+#[cfg(unix)]
+fn has_positions(kind: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    !(kind.is_fifo() || kind.is_char_device())
+}
+
+#[cfg(not(unix))]
+fn has_positions(kind: FileType) -> bool {
+    kind.is_file()
+}
+
 /// Copies one file.
 fn cat(driver: &mut Driver<'_>, name: &Path, out: &mut File) -> io::Result<()> {
     let mut file = File::open(name)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_fifo() || kind.is_char_device() {
+    if !has_positions(file.metadata()?.file_type()) {
         // Pipes and terminals have no positions to read at.
         return io::copy(&mut file, out).map(drop);
     }

@@ -52,6 +52,7 @@ pub use self::copy::{copy, copy_bidirectional};
 pub(crate) use self::ext::to_end;
 pub use self::ext::{AsyncReadExt, AsyncWriteExt, Take, TransferError};
 pub use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut, Sliceable};
+#[cfg(unix)]
 pub use crate::net::split::split;
 
 use crate::buf::{each_slice, fill, fill_all};

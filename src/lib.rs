@@ -15,13 +15,13 @@ pub use completeio_driver::{
     address, ancillary, buf, clock, driver, guide, op, remote, scope, sink, slots,
 };
 
-#[cfg(any(feature = "futures-io", feature = "hyper"))]
+#[cfg(all(unix, any(feature = "futures-io", feature = "hyper")))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "hyper"))))]
 pub mod compat;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod event;
-#[cfg(feature = "runtime")]
+#[cfg(all(feature = "runtime", unix))]
 mod fd;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
@@ -29,19 +29,19 @@ pub mod fs;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod io;
-#[cfg(feature = "runtime")]
+#[cfg(all(feature = "runtime", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod net;
-#[cfg(feature = "runtime")]
+#[cfg(all(feature = "runtime", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod pipe;
-#[cfg(feature = "runtime")]
+#[cfg(all(feature = "runtime", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod process;
-#[cfg(feature = "signal")]
+#[cfg(all(feature = "signal", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
-#[cfg(feature = "runtime")]
+#[cfg(all(feature = "runtime", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod stdio;
 #[cfg(feature = "runtime")]

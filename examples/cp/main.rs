@@ -19,8 +19,6 @@ use copier::Copier;
 use std::ffi::{CString, OsString};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::ptr::NonNull;
@@ -94,16 +92,60 @@ fn start(options: Options) -> Result<Copier> {
     };
     let how = OpenOptions::new().direct(options.direct);
     let (source, from) = open_regular(&mut driver, &options.from, how.read(true), doing)?;
-    let how = how
-        .write(true)
-        .create(true)
-        .mode(from.permissions().mode() & 0o777);
+    let how = how.write(true).create(true).mode(system::mode(&from));
     let (target, to) = open_regular(&mut driver, &options.to, how, doing)?;
-    if (from.dev(), from.ino()) == (to.dev(), to.ino()) {
+    if system::is_same(&options, &from, &to) {
         return Err(format!("{}: is the source itself", options.to.display()));
     }
     target.set_len(0).map_err(about(&options.to, "emptying"))?;
     Copier::new(driver, options, source, target, from.len())
+}
+
+/// What differs between systems.
+#[cfg(unix)]
+mod system {
+    use super::Options;
+    use std::ffi::CString;
+    use std::fs::Metadata;
+    use std::io;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+
+    pub(super) fn path(name: &Path) -> io::Result<CString> {
+        Ok(CString::new(name.as_os_str().as_bytes())?)
+    }
+
+    pub(super) fn mode(of: &Metadata) -> u32 {
+        of.permissions().mode() & 0o777
+    }
+
+    pub(super) fn is_same(_: &Options, from: &Metadata, to: &Metadata) -> bool {
+        (from.dev(), from.ino()) == (to.dev(), to.ino())
+    }
+}
+
+/// What differs between systems.
+#[cfg(not(unix))]
+mod system {
+    use super::Options;
+    use std::ffi::CString;
+    use std::fs::{self, Metadata};
+    use std::io::{self, ErrorKind};
+    use std::path::Path;
+
+    pub(super) fn path(name: &Path) -> io::Result<CString> {
+        Ok(CString::new(name.to_str().ok_or(ErrorKind::InvalidInput)?)?)
+    }
+
+    pub(super) fn mode(_: &Metadata) -> u32 {
+        0o666
+    }
+
+    pub(super) fn is_same(options: &Options, _: &Metadata, _: &Metadata) -> bool {
+        let whole = |path: &Path| fs::canonicalize(path).ok();
+        whole(&options.from) == whole(&options.to)
+    }
 }
 
 /// Opens a file through the driver, and makes sure that it has offsets and a size.
@@ -113,8 +155,7 @@ fn open_regular(
     how: OpenOptions,
     doing: &str,
 ) -> Result<(File, Metadata)> {
-    let path = CString::new(name.as_os_str().as_bytes());
-    let path = path.map_err(|error| about(name, doing)(error.into()))?;
+    let path = system::path(name).map_err(about(name, doing))?;
     let file = open(driver, path, how).map_err(about(name, doing))?;
     let metadata = file.metadata().map_err(about(name, "looking at it"))?;
     if !metadata.is_file() {

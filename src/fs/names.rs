@@ -7,12 +7,20 @@ use crate::op::{HardLink, MakeDir, Rename, StatAt, Symlink, Unlink};
 use crate::task::submit;
 use std::ffi::CString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A path as the kernel takes it.
+/// A path as operations take it.
+#[cfg(unix)]
 pub(super) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
     Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
+}
+
+/// A path as operations take it: in UTF-8.
+#[cfg(windows)]
+pub(super) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
+    let path = path.as_ref().to_str();
+    Ok(CString::new(path.ok_or(io::ErrorKind::InvalidInput)?)?)
 }
 
 /// Reads a whole file.

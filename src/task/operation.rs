@@ -14,6 +14,9 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
+/// What a cancelled operation says: `ERROR_OPERATION_ABORTED` on Windows.
+const CANCELLED: i32 = if cfg!(windows) { 995 } else { libc::ECANCELED };
+
 /// Pushes `op`, and gives it back with its output.
 ///
 /// A future of it that is dropped cancels the operation and disposes of its result; a
@@ -80,7 +83,7 @@ where
             };
             if cancelled {
                 runtime.places.leave(ticket);
-                let error = io::Error::from_raw_os_error(libc::ECANCELED);
+                let error = io::Error::from_raw_os_error(CANCELLED);
                 return Poll::Ready((Err(error), op));
             }
             this.stage = match runtime.push(op, ticket) {

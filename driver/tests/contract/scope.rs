@@ -11,7 +11,7 @@ use completeio_driver::op::{
 use completeio_driver::scope::{Event, ScopeError};
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::ptr;
 use std::thread;
 use std::time::Duration;

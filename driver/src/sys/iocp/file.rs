@@ -442,7 +442,12 @@ impl Iocp {
                 return self.complete(core, index, result);
             }
         };
-        for other in self.flights.indexes() {
+        let all = if self.kernel > 0 {
+            self.flights.indexes()
+        } else {
+            0..0
+        };
+        for other in all {
             let is_on_it = !self.flights.is_free(other)
                 && self.flights[other].state == State::Kernel
                 && self.ongoing[other as usize].own.is_none()

@@ -104,6 +104,8 @@ pub(crate) struct Iocp {
 struct Ongoing {
     /// What it was made on.
     fd: RawFd,
+    /// The held file that it was made on, so that it can be cancelled whatever becomes of its slot.
+    file: Option<u32>,
     about: About,
     /// The socket that an accept is to give, or the process that a wait is for.
     own: Option<OwnedFd>,
@@ -154,6 +156,7 @@ impl Iocp {
         };
         let ongoing = |_| Ongoing {
             fd: super::NO_FD,
+            file: None,
             about: About::Handle,
             own: None,
             wait: std::ptr::null_mut(),
@@ -472,14 +475,30 @@ impl Iocp {
         if !is_kernels || self.packets.is_pending(index) {
             return; // Of a call that was cut short, and is over.
         }
-        self.take_back(index);
         // SAFETY: (D1) the caller's contract; (V1) its packet has come.
         let result = unsafe { self.result_of(index) };
+        self.take_back(index);
         self.complete(core, index, result);
+    }
+
+    /// The kernel has a call, and its held file stays open.
+    fn hand_over(&mut self, index: u32) {
+        let target = self.flights[index].target();
+        let slot = target.and_then(|target| self.table.resolve(target)?.1);
+        let file = slot.and_then(|slot| self.table[slot].file());
+        if let Some(file) = file {
+            self.table.files.share(file);
+        }
+        self.ongoing[index as usize].file = file;
+        self.flights.hand_over(index, State::Kernel);
+        self.kernel += 1;
     }
 
     /// What the kernel has is the driver's again.
     fn take_back(&mut self, index: u32) {
+        if let Some(file) = self.ongoing[index as usize].file.take() {
+            self.table.files.release(file);
+        }
         self.flights.take_back(index);
         self.kernel -= 1;
     }
@@ -519,10 +538,7 @@ impl Iocp {
                 let result = unsafe { self.result_of(index) };
                 self.complete(core, index, result);
             }
-            Begun::Pending | Begun::Cut => {
-                self.flights.hand_over(index, State::Kernel);
-                self.kernel += 1;
-            }
+            Begun::Pending | Begun::Cut => self.hand_over(index),
             Begun::Done => {
                 // SAFETY: (D1) the caller's contract; (V1) no packet will come.
                 let result = unsafe { self.result_of(index) };

@@ -224,6 +224,20 @@ fn what_finishes_at_once_completes_once_and_starves_nobody() {
 }
 
 #[test]
+fn what_is_unregistered_in_flight_can_be_cancelled() {
+    let mut driver = Driver::new().unwrap();
+    let (ours, _theirs) = tcp_pair();
+    let mut recv = Recv::new(driver.register_fd(ours.as_raw_fd(), 7).unwrap(), [0; 8]);
+    let fd = *recv.fd();
+    push(&mut driver, &mut recv, 1);
+    assert!(turn(&mut driver).is_empty());
+    driver.unregister_fd(fd).unwrap();
+    driver.try_cancel(1).unwrap();
+    let entries = submit(&mut driver, Some(Duration::from_secs(10)), 1);
+    assert_eq!(entries[0].raw_os_error(), Some(errno::ECANCELED));
+}
+
+#[test]
 fn many_packets_in_one_call() {
     let mut driver = Driver::new().unwrap();
     let (ours, mut theirs) = tcp_pair();
