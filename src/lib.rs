@@ -4,7 +4,7 @@
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
 //! public API (feature `runtime`, on by default): [`task`], [`time`], [`io`], [`fs`], [`net`], [`pipe`],
 //! [`stdio`], [`process`], [`event`]; with features of their own `signal`, and `compat` for the traits of
-//! the futures crates and of hyper.
+//! the futures crates and of hyper. On Windows there are [`task`], [`time`], [`io`], [`fs`] and [`event`].
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -32,6 +32,12 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// got a protocol with records on top (`TCP_ULP`, kernel TLS): that is done before its first
     /// receive has to wait, or by [`SetSockOpt`](crate::op::SetSockOpt).
     ///
+    /// Windows attaches a handle to one completion port, until the file that it names is closed: again to the
+    /// same driver is no error, to another is one
+    /// ([`AttachError`](crate::driver::AttachError)). A handle that takes no overlapped calls, as those of
+    /// [`std::fs::File`], is attached all the same, and workers make its calls, with a duplicate. What is not
+    /// attached is so by its first operation.
+    ///
     /// ```
     /// use completeio_driver::driver::{AsRawFd, CompleteIo, Driver};
     /// use completeio_driver::op::ReadAt;

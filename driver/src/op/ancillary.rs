@@ -30,6 +30,7 @@ use std::io;
 ///
 /// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
 /// tried first, then when writable.
+/// IOCP: `WSASendMsg`; without control data `WSASendTo`.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub struct SendMsg<F, V: IoBufs, C> {
 /// again, but on such a socket let one receive wait at a time: each try in vain of one that waits uses up
 /// its room, until what comes is cut. readiness: `recvmsg`, tried
 /// first, then when readable.
+/// IOCP: `WSARecvMsg`, of datagrams; without room for
+/// control data `WSARecvFrom`.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
 #[derive(Debug)]

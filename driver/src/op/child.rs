@@ -32,6 +32,7 @@ use std::io;
 /// io_uring: `IORING_OP_WAITID`, Linux 6.7; before that the pidfd is polled, and `finish` reaps.
 /// readiness: `waitid`, tried first, then when the pidfd is ready. kqueue: `waitid`, when the end is
 /// reported.
+/// IOCP: a registered wait; the exit code alone is told, as often as it is asked for.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

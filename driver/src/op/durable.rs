@@ -49,6 +49,7 @@ pub(super) use on_a_file;
 /// for pipes and sockets.
 ///
 /// io_uring: `IORING_OP_FSYNC`, Linux 5.1. readiness: `fsync` or `fdatasync` on a worker thread.
+/// IOCP: `FlushFileBuffers` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -122,6 +123,7 @@ impl<F: Descriptor> Describe for Sync<F> {
 ///
 /// io_uring: `IORING_OP_SYNC_FILE_RANGE`, Linux 5.2. readiness: `sync_file_range` on a worker
 /// thread.
+/// IOCP: refused.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

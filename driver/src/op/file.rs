@@ -29,6 +29,7 @@ use std::mem::ManuallyDrop;
 /// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset, and to read
 /// nothing is a success of a directory too (`EISDIR`). readiness: `pread` on a worker thread, `preadv2`
 /// if there are [flags](Self::flags); files without a position give `ESPIPE`.
+/// IOCP: `ReadFile`, on a worker thread where the handle takes no overlapped calls; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -83,6 +84,7 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 ///
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread, `pwritev2` if
 /// there are [flags](Self::flags).
+/// IOCP: `WriteFile`, on a worker thread where the handle takes no overlapped calls; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -344,6 +346,8 @@ impl Default for OpenOptions {
 /// ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_OPENAT`, Linux 5.6. readiness: `openat` on a worker thread.
+/// IOCP: `CreateFileW` on a worker thread, for overlapped calls: the file has no current
+/// position, and the standard library's own reads of it fail. Custom flags are `FILE_FLAG_…`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
@@ -439,6 +443,7 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Op for OpenAt<F, P> {
 ///
 /// io_uring: `IORING_OP_CLOSE`, Linux 5.6, fixed 5.15. readiness: `close` in place for sockets, on
 /// a worker thread else.
+/// IOCP: on a worker thread; operations in flight on it are ended first.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

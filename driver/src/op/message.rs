@@ -177,6 +177,7 @@ pub struct Received {
 ///
 /// io_uring: `IORING_OP_SEND` with an address, Linux 6.0. readiness: `sendto`, tried first, then when
 /// writable.
+/// IOCP: `WSASendTo`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -283,6 +284,7 @@ impl<F: Descriptor, B: IoBuf> Op for SendTo<F, B> {
 ///
 /// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
 /// tried first, then when readable.
+/// IOCP: `WSARecvFrom`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -41,6 +41,7 @@ pub(crate) fn whole(parts: &Parts) -> Pieces {
 ///
 /// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
 /// tried first, then when writable.
+/// IOCP: `WSASend`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -83,6 +84,7 @@ pub struct SendVectored<F, V: IoBufs> {
 ///
 /// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
 /// tried first, then when readable.
+/// IOCP: `WSARecv`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -122,6 +124,7 @@ pub struct RecvVectored<F, V: IoBufsMut> {
 /// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
 /// tried first, then when writable. See
 /// [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html).
+/// IOCP: `WSASendTo`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -162,6 +165,7 @@ pub struct SendToVectored<F, V: IoBufs> {
 /// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
 /// tried first, then when readable. See
 /// [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html).
+/// IOCP: `WSARecvFrom`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -27,6 +27,7 @@ use std::io;
 /// for what is no socket.
 ///
 /// io_uring: `IORING_OP_RECV`, Linux 5.6. readiness: `recv`, tried first, then when readable.
+/// IOCP: `WSARecv`; a datagram that is longer than the room is cut, and no error.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -83,6 +84,7 @@ impl<F: Descriptor, B: IoBufMut> Recv<F, B> {
 /// Errors: as [send(2)](https://man7.org/linux/man-pages/man2/send.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_SEND`, Linux 5.6. readiness: `send`, tried first, then when writable.
+/// IOCP: `WSASend`, which takes all of it, or fails.
 ///
 /// ```
 /// use completeio_driver::op::{MsgFlags, Send};
@@ -269,6 +271,7 @@ pub struct Accepted {
 /// io_uring: `IORING_OP_ACCEPT`, Linux 5.5. readiness: `accept4`, tried first, then when readable;
 /// it sets `O_NONBLOCK` on the listener, attached or not, and leaves it set. The connection is
 /// blocking on both.
+/// IOCP: `AcceptEx`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -365,6 +368,7 @@ impl<F: Descriptor> Op for Accept<F> {
 /// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable; it
 /// sets `O_NONBLOCK` on the socket, attached or not, and leaves it set. A Unix socket whose peer's
 /// backlog is full completes with `EAGAIN` there, and waits on io_uring.
+/// IOCP: `ConnectEx`, of a socket that is bound first if it is not; of datagrams `connect`, in place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver, FromRawFd, OwnedFd};

@@ -124,6 +124,7 @@ two_names! {
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_UNLINKAT`, Linux 5.11. readiness: `unlinkat` on a worker thread.
+/// IOCP: `DeleteFileW` or `RemoveDirectoryW` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -208,6 +209,7 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for Unlink<F, P> {
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_RENAMEAT`, Linux 5.11. readiness: `renameat2` on a worker thread.
+/// IOCP: `MoveFileExW` on a worker thread; no exchange.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
@@ -271,6 +273,7 @@ impl<F, G, P, Q> Rename<F, G, P, Q> {
 /// and open until this completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_MKDIRAT`, Linux 5.15. readiness: `mkdirat` on a worker thread.
+/// IOCP: `CreateDirectoryW` on a worker thread; the mode is not looked at.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
@@ -343,6 +346,7 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for MakeDir<F, P> {
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_SYMLINKAT`, Linux 5.15. readiness: `symlinkat` on a worker thread.
+/// IOCP: `CreateSymbolicLinkW` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};
@@ -417,6 +421,7 @@ impl<F: Descriptor, T: AsRef<CStr> + Unpin, P: AsRef<CStr> + Unpin> Describe for
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_LINKAT`, Linux 5.15. readiness: `linkat` on a worker thread.
+/// IOCP: `CreateHardLinkW` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -21,6 +21,7 @@ use std::mem;
 /// Errors: as [pipe2(2)](https://man7.org/linux/man-pages/man2/pipe2.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_PIPE`, Linux 6.16; before that `pipe2`, in place. readiness: `pipe2`, in place.
+/// IOCP: refused.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -26,6 +26,7 @@ use std::io;
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_POLL_ADD`, Linux 5.1. readiness: `poll`, tried first, then when ready.
+/// IOCP: refused.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -23,6 +23,7 @@ use std::net;
 /// Errors: as [shutdown(2)](https://man7.org/linux/man-pages/man2/shutdown.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_SHUTDOWN`, Linux 5.11. readiness: `shutdown`, in place.
+/// IOCP: `shutdown`, in place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -93,6 +94,7 @@ impl<F: Descriptor> Op for Shutdown<F> {
 /// Errors: as [socket(2)](https://man7.org/linux/man-pages/man2/socket.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_SOCKET`, Linux 5.19. readiness: `socket`, in place.
+/// IOCP: `WSASocketW`, in place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -190,6 +192,7 @@ impl Op for Socket {
 ///
 /// io_uring: `IORING_OP_BIND`, Linux 6.11; before that `bind`, in place, and fixed descriptors are
 /// refused ([`Refusal::FixedDescriptor`]). readiness: `bind`, in place.
+/// IOCP: `bind`, in place.
 ///
 /// ```
 /// use completeio_driver::address::Address;
@@ -278,6 +281,7 @@ impl<F: Descriptor> Op for Bind<F> {
 ///
 /// io_uring: `IORING_OP_LISTEN`, Linux 6.11; before that `listen`, in place, and fixed descriptors
 /// are refused ([`Refusal::FixedDescriptor`]). readiness: `listen`, in place.
+/// IOCP: `listen`, in place.
 ///
 /// See [`Bind`] for a running example.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use std::io;
 /// ([`Refusal::Unsupported`]).
 ///
 /// io_uring: `IORING_OP_FTRUNCATE`, Linux 6.9. readiness: `ftruncate` on a worker thread.
+/// IOCP: `SetFileInformationByHandle` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -91,6 +92,7 @@ impl<F: Descriptor> Describe for Truncate<F> {
 /// are refused ([`Refusal::Offset`]).
 ///
 /// io_uring: `IORING_OP_FALLOCATE`, Linux 5.6. readiness: `fallocate` on a worker thread.
+/// IOCP: `SetFileInformationByHandle` on a worker thread; reserves only.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -223,6 +225,7 @@ pub enum Advice {
 ///
 /// io_uring: `IORING_OP_FADVISE`, Linux 5.6; lengths of 4 GiB and more Linux 6.11, `EINVAL` before.
 /// readiness: `posix_fadvise` on a worker thread.
+/// IOCP: refused.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -24,6 +24,7 @@ use std::time::SystemTime;
 ///
 /// io_uring: `IORING_OP_STATX`, Linux 5.6. readiness: `statx` on a worker thread, in place for what
 /// has no disk.
+/// IOCP: `GetFileInformationByHandle` on a worker thread.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -106,6 +107,7 @@ impl<F> IntoInner for Stat<F> {
 /// one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_STATX`, Linux 5.6. readiness: `statx` on a worker thread.
+/// IOCP: the same of a handle that is opened for it.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Cwd, Driver};

@@ -25,6 +25,8 @@ use std::io;
 /// io_uring: `IORING_OP_READ`, Linux 5.6. readiness: `preadv2` with `RWF_NOWAIT`, tried first,
 /// then when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on
 /// a worker thread.
+/// IOCP: `WSARecv` for sockets, `ReadFile` for pipes, on a worker thread where the handle takes no
+/// overlapped calls. A file that takes them has no current position: `ERROR_INVALID_PARAMETER`.
 ///
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most
@@ -87,6 +89,7 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwritev2` with `RWF_NOWAIT`, tried first,
 /// then when writable; files, and what epoll takes no interest in (`EPERM`), are written by
 /// `write` on a worker thread.
+/// IOCP: `WSASend` for sockets, `WriteFile` for pipes, as reads.
 ///
 /// # Descriptors in blocking mode
 /// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is

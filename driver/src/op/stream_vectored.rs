@@ -24,6 +24,7 @@ use std::io;
 /// io_uring: `IORING_OP_READV`, Linux 5.6 (without a position). readiness: `preadv2` with
 /// `RWF_NOWAIT`, tried first, then when readable; files, and what epoll takes no interest in
 /// (`EPERM`), are read by `readv` on a worker thread. Descriptors in blocking mode: as [`Read`](super::Read).
+/// IOCP: `WSARecv` for sockets; of pipes the first part.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -70,6 +71,7 @@ pub struct ReadVectored<F, V: IoBufsMut> {
 /// `RWF_NOWAIT`, tried first, then when writable; files, and what epoll takes no interest in
 /// (`EPERM`), are written by `writev` on a worker thread. Descriptors in blocking mode: as
 /// [`Write`](super::Write); where readiness writes a part at once, that is of one buffer.
+/// IOCP: `WSASend` for sockets; of pipes the first part.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -70,6 +70,7 @@ impl From<Timespec> for Duration {
 /// seen at the next turn.
 /// [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html),
 /// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
+/// IOCP: likewise, in whole milliseconds, rounded up.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -171,6 +172,7 @@ impl Op for Timeout {
 ///
 /// io_uring: `IORING_OP_TIMEOUT_REMOVE` with `IORING_TIMEOUT_UPDATE`, Linux 5.11. readiness: in place.
 /// [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html)
+/// IOCP: in place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver, Wait};

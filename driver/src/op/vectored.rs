@@ -122,6 +122,7 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
 ///
 /// io_uring: `IORING_OP_READV`, Linux 5.1; on pipes the kernel ignores the offset. readiness: `preadv2`
 /// on a worker thread, where files without a position give `ESPIPE`.
+/// IOCP: the parts one after the other, on a worker thread; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -164,6 +165,7 @@ pub struct ReadVectoredAt<F, V: IoBufsMut> {
 /// above `i64::MAX` is refused ([`Refusal::Offset`]); `SIGPIPE` as for [`WriteAt`](super::WriteAt).
 ///
 /// io_uring: `IORING_OP_WRITEV`, Linux 5.1. readiness: `pwritev2` on a worker thread.
+/// IOCP: the parts one after the other, on a worker thread; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

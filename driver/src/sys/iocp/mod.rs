@@ -744,6 +744,13 @@ fn is_missing(call: &Call) -> bool {
     }
 }
 
+impl Drop for Iocp {
+    /// Its fields free what the kernel has had.
+    fn drop(&mut self) {
+        assert_eq!(self.kernel, 0, "I5: it was shut down before");
+    }
+}
+
 impl fmt::Debug for Iocp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Iocp")
