@@ -3,31 +3,11 @@
 # tests, its contract and its other tests are run by Wine. With an argument only tests whose names have it
 # in them. Debian's packages wine, wine64 and gcc-mingw-w64-x86-64 are installed if they are missing and that
 # is allowed; the standard library is had from rustup. What cannot be had is skipped, and said.
-# Ends with `N passed, N failed, N skipped`; fails only if something did.
-set -uo pipefail
-cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR=never RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+. "$(dirname "$0")/../.ci/lib.sh"
+export RUST_BACKTRACE=${RUST_BACKTRACE:-0}
 target=x86_64-pc-windows-gnu
 dir="${CARGO_TARGET_DIR:-$PWD/target}/wine"
 filter=("$@")
-passed=0 failed=0 skipped=0
-
-finish() {
-  echo "$passed passed, $failed failed, $skipped skipped"
-  [ "$failed" -eq 0 ]
-  exit
-}
-skip() {
-  echo "skipped: $1"
-  skipped=$((skipped + 1))
-}
-verdict() { # name, 0 if good
-  if [ "$2" -eq 0 ]; then
-    passed=$((passed + 1)); echo "ok: $1"
-  else
-    failed=$((failed + 1)); echo "FAILED: $1"
-  fi
-}
 has() { command -v "$1" >/dev/null; }
 
 linker=x86_64-w64-mingw32-gcc
@@ -35,10 +15,10 @@ if ! has wine || ! has $linker; then
   timeout 900 apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
     wine wine64 gcc-mingw-w64-x86-64 >/dev/null 2>&1
 fi
-has wine || { skip "wine is not installed: Debian's packages wine and wine64"; finish; }
-has $linker || { skip "$linker is not installed: Debian's package gcc-mingw-w64-x86-64"; finish; }
+has wine || skip_all "wine is not installed: Debian's packages wine and wine64"
+has $linker || skip_all "$linker is not installed: Debian's package gcc-mingw-w64-x86-64"
 has rustup && timeout 300 rustup target add $target >/dev/null 2>&1 ||
-  { skip "rustup has no standard library for $target"; finish; }
+  skip_all "rustup has no standard library for $target"
 
 # Wine 8 has no bcryptprimitives.dll, of which every Rust program imports one function.
 mkdir -p "$dir"

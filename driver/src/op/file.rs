@@ -290,7 +290,8 @@ impl OpenOptions {
     /// system has no such thing. macOS has no such flag: there it is `F_NOCACHE` of
     /// [fcntl(2)](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fcntl.2.html),
     /// told to the new file before the open completes, and nothing need be aligned. OpenBSD has neither:
-    /// it completes with [`Unsupported`](std::io::ErrorKind::Unsupported).
+    /// it completes with [`Unsupported`](std::io::ErrorKind::Unsupported). On Windows it is
+    /// [`FILE_FLAG_NO_BUFFERING`](https://learn.microsoft.com/en-us/windows/win32/fileio/file-buffering).
     pub const fn direct(mut self, yes: bool) -> Self {
         self.direct = yes;
         self

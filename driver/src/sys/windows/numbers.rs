@@ -29,6 +29,9 @@ pub(crate) mod errno {
 
 /// Flags of an open: the C runtime's. Those of `CreateFileW` (`FILE_FLAG_…`) can be given beside them.
 pub(crate) mod open_flags {
+    use super::signed;
+    use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_NO_BUFFERING;
+
     pub(crate) const RDONLY: i32 = 0;
     pub(crate) const WRONLY: i32 = 1;
     pub(crate) const RDWR: i32 = 2;
@@ -37,6 +40,7 @@ pub(crate) mod open_flags {
     pub(crate) const CREAT: i32 = 0x100;
     pub(crate) const TRUNC: i32 = 0x200;
     pub(crate) const EXCL: i32 = 0x400;
+    pub(crate) const DIRECT: i32 = signed(FILE_FLAG_NO_BUFFERING);
 }
 
 /// Flags of pipes.
