@@ -19,6 +19,13 @@ usage: doctor
 Tells which backends of completeio work on this system, and why others do not.
 COMPLETEIO_BACKEND=io_uring|readiness  changes the default choice.";
 
+/// Those that this system may have.
+const BACKENDS: &[Backend] = if cfg!(windows) {
+    &[Backend::Iocp]
+} else {
+    &[Backend::IoUring, Backend::Readiness]
+};
+
 fn main() -> ExitCode {
     common::Args::new(HELP).end();
     println!("kernel: {}", read("/proc/sys/kernel/osrelease"));
@@ -27,14 +34,17 @@ fn main() -> ExitCode {
     println!("locked memory (ulimit -l): {}", limit("Max locked memory"));
 
     println!();
-    let works = [Backend::IoUring, Backend::Readiness].map(check);
+    let mut works = false;
+    for backend in BACKENDS {
+        works |= check(*backend);
+    }
 
     println!("\nthe default choice:");
     match Driver::new() {
         Ok(driver) => print!("{}", driver.capabilities()),
         Err(error) => println!("none: {error}"),
     }
-    if works.contains(&true) {
+    if works {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
