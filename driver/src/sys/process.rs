@@ -118,17 +118,18 @@ mod by_kqueue {
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
 
+    /// Stands for a child that nobody has any more: no process has this number.
+    const GONE: usize = usize::MAX;
+
     /// Opens one; close-on-exec.
     pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
         let kqueue = Kqueue::new()?;
         let child = usize::try_from(pid).expect("32 bits");
         match kqueue.change(Kevent::change(child, Filter::Process, flags::ADD, 0)) {
             Ok(()) => {}
-            // Some systems do not find a child that has ended.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) && has_ended(pid) => {
-                let [add, call] = call(child);
-                kqueue.change(add)?;
-                kqueue.change(call)?;
+            // Some systems do not find a child that has begun to end.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) && is_child(pid) => {
+                kqueue.ask(&call(child), &mut [], NOW)?;
             }
             Err(e) => return Err(e),
         }
@@ -145,36 +146,96 @@ mod by_kqueue {
         let [event] = match kqueue::ask(fd, &[], &mut events, NOW) {
             Ok(0) => return 0,
             Ok(_) => events,
-            Err(e) => return -e.raw_os_error().unwrap_or(libc::EBADF),
+            Err(e) => return number(&e),
         };
-        if event.is(Filter::Process) {
-            // An end is reported once, but may be asked for again.
-            let changes = call(event.ident());
-            if let Err(e) = kqueue::ask(fd, &changes, &mut [], NOW) {
-                return -e.raw_os_error().unwrap_or(libc::EBADF);
-            }
-        }
-        let Ok(pid) = libc::id_t::try_from(event.ident()) else {
-            return -libc::ECHILD;
-        };
-        // The end is told before it is complete: it is waited for, which does not take long.
+        let child = event.ident();
         // SAFETY: the caller's contract.
-        unsafe { super::wait(libc::P_PID, pid, info, options(keep)) }
+        let (result, next) = match unsafe { look(fd, child, info, keep) } {
+            Ok(Found::Ended) if keep => (0, child),
+            Ok(Found::Ended) => (0, GONE),
+            Ok(Found::Ends) => (0, child),
+            Ok(Found::Another) => (-libc::ECHILD, GONE),
+            Err(error) => (error, GONE),
+        };
+        // An end is reported once, but is asked for again.
+        match kqueue::ask(fd, &call(next), &mut [], NOW) {
+            Ok(_) => result,
+            Err(e) => number(&e),
+        }
     }
 
-    /// What has a number reported until the kqueue is closed.
+    /// Who has the number of a child whose end was reported.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Found {
+        /// The child. What became of it is told.
+        Ended,
+        /// The child: its end is reported before it is complete.
+        Ends,
+        /// Another child, for somebody else has reaped the first.
+        Another,
+    }
+
+    /// Looks, and never waits: another child may run for ever. An error is its number, negated.
+    ///
+    /// # Safety
+    /// `info` can be written.
+    unsafe fn look(
+        kqueue: RawFd,
+        child: usize,
+        info: *mut RawExit,
+        keep: bool,
+    ) -> Result<Found, i32> {
+        let pid = libc::id_t::try_from(child).map_err(|_| -libc::ECHILD)?;
+        // SAFETY: the caller's contract.
+        let asked = unsafe { super::wait(libc::P_PID, pid, info, options(keep) | libc::WNOHANG) };
+        if asked < 0 {
+            return Err(asked);
+        }
+        // SAFETY: the caller's contract: it is empty, or was written.
+        if unsafe { &*info }.decode().is_some() {
+            return Ok(Found::Ended);
+        }
+        match is_ending(kqueue, child) {
+            Ok(true) => Ok(Found::Ends),
+            Ok(false) => Ok(Found::Another),
+            Err(e) => Err(number(&e)),
+        }
+    }
+
+    /// Whether a process has begun to end: then it is not found any more, or reported at once.
+    fn is_ending(kqueue: RawFd, child: usize) -> io::Result<bool> {
+        let change = |flags| {
+            let change = Kevent::change(child, Filter::Process, flags, 0);
+            kqueue::ask(kqueue, &[change], &mut [], NOW)
+        };
+        match change(flags::ADD) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(true),
+            added => added?,
+        };
+        let reported = kqueue::ask(kqueue, &[], &mut [Kevent::empty()], NOW)? > 0;
+        if !reported {
+            change(flags::DELETE)?;
+        }
+        Ok(reported)
+    }
+
+    fn number(error: &io::Error) -> i32 {
+        -error.raw_os_error().unwrap_or(libc::EBADF)
+    }
+
+    /// What has a number reported once more, also to a kqueue that watches this one.
     fn call(ident: usize) -> [Kevent; 2] {
-        let add = Kevent::change(ident, Filter::User, flags::ADD, 0);
+        let add = Kevent::change(ident, Filter::User, flags::ADD | flags::CLEAR, 0);
         [add, Kevent::trigger(ident)]
     }
 
+    /// Whether it is a child that nobody has reaped.
     #[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
-    fn has_ended(pid: u32) -> bool {
+    fn is_child(pid: u32) -> bool {
         let mut info = RawExit::empty();
         let look = options(true) | libc::WNOHANG;
         // SAFETY: (K1) a local.
-        let asked = unsafe { super::wait(libc::P_PID, pid.into(), &raw mut info, look) };
-        asked == 0 && info.decode().is_some()
+        unsafe { super::wait(libc::P_PID, pid.into(), &raw mut info, look) == 0 }
     }
 
     #[cfg(test)]
@@ -184,6 +245,15 @@ mod by_kqueue {
         use crate::sys::process::How;
         use std::os::fd::AsRawFd;
         use std::process::{Command, Stdio};
+
+        /// Returns when a child can be reaped.
+        fn await_end(pid: u32) {
+            let mut info = RawExit::empty();
+            // SAFETY: (K1) a local.
+            let ended =
+                unsafe { super::super::wait(libc::P_PID, pid, &raw mut info, options(true)) };
+            assert_eq!(ended, 0);
+        }
 
         fn asked(fd: &OwnedFd, keep: bool) -> Result<Option<(u32, How, i32)>, i32> {
             let mut info = RawExit::empty();
@@ -217,14 +287,58 @@ mod by_kqueue {
         fn an_end_that_came_before_is_told() {
             #[allow(clippy::zombie_processes, reason = "it is reaped by its number")]
             let child = Command::new("false").spawn().unwrap();
-            while !has_ended(child.id()) {
-                std::thread::yield_now();
-            }
+            await_end(child.id());
             let fd = open(child.id()).unwrap();
             let expected = (child.id(), How::Exited, 1);
             assert_eq!(asked(&fd, true), Ok(Some(expected)));
             assert_eq!(asked(&fd, false), Ok(Some(expected)));
             assert_eq!(asked(&fd, false), Err(libc::ECHILD));
+        }
+
+        #[test]
+        fn one_that_others_have_reaped_is_gone() {
+            let mut child = Command::new("true").spawn().unwrap();
+            let fd = open(child.id()).unwrap();
+            let mut end = None;
+            while end.is_none() {
+                end = asked(&fd, true).unwrap();
+            }
+            assert!(child.wait().unwrap().success());
+            for _ in 0..2 {
+                assert_eq!(asked(&fd, true), Err(libc::ECHILD));
+            }
+        }
+
+        #[test]
+        fn another_child_with_its_number_is_neither_waited_for_nor_reaped() {
+            let mut another = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let child = usize::try_from(another.id()).unwrap();
+            let fd = Kqueue::new().unwrap().into_fd();
+            // As if an earlier child had had this number, and its end had been reported.
+            kqueue::ask(fd.as_raw_fd(), &call(child), &mut [], NOW).unwrap();
+            assert_eq!(asked(&fd, false), Err(libc::ECHILD), "it runs");
+            drop(another.stdin.take());
+            await_end(another.id());
+            assert_eq!(asked(&fd, false), Err(libc::ECHILD));
+            assert!(another.wait().unwrap().success(), "nobody has reaped it");
+        }
+
+        #[test]
+        fn who_ends_is_told_from_who_runs() {
+            let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let ident = usize::try_from(child.id()).unwrap();
+            let kqueue = Kqueue::new().unwrap();
+            for _ in 0..2 {
+                assert!(!is_ending(kqueue.as_raw_fd(), ident).unwrap());
+            }
+            drop(child.stdin.take());
+            await_end(child.id());
+            let reported = kqueue.ask(&[], &mut [Kevent::empty()], NOW);
+            assert_eq!(reported.unwrap(), 0, "it is watched no more");
+            assert!(is_ending(kqueue.as_raw_fd(), ident).unwrap());
+            assert!(is_child(child.id()));
+            child.wait().unwrap();
+            assert!(!is_child(child.id()));
         }
     }
 }
