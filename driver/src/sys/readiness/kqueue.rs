@@ -97,7 +97,10 @@ impl Selector {
                     {
                         continue;
                     }
-                    _ => return Err(e),
+                    _ => {
+                        self.deregister(fd, watched);
+                        return Err(e);
+                    }
                 }
             }
             watched = watched.and(one);
@@ -105,8 +108,8 @@ impl Selector {
         Ok(watched)
     }
 
-    /// Stops watching, at once. Closing the file's last descriptor does it too, and then this finds
-    /// nothing, or a stranger: ENOENT and EBADF are no errors here.
+    /// Stops watching, at once. Closing the descriptor does it too, whoever has another one of the file,
+    /// and then this finds nothing, or a stranger: ENOENT and EBADF are no errors here.
     pub(super) fn deregister(&mut self, fd: RawFd, watched: Interest) {
         let ident = ident(fd);
         for (_, filter) in filters(watched) {
@@ -186,6 +189,7 @@ mod tests {
     use std::io::Write;
     use std::os::fd::{FromRawFd, OwnedFd};
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -331,6 +335,81 @@ mod tests {
                 .iter()
                 .all(|seen| *seen == Some(Some(libc::EBADF)))
         );
+    }
+
+    #[test]
+    fn of_two_directions_both_are_watched_or_none() {
+        let (mut selector, _waker) = selector();
+        let (open, _peer) = UnixStream::pair().unwrap();
+        let closed = far(open.as_raw_fd(), 800);
+        // There is room for one.
+        for key in 1..CHANGES {
+            let key = u64::try_from(key).unwrap();
+            watch(&mut selector, &open, key, Interest::READ);
+        }
+        let number = closed.as_raw_fd();
+        drop(closed);
+        let queued = selector.changes.len();
+        let refused = selector.register(number, 0, Interest::BOTH, Some(Kind::Socket));
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(selector.changes.len(), queued, "the first is taken back");
+    }
+
+    #[test]
+    fn a_call_is_told_behind_a_full_list() {
+        let (mut selector, waker) = selector();
+        let pairs: Vec<_> = (0..=EVENTS).map(|_| UnixStream::pair().unwrap()).collect();
+        for (key, (a, _)) in (100..).zip(&pairs) {
+            watch(&mut selector, a, key, Interest::WRITE);
+        }
+        waker.wake();
+        waker.wake();
+        let mut keys = Vec::new();
+        while keys.len() <= pairs.len() {
+            let reported = selector.wait(None).unwrap();
+            assert!(reported <= EVENTS);
+            keys.extend((0..reported).map(|index| selector.event(index).key));
+        }
+        keys.sort_unstable();
+        let sockets = (100..).take(pairs.len());
+        assert!(keys.into_iter().eq([9].into_iter().chain(sockets)));
+        assert_eq!(selector.wait(NOW).unwrap(), 0, "once");
+    }
+
+    #[test]
+    fn what_is_interrupted_was_handed_over() {
+        extern "C" fn nothing(_: libc::c_int) {}
+        let (mut selector, _waker) = selector();
+        let (a, mut b) = UnixStream::pair().unwrap();
+        // SAFETY: (K1) all zeroes are one.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        // SAFETY: (K1) reads a local; the handler does nothing, and nobody else uses this signal.
+        let set = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+        // SAFETY: (K1) takes nothing.
+        let waiter = unsafe { libc::pthread_self() };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // SAFETY: (K1) that thread waits for this one.
+                    unsafe { libc::pthread_kill(waiter, libc::SIGURG) };
+                    std::thread::yield_now();
+                }
+            });
+            watch(&mut selector, &a, 7, Interest::READ);
+            let reported = selector.wait(None);
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(reported.unwrap(), 0, "interrupted");
+            assert!(!selector.has_changes());
+        });
+        b.write_all(b"x").unwrap();
+        let mut reported = 0;
+        while reported == 0 {
+            reported = selector.wait(None).unwrap();
+        }
+        assert_eq!((reported, selector.event(0).key), (1, 7));
     }
 
     #[test]

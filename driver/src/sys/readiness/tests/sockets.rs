@@ -105,6 +105,37 @@ fn a_descriptor_that_was_not_attached_is_watched_while_something_waits() {
     assert!(!bench.backend.table[slot].is_watched());
 }
 
+/// The first of two events of one descriptor ends what waits for both, and the watch with it.
+#[test]
+fn both_directions_in_one_batch_complete_a_poll_once() {
+    let (a, mut peer) = pair();
+    a.set_nonblocking(true).unwrap();
+    while (&a).write(&[0; 4096]).is_ok() {}
+    let slot = u32::try_from(a.as_raw_fd()).unwrap();
+    let both = PollEvents::READABLE | PollEvents::WRITABLE;
+    let mut poll = Poll::new(a.as_fd(), both);
+    let mut recv = Recv::new(a.as_fd(), [0; 8]);
+    let mut bench = Bench::new(LIMITS);
+    bench.push(&mut poll, 0);
+    bench.turn(Block::Never);
+    assert!(bench.take().is_empty());
+    peer.set_nonblocking(true).unwrap();
+    while peer.read(&mut [0; 4096]).is_ok() {}
+    peer.write_all(b"x").unwrap();
+    assert!(has_come(
+        a.as_raw_fd(),
+        libc::POLLIN | libc::POLLOUT,
+        60_000
+    ));
+    assert_eq!(bench.wait(1), [(0, Ok(usize::from(both.bits())))]);
+    assert!(!bench.backend.table[slot].is_watched());
+    assert_eq!(bench.core.stats.unknown, 0);
+    bench.push(&mut recv, 1);
+    assert_eq!(bench.wait(1), [(1, Ok(1))]);
+    bench.turn(Block::Never);
+    assert!(bench.take().is_empty());
+}
+
 #[test]
 fn what_waits_for_a_refused_direction_completes_with_its_error() {
     let (a, _peer) = pair();
