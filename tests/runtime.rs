@@ -508,7 +508,9 @@ thread_local! {
 struct DropsAnother;
 
 impl Wake for DropsAnother {
-    fn wake(self: Arc<Self>) {}
+    fn wake(self: Arc<Self>) {
+        drop(self);
+    }
 }
 
 impl Drop for DropsAnother {
