@@ -230,12 +230,16 @@ mod by_kqueue {
     }
 
     /// Whether it is a child that nobody has reaped.
-    #[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
     fn is_child(pid: u32) -> bool {
+        leave(pid, libc::WNOHANG) == 0
+    }
+
+    /// Waits for a child, and leaves it as it is: 0, or an error, negated.
+    #[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
+    fn leave(pid: u32, how: i32) -> i32 {
         let mut info = RawExit::empty();
-        let look = options(true) | libc::WNOHANG;
         // SAFETY: (K1) a local.
-        unsafe { super::wait(libc::P_PID, pid.into(), &raw mut info, look) == 0 }
+        unsafe { super::wait(libc::P_PID, pid.into(), &raw mut info, options(true) | how) }
     }
 
     #[cfg(test)]
@@ -248,11 +252,7 @@ mod by_kqueue {
 
         /// Returns when a child can be reaped.
         fn await_end(pid: u32) {
-            let mut info = RawExit::empty();
-            // SAFETY: (K1) a local.
-            let ended =
-                unsafe { super::super::wait(libc::P_PID, pid, &raw mut info, options(true)) };
-            assert_eq!(ended, 0);
+            assert_eq!(leave(pid, 0), 0);
         }
 
         fn asked(fd: &OwnedFd, keep: bool) -> Result<Option<(u32, How, i32)>, i32> {
