@@ -14,8 +14,8 @@ use std::io;
 /// Completes when a descriptor is ready, once: for calls that others make, a library's for instance.
 ///
 /// Completes with what it is ready for, of what was asked; with [`READ_CLOSED`], [`HANG_UP`] and
-/// [`ERROR`] whether they were asked for or not. So a poll of a connection whose peer has ended its
-/// side completes at once, though poll(2) would wait on. A poll for both directions completes
+/// [`ERROR`] whether they were asked for or not. So on Linux a poll of a connection whose peer has ended
+/// its side completes at once, though poll(2) would wait on. A poll for both directions completes
 /// with either. It takes nothing: other polls and transfers on the descriptor go on beside it, and
 /// one of them may have been first when the entry is seen.
 ///
@@ -134,7 +134,8 @@ impl PollEvents {
     /// On io_uring a hint: ordinary data that arrive on a socket while the poll waits are
     /// reported as this, too (seen on Linux 6.18).
     pub const PRIORITY: Self = Self(bits::PRI);
-    /// The peer has ended its side (`POLLRDHUP`). Reported whether it was asked for or not.
+    /// The peer has ended its side (`POLLRDHUP`). Reported whether it was asked for or not, on Linux
+    /// and Android; elsewhere it is empty, and a poll for [`READABLE`](Self::READABLE) tells.
     pub const READ_CLOSED: Self = Self(bits::RDHUP);
     /// Both sides have ended, or a pipe has no writer (`POLLHUP`). Reported whether it was asked for
     /// or not.

@@ -23,6 +23,7 @@ contract! {
     on_host: [
         as_poll_says,
         the_peers_end_is_always_reported,
+        the_peers_end_ends_a_wait,
         what_is_never_ready,
         no_such_descriptor,
         when_it_becomes_ready,
@@ -109,6 +110,23 @@ fn the_peers_end_is_always_reported(cx: &mut Cx) {
         .run(Poll::new(kit::plain(&ours), PollEvents::NONE))
         .unwrap();
     assert!(ready.contains(PollEvents::HANG_UP), "{ready:?}");
+}
+
+fn the_peers_end_ends_a_wait(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    for (n, events) in [PollEvents::PRIORITY, PollEvents::NONE, IN, OUT]
+        .into_iter()
+        .enumerate()
+    {
+        let (ours, theirs) = kit::pair();
+        fill(&ours);
+        let op = l.start(Poll::new(kit::plain(&ours), events), n);
+        l.hand_over();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let entry = l.one();
+        let ready = l.finish(op, entry).unwrap();
+        assert!(ready.contains(PollEvents::READ_CLOSED), "{events:?}");
+    }
 }
 
 fn what_is_never_ready(cx: &mut Cx) {

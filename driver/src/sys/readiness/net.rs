@@ -262,15 +262,12 @@ fn is_worth_a_try(slot: &mut Slot, direction: Direction, call: SocketCall) -> bo
     }
 }
 
-/// What is watched for a poll. An end and an error are reported with either.
+/// What is watched for a poll: the peer's end is something to read, and an error is reported with either.
 fn polled(events: u16) -> Interest {
-    match (
-        events & poll_events::OUT != 0,
-        events & !poll_events::OUT != 0,
-    ) {
-        (true, true) => Interest::BOTH,
-        (true, false) => Interest::WRITE,
-        (false, _) => Interest::READ,
+    if events & poll_events::OUT != 0 {
+        Interest::BOTH
+    } else {
+        Interest::READ
     }
 }
 
