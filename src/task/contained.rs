@@ -28,7 +28,8 @@ pub(super) fn task<F: Future, L>(
     let future = Contained::new(future);
     async move {
         let _listed = listed;
-        let mut future = InPlace(pin!(Some(future.into_inner())));
+        let future = pin!(Some(future.into_inner()));
+        let mut future = InPlace(future);
         let output = poll_fn(|context| {
             let future = future.0.as_mut().as_pin_mut();
             future.expect("it has not ended").poll(context)
