@@ -60,7 +60,7 @@ tests "tests of Remote under AddressSanitizer and LeakSanitizer" \
   sanitized completeio-driver --test remote
 tests "tests of the runtime under AddressSanitizer and LeakSanitizer" sanitized completeio \
   --test runtime --test tasks --test races --test fs --test net --test net_sim --test io --test pipe \
-  --test process --test time --test event --test signal --test compat
+  --test pipe_sim --test process --test time --test event --test signal --test compat
 
 # What the kernel writes is not seen, and is no race: a result is read after the ring's barrier. The
 # standard library is built too, or its own synchronisation would not be seen either.

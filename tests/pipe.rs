@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "common/pipes.rs"]
+mod pipes;
 
 use common::{bounded, poll_once, this_test};
 use completeio::driver::{AsFd, AsRawFd, OwnedFd};
@@ -10,6 +12,7 @@ use completeio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, IoBuf};
 use completeio::pipe::{PipeReader, PipeWriter, pipe};
 use completeio::stdio::{stderr, stdin, stdout};
 use completeio::task::{block_on, spawn, yield_now};
+use pipes::{ends_with_its_writer, fills_and_empties};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::FromRawFd;
@@ -18,27 +21,6 @@ use std::process::{Child, Stdio};
 
 async fn write_all(mut pipe: impl AsyncWrite, bytes: impl IoBuf + 'static) {
     pipe.write_all(bytes).await.0.unwrap();
-}
-
-/// What is in it when the writer ends is read; then it ends.
-async fn ends_with_its_writer() {
-    let (mut reader, mut writer) = pipe().await.unwrap();
-    let (written, _) = writer.write_vectored(("one ", vec![b't'], "wo")).await;
-    assert_eq!(written.unwrap(), 7);
-    writer.flush().await.unwrap();
-    writer.shutdown().await.unwrap();
-    let (written, back) = writer.write(vec![1]).await;
-    assert_eq!(
-        (written.unwrap_err().kind(), back),
-        (ErrorKind::BrokenPipe, vec![1])
-    );
-    let (written, _) = writer.write_vectored([[1]]).await;
-    assert_eq!(written.unwrap_err().kind(), ErrorKind::BrokenPipe);
-    writer.shutdown().await.unwrap();
-    let (read, text) = reader.read_vectored((Vec::with_capacity(3), [0; 8])).await;
-    assert_eq!(read.unwrap(), 7);
-    assert_eq!((&text.0[..], &text.1), (&b"one"[..], b" two\0\0\0\0"));
-    assert_eq!(reader.read([0; 8]).await.0.unwrap(), 0);
 }
 
 #[test]
@@ -69,20 +51,6 @@ fn a_pipe_without_readers() {
             assert_eq!(waits.await.unwrap(), ErrorKind::BrokenPipe);
         });
     });
-}
-
-/// A write into a full pipe waits, beside others, until there is room.
-async fn fills_and_empties() {
-    let (mut reader, mut writer) = pipe().await.unwrap();
-    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-    let all = bytes.clone();
-    let writer = spawn(async move { write_all(&mut writer, all).await });
-    for _ in 0..10 {
-        yield_now().await;
-    }
-    assert!(!writer.is_finished(), "it is more than a pipe holds");
-    assert!(reader.read_to_end(Vec::new()).await.1 == bytes);
-    writer.await.unwrap();
 }
 
 #[test]
@@ -313,27 +281,4 @@ fn standard_output_that_nobody_takes() {
         assert!(found, "{} bytes", text.len());
         assert!(child.wait().unwrap().success());
     });
-}
-
-#[cfg(feature = "sim")]
-mod simulated {
-    use completeio::driver::Driver;
-    use completeio::sim::{self, Faults};
-    use completeio::task::Runtime;
-
-    #[test]
-    fn pipes_of_a_host() {
-        sim::check(0..20, &Faults::default(), |world| {
-            let driver = world.host("a").driver(Driver::builder()).unwrap();
-            Runtime::builder().build_on(driver).block_on(async {
-                super::fills_and_empties().await;
-            });
-        });
-        sim::check(0..1, &Faults::none(), |world| {
-            let driver = world.host("a").driver(Driver::builder()).unwrap();
-            Runtime::builder()
-                .build_on(driver)
-                .block_on(super::ends_with_its_writer());
-        });
-    }
 }
