@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -1015,7 +1015,7 @@ fn follow_obeys_control_c_while_there_is_more() {
         let mut printed = child.stdout.take().unwrap();
         printed.read_exact(&mut [0; 1 << 20]).unwrap();
         succeed(Command::new("kill").args(["-INT", &child.id().to_string()]));
-        io::copy(&mut printed, &mut io::sink()).unwrap();
+        std::io::copy(&mut printed, &mut std::io::sink()).unwrap();
         assert!(child.wait().unwrap().success());
     }
 }
