@@ -97,6 +97,7 @@ pub trait AsyncWrite {
 }
 
 /// Buffers that one call of the system's takes.
+#[cfg(unix)]
 pub(crate) const IOV_MAX: usize = 1024;
 
 /// Whether there is room for a byte. Where there is none, some sockets would wait for one all the same.
