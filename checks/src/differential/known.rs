@@ -5,6 +5,9 @@ use super::roles::{Kind, Roles};
 use super::step::{Door, LONG, Move, Step};
 use completeio_driver::driver::Backend;
 
+/// So much of a device is read at once.
+const PAGE: usize = 4096;
+
 /// What is excused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
@@ -27,10 +30,11 @@ pub(crate) enum Known {
     PeekedTwice,
     ShutDatagrams,
     ShortOfDevices,
+    SpliceOfDevices,
 }
 
 /// How an excuse is named, and why it is one.
-const TABLE: [(Known, &str, &str); 19] = [
+const TABLE: [(Known, &str, &str); 20] = [
     (
         Known::OffsetAboveMax,
         "offset above i64::MAX",
@@ -126,6 +130,11 @@ const TABLE: [(Known, &str, &str); 19] = [
         "read of a device",
         "is cut short where the thread has run for long: what both moved is compared",
     ),
+    (
+        Known::SpliceOfDevices,
+        "splice of more than a page from a device",
+        "is cut short in the same way, and what follows depends on it: asked nowhere",
+    ),
 ];
 
 /// How often each was needed.
@@ -171,6 +180,9 @@ pub(crate) fn not_asked(roles: &Roles, step: &Step) -> Option<Known> {
         Step::Shutdown { fd, .. } => roles.is_over(*fd).then_some(Known::TcpAtItsEnd),
         Step::Splice { ends, len, .. } => {
             let [from, to] = *ends;
+            if roles.of(from).kind == Kind::Device && *len > PAGE {
+                return Some(Known::SpliceOfDevices);
+            }
             let full = roles.of(to).kind == Kind::Tcp && roles.is_full(to, *len);
             (full || roles.is_over(from) || roles.is_over(to)).then_some(Known::TcpAtItsEnd)
         }
