@@ -173,8 +173,8 @@ impl<'arena> Driver<'arena> {
         if rung || goes_on || engine.core.woken || engine.backend.available(&engine.core) > 0 {
             return Ok(PreparedWait::Ready);
         }
-        let limit = engine.core.exacts.next_deadline();
-        Ok(PreparedWait::Until(deadline.into_iter().chain(limit).min()))
+        let until = engine.core.exacts.nearest(deadline);
+        Ok(PreparedWait::Until(until))
     }
 
     /// Winds the driver down: accepts no more operations, cancels what can be cancelled, takes
@@ -331,16 +331,12 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         op: &'arena mut O,
         user_data: usize,
     ) -> Result<(), Full<&'arena mut O>> {
-        if !Key::fits(user_data) {
-            return self.refuse_user_data(op, user_data);
-        }
-        let head = NonNull::from(&mut *op);
-        // SAFETY: (D2) exclusively borrowed, so not in flight.
-        if unsafe { self.engine.try_push(head, Key::raw(user_data)) } {
-            Ok(())
-        } else {
-            Err(Full::new(op))
-        }
+        let pushed = match Key::try_raw(user_data) {
+            // SAFETY: (D2) exclusively borrowed, so not in flight.
+            Some(key) => unsafe { self.engine.try_push(NonNull::from(&mut *op), key) },
+            None => self.engine.refuse_user_data(user_data),
+        };
+        if pushed { Ok(()) } else { Err(Full::new(op)) }
     }
 
     #[inline]
@@ -365,10 +361,10 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     }
 
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>> {
-        if !Key::fits(user_data) {
-            return Ok(()); // No operation has it.
+        match Key::try_raw(user_data) {
+            Some(key) => self.engine.cancel(Which::Raw(key)),
+            None => Ok(()), // No operation has it.
         }
-        self.engine.cancel(Which::Raw(Key::raw(user_data)))
     }
 
     fn try_cancel_fd<F: Descriptor>(&mut self, fd: &F) -> Result<(), Full<()>> {
@@ -409,23 +405,5 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
         let outlet = &mut Raw(sink);
         // SAFETY: (D1, D2) the caller's contract.
         unsafe { self.engine.submit_queue(queue, wait, room, outlet) }
-    }
-}
-
-impl<'arena> Driver<'arena> {
-    #[cold]
-    fn refuse_user_data<O: OpCode>(
-        &mut self,
-        op: &'arena mut O,
-        user_data: usize,
-    ) -> Result<(), Full<&'arena mut O>> {
-        let Engine { core, backend } = &self.engine;
-        if !core.admit(|| backend.capacity_left()) {
-            return Err(Full::new(op));
-        }
-        let refused = self.engine.core.raw_key(user_data);
-        debug_assert_eq!(refused, None, "asked before");
-        self.engine.core.accepted();
-        Ok(())
     }
 }

@@ -84,6 +84,20 @@ impl Engine {
         unsafe { self.backend.try_push(&mut self.core, op, key) }
     }
 
+    /// Accepts an operation whose user data does not fit, and completes it; `false` when there is no
+    /// place for it.
+    #[cold]
+    pub(crate) fn refuse_user_data(&mut self, user_data: usize) -> bool {
+        let Self { core, backend } = self;
+        if !core.admit(|| backend.capacity_left()) {
+            return false;
+        }
+        let refused = core.raw_key(user_data);
+        debug_assert_eq!(refused, None, "asked before");
+        core.accepted();
+        true
+    }
+
     /// The same for one whose type was lost.
     ///
     /// # Safety
@@ -176,11 +190,13 @@ impl Engine {
         if room == 0 {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
-        if self.would_wait_for_ever(wait) {
+        let in_flight = self.in_flight();
+        // Nothing can end such a wait: nobody can ring, and no time is set.
+        if in_flight == 0 && wait.is_endless() && !self.core.notified {
             return Err(io::Error::from(io::ErrorKind::Deadlock));
         }
         // A wait for more than can come would never end; one for nothing ends at once.
-        let min = wait.min.min(room).min(self.in_flight().max(1));
+        let min = wait.min.min(room).min(in_flight.max(1));
         let owned = self.core.slots.completions();
         let mut put = 0;
         let mut came = 0;
@@ -266,12 +282,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether nothing can end a wait: nothing is in flight, nobody can ring, no time is set.
-    fn would_wait_for_ever(&self, wait: Wait) -> bool {
-        let endless = wait.min > 0 && wait.deadline.is_none();
-        endless && self.core.in_flight() == 0 && !self.core.notified
-    }
-
     /// How a turn waits for `want` completions; not at all when a wake-up is there instead.
     #[inline]
     fn block(&mut self, want: usize, deadline: Option<Instant>) -> Block {
@@ -285,8 +295,7 @@ impl Engine {
             self.core.woken = true;
             return Block::Never;
         }
-        let limit = self.core.exacts.next_deadline();
-        match deadline.into_iter().chain(limit).min() {
+        match self.core.exacts.nearest(deadline) {
             Some(deadline) => Block::Until(want, deadline),
             None => Block::Forever(want),
         }

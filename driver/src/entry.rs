@@ -45,7 +45,7 @@ pub struct Entry {
 
 pub(crate) const BUFFER: u32 = 1;
 pub(crate) const MORE: u32 = 1 << 1;
-const IS_FD: u32 = 1 << 2;
+pub(crate) const IS_FD: u32 = 1 << 2;
 /// The key is a whole number of the user's that does not fit: the operation was refused for it.
 pub(crate) const WHOLE: u32 = 1 << 3;
 /// It was never handed over, and never will be.
@@ -55,12 +55,10 @@ impl Entry {
     /// What a completion says, under the user's own number.
     #[inline]
     pub(crate) fn new(user_data: usize, completion: &Completion) -> Self {
-        let is_fd = completion.key.is_fd() && completion.flags & WHOLE == 0;
-        let flags = completion.flags | if is_fd { IS_FD } else { 0 };
         Self {
             user_data,
             result: completion.result,
-            flags,
+            flags: completion.flags,
         }
     }
 

@@ -244,9 +244,14 @@ impl Exacts {
         self.waiting -= 1;
     }
 
-    /// When the next place is to be cancelled.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.limits.next_deadline().map(Instant::from_since_zero)
+    /// The nearer of a deadline and the time when the next place is to be cancelled.
+    #[inline]
+    pub(crate) fn nearest(&self, deadline: Option<Instant>) -> Option<Instant> {
+        if self.is_empty() {
+            return deadline;
+        }
+        let limit = self.limits.next_deadline().map(Instant::from_since_zero);
+        deadline.into_iter().chain(limit).min()
     }
 
     /// There was no place to cancel what it has in flight: the next submit does, as if its time were over.
@@ -413,7 +418,7 @@ mod tests {
         assert_eq!(exacts.next_late(now), None, "it is nobody's");
         let key = exacts.enter(head, Key::raw(1), start);
         exacts.entered();
-        assert_eq!(exacts.next_deadline(), Some(now));
+        assert_eq!(exacts.nearest(None), Some(now));
         for late in [now, now + AGAIN, now + 3 * AGAIN] {
             assert_eq!(exacts.next_late(late), Some(0));
             assert_eq!(exacts.cancel(0), None);
@@ -425,7 +430,7 @@ mod tests {
             outcome,
             Outcome::Last(Completion::last(Key::raw(1), -ECANCELED))
         );
-        assert_eq!(exacts.next_deadline(), None);
+        assert_eq!(exacts.nearest(None), None);
     }
 
     /// By way of its own table: the operation inside is told what its flights have moved.
@@ -453,10 +458,10 @@ mod tests {
             let came = unsafe { exacts.complete(&Completion::last(key, result)) };
             assert_eq!(came, outcome);
             if came == Outcome::GoesOn {
-                assert_eq!(exacts.next_deadline(), deadline, "that of all its flights");
+                assert_eq!(exacts.nearest(None), deadline, "that of all its flights");
                 exacts.pushed(0);
             }
         }
-        assert_eq!(exacts.next_deadline(), None);
+        assert_eq!(exacts.nearest(None), None);
     }
 }

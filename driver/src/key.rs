@@ -13,7 +13,7 @@
 
 #[cfg(io_uring)]
 use crate::entry::BUFFER;
-use crate::entry::{DISCARDED, MORE, WHOLE};
+use crate::entry::{DISCARDED, IS_FD, MORE, WHOLE};
 use crate::error::Refusal;
 use crate::op::OpHead;
 use std::ptr::NonNull;
@@ -53,16 +53,22 @@ impl Key {
         Self(value << OWN_BITS | class as u64)
     }
 
-    /// The key of a raw operation; `fits` was asked before.
+    /// The key of a raw operation, for user data that is known to fit.
     #[inline]
     pub(crate) const fn raw(user_data: usize) -> Self {
         Self::new(Class::Raw, user_data as u64)
     }
 
-    /// Whether user data leaves the driver its bits.
+    /// The key of a raw operation, if its user data leaves the driver its bits.
     #[inline]
-    pub(crate) const fn fits(user_data: usize) -> bool {
-        user_data as u64 <= VALUE_MAX
+    pub(crate) const fn try_raw(user_data: usize) -> Option<Self> {
+        // What does not fit comes round to where these bits are.
+        let word = (user_data as u64).rotate_left(OWN_BITS);
+        if word & OWN == Class::Raw as u64 {
+            Some(Self(word))
+        } else {
+            None
+        }
     }
 
     /// The key of an operation that is found again by its head, whose provenance is exposed.
@@ -108,7 +114,6 @@ impl Key {
     }
 
     /// The same, whatever its result is.
-    #[cfg(any(io_uring, readiness, iocp, sim, test))]
     #[inline]
     pub(crate) const fn without_fd(self) -> Self {
         Self(self.0 & !FD)
@@ -185,6 +190,7 @@ const fn address(value: u64) -> usize {
 /// One completion as a backend gives it: whose it is, and what the kernel said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Completion {
+    /// Whatever its result is: that is a flag here.
     pub(crate) key: Key,
     pub(crate) result: i32,
     /// As [`Entry`](crate::driver::Entry) has them.
@@ -195,20 +201,22 @@ impl Completion {
     /// The last one of an operation.
     #[inline]
     pub(crate) const fn last(key: Key, result: i32) -> Self {
+        Self::new(key, result, 0)
+    }
+
+    /// One of an operation whose key may say that its result is a descriptor.
+    #[inline]
+    pub(crate) const fn new(key: Key, result: i32, flags: u32) -> Self {
         Self {
-            key,
+            key: key.without_fd(),
             result,
-            flags: 0,
+            flags: flags | if key.is_fd() { IS_FD } else { 0 },
         }
     }
 
     /// The end of an operation that was never handed over, when the driver ends.
     pub(crate) const fn discarded(key: Key) -> Self {
-        Self {
-            key,
-            result: -crate::sys::errno::ECANCELED,
-            flags: DISCARDED,
-        }
+        Self::new(key, -crate::sys::errno::ECANCELED, DISCARDED)
     }
 
     /// One with what the kernel says beside the result.
@@ -218,13 +226,13 @@ impl Completion {
         if let Some(id) = buffer {
             flags |= BUFFER | (id as u32) << 16;
         }
-        Self { key, result, flags }
+        Self::new(key, result, flags)
     }
 
     /// The refusal of an operation whose user data is too large for a key.
     pub(crate) const fn refused_whole(user_data: usize) -> Self {
         Self {
-            key: Key(user_data as u64),
+            key: Key((user_data as u64).rotate_left(OWN_BITS)),
             result: Refusal::UserData.code(),
             flags: WHOLE,
         }
@@ -242,11 +250,7 @@ impl Completion {
     #[inline]
     pub(crate) fn user_data(&self) -> usize {
         debug_assert_eq!(self.class(), Class::Raw, "user data is a raw operation's");
-        address(if self.flags & WHOLE != 0 {
-            self.key.0
-        } else {
-            self.key.value()
-        })
+        address(self.key.0.rotate_right(OWN_BITS))
     }
 
     #[inline]
@@ -303,8 +307,13 @@ mod tests {
 
     #[test]
     fn user_data_has_61_bits() {
-        assert!(Key::fits(usize::MAX >> 3));
-        assert!(!Key::fits(1 << 61));
-        assert!(!Key::fits(usize::MAX));
+        let largest = usize::MAX >> 3;
+        assert_eq!(Key::try_raw(largest), Some(Key::raw(largest)));
+        for too_large in [1 << 61, 1 << 62, 1 << 63, usize::MAX] {
+            assert_eq!(Key::try_raw(too_large), None);
+            let refused = Completion::refused_whole(too_large);
+            assert_eq!(refused.class(), Class::Raw);
+            assert_eq!(refused.user_data(), too_large);
+        }
     }
 }

@@ -80,7 +80,13 @@ impl Core {
     /// [withdraws](Self::withdraw) it.
     #[inline(always)]
     pub(crate) fn admit(&self, places: impl FnOnce() -> u32) -> bool {
-        self.shared.guard().spend() || self.admit_anew(places())
+        self.admits() || self.admit_anew(places())
+    }
+
+    /// Whether an allowance is left for one more, which this spends.
+    #[inline(always)]
+    pub(crate) fn admits(&self) -> bool {
+        self.shared.guard().spend()
     }
 
     #[inline(never)]
@@ -113,11 +119,11 @@ impl Core {
     /// was accepted).
     #[inline]
     pub(crate) fn raw_key(&mut self, user_data: usize) -> Option<Key> {
-        if Key::fits(user_data) {
-            return Some(Key::raw(user_data));
+        let key = Key::try_raw(user_data);
+        if key.is_none() {
+            self.complete_locally(Completion::refused_whole(user_data));
         }
-        self.complete_locally(Completion::refused_whole(user_data));
-        None
+        key
     }
 
     /// A place for an exact operation that is being pushed; the key for the kernel.

@@ -235,7 +235,7 @@ unsafe fn describe<O: OpCode>(head: NonNull<OpHead>) -> Result<Call, Refusal> {
 /// # Safety
 /// `head` points to an `O` that is not in flight, `slot` to a free submission entry.
 #[cfg(io_uring)]
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn encode<O: OpCode>(
     head: NonNull<OpHead>,
     slot: *mut Sqe,

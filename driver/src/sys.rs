@@ -258,6 +258,32 @@ impl Backend {
         op: NonNull<O>,
         key: Key,
     ) -> bool {
+        // The usual way is compiled into the caller: it returns from no call, so that nothing need be
+        // kept over one.
+        match self {
+            #[cfg(io_uring)]
+            Self::Uring(uring) if O::GOES_ON.is_none() && core.admits() => {
+                // SAFETY: (D2) the caller's contract.
+                unsafe { uring.push_admitted(core, op, key) };
+                true
+            }
+            // SAFETY: (D2) the caller's contract.
+            _ => unsafe { self.try_push_anew(core, op, key) },
+        }
+    }
+
+    /// The same by all backends, where places and credits may have to be counted.
+    ///
+    /// # Safety
+    /// As `try_push`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn try_push_anew<O: OpCode>(
+        &mut self,
+        core: &mut Core,
+        op: NonNull<O>,
+        key: Key,
+    ) -> bool {
         each!(self, b => {
             if !core.admit(|| b.capacity_left()) {
                 return false;
@@ -381,7 +407,7 @@ impl Backend {
         match self {
             #[cfg(io_uring)]
             Self::Uring(uring) if core.takes::<T>() && core.local_len() == 0 => {
-                put_each(core, n, outlet, |core| uring.take::<T>(core))
+                uring.drain(core, n, outlet)
             }
             #[cfg(iocp)]
             Self::Iocp(_) if core.takes::<T>() => put_each(core, n, outlet, Core::take_local::<T>),

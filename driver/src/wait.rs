@@ -43,6 +43,12 @@ impl Wait {
 }
 
 impl Wait {
+    /// Whether it waits for something, and no time ends it.
+    #[inline]
+    pub(crate) fn is_endless(&self) -> bool {
+        self.min > 0 && self.deadline.is_none()
+    }
+
     /// As the timeout of a submit says: `None` without end, zero not at all.
     #[inline]
     pub(crate) fn for_timeout(timeout: Option<Duration>) -> Self {

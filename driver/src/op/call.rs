@@ -433,10 +433,9 @@ impl PlainCall {
 /// A length that the kernel takes, with progress at least 1 when there is something to move.
 #[inline]
 pub(crate) fn clamp_len(len: usize) -> u32 {
-    match u32::try_from(len) {
-        Ok(len) => len.min(LEN_MAX),
-        Err(_) => LEN_MAX,
-    }
+    #[expect(clippy::cast_possible_truncation, reason = "no more than LEN_MAX")]
+    let len = len.min(LEN_MAX as usize) as u32;
+    len
 }
 
 /// An offset that no kernel takes for "the current position".

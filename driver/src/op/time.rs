@@ -207,7 +207,7 @@ pub struct TimeoutName(Option<Key>);
 
 impl From<usize> for TimeoutName {
     fn from(user_data: usize) -> Self {
-        Self(Key::fits(user_data).then(|| Key::raw(user_data)))
+        Self(Key::try_raw(user_data))
     }
 }
 

@@ -242,11 +242,7 @@ impl Model {
                     flight.left = Some(left - 1);
                     if flight.is_multishot() && self.random.once_in(3) {
                         flight.shot = true;
-                        self.done.push_back(Completion {
-                            key: flight.key,
-                            result: 1,
-                            flags: MORE,
-                        });
+                        self.done.push_back(Completion::new(flight.key, 1, MORE));
                     }
                 }
                 None => {}

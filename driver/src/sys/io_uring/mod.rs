@@ -28,9 +28,9 @@ pub(crate) use self::ring::Sqe;
 
 use self::inline::Opcodes;
 use self::key::Internal;
-use self::ring::Ring;
+use self::ring::{Cqe, Ring};
 use self::watch::Watch;
-use super::{Block, Which};
+use super::{Block, Which, put_each};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::Full;
@@ -57,22 +57,37 @@ pub(crate) struct Uring {
     base: u32,
     /// Operations that were handed over, ever; wraps.
     handed_over: u32,
-    /// Completions that ended no operation, ever, but for unknown ones; wraps.
-    other_completions: u32,
     pushes: Pushes,
-    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes.
+    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes: each entry's is
+    /// looked up then.
     lacks_opcodes: bool,
     /// Cancellations asked for since the last turn.
     cancels: u32,
     cancels_max: u32,
     file_slots: u32,
-    /// Whether the notifier's descriptor is being polled.
-    doorbell: bool,
+    own: Own,
     watch: Watch,
     /// Whether a write to a pipe without a reader is an error only.
     no_signal: bool,
     shared: Arc<Shared>,
     ring: Ring,
+}
+
+/// What has come of the driver's own entries, and of completions that end no operation.
+#[derive(Debug, Default)]
+struct Own {
+    /// Whether the notifier's descriptor is being polled.
+    doorbell: bool,
+    /// Completions that ended no operation, ever, but for unknown ones; wraps.
+    completions: u32,
+}
+
+/// What came of one call of the kernel.
+struct Entered {
+    /// Entries that it did not consume.
+    left: u32,
+    /// Whether it refused to work.
+    refused: bool,
 }
 
 /// Entries that an operation takes at most: itself and its deadline.
@@ -110,13 +125,12 @@ impl Uring {
             entries,
             base: 0,
             handed_over: 0,
-            other_completions: 0,
             pushes: Pushes::with_capacity(limits.entries),
             lacks_opcodes: false,
             cancels: 0,
             cancels_max: limits.cancels,
             file_slots: limits.file_slots,
-            doorbell: false,
+            own: Own::default(),
             watch: Watch::new(core.shared.waker())?,
             no_signal: false,
             shared: core.shared.clone(),
@@ -333,7 +347,7 @@ impl Uring {
     fn in_kernel(&self, core: &Core) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "all of these wrap")]
         let unknown = core.stats.unknown as u32;
-        let others = self.other_completions.wrapping_add(unknown);
+        let others = self.own.completions.wrapping_add(unknown);
         let ended = self.ring.taken().wrapping_sub(others);
         self.handed_over.wrapping_sub(ended)
     }
@@ -349,7 +363,7 @@ impl Uring {
         let table = unsafe { OpHead::table(head) };
         // SAFETY: (D2, U1) the table was made for the type of this operation; `slot` is free.
         let place = unsafe { (table.encode)(head, slot, key, &mut self.pushes) };
-        self.pushed(core, slot, place, key, head);
+        self.pushed(core, place, key, head);
     }
 
     /// See the contract in `sys.rs`.
@@ -366,49 +380,56 @@ impl Uring {
         let slot = self.ring.slot();
         // SAFETY: (D2, U1) the caller's contract; `slot` is free.
         let place = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
-        self.pushed(core, slot, place, key, op.cast());
+        self.pushed(core, place, key, op.cast());
     }
 
-    /// Keeps the entry that was written to `slot`, unless the operation is refused, or went elsewhere.
-    #[inline]
-    fn pushed(
+    /// Pushes an operation that was admitted, and counts it: after its buffer's methods, which may panic
+    /// (I18), and before the rest, which is the last that is done.
+    ///
+    /// # Safety
+    /// As [`push_typed`](Self::push_typed).
+    #[inline(always)]
+    pub(crate) unsafe fn push_admitted<O: OpCode>(
         &mut self,
         core: &mut Core,
-        slot: *mut Sqe,
-        place: Place,
+        op: NonNull<O>,
         key: Key,
-        head: NonNull<OpHead>,
     ) {
-        if let Place::Entry = place {
-            self.keep(core, slot, key);
+        let slot = self.ring.slot();
+        // SAFETY: (D2, U1) the caller's contract; `slot` is free.
+        let place = unsafe { op::encode::<O>(op.cast(), slot, key, &mut self.pushes) };
+        core.accepted();
+        self.pushed(core, place, key, op.cast());
+    }
+
+    /// Keeps the entry that was written to the free place, unless the operation is refused, or went
+    /// elsewhere.
+    #[inline(always)]
+    fn pushed(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
+        if matches!(place, Place::Entry) && !self.lacks_opcodes {
+            self.ring.advance();
         } else {
-            self.pushed_aside(core, slot, place, key, head);
+            self.pushed_aside(core, place, key, head);
         }
     }
 
     /// The same where there is more to do than to keep it, or less.
+    #[cold]
     #[inline(never)]
-    fn pushed_aside(
-        &mut self,
-        core: &mut Core,
-        slot: *mut Sqe,
-        place: Place,
-        key: Key,
-        head: NonNull<OpHead>,
-    ) {
+    fn pushed_aside(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
         match place {
-            Place::Entry => self.keep(core, slot, key),
-            Place::EntryUntil => self.keep_until(core, slot, key, head),
+            Place::Entry => self.keep(core, key),
+            Place::EntryUntil => self.keep_until(core, key, head),
             Place::Inline => {}
             Place::Refused(refusal) => core.refuse(key, refusal),
         }
     }
 
     /// Keeps an entry, if the kernel has its opcode.
-    #[inline]
-    fn keep(&mut self, core: &mut Core, slot: *mut Sqe, key: Key) {
+    fn keep(&mut self, core: &mut Core, key: Key) {
+        let slot = self.ring.slot();
         // SAFETY: (U1) just written.
-        if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
+        if !self.has(unsafe { (*slot).opcode }) {
             // SAFETY: (U1) as above.
             let Some(other) = net::stand_in(unsafe { &*slot }) else {
                 return core.refuse(key, Refusal::Unsupported);
@@ -422,9 +443,10 @@ impl Uring {
     /// The same for one with a deadline: an entry of the driver's own behind it, linked to it. Both
     /// are published and taken in one; a kernel without memory may take the first alone, which
     /// then has no deadline.
-    fn keep_until(&mut self, core: &mut Core, slot: *mut Sqe, key: Key, head: NonNull<OpHead>) {
+    fn keep_until(&mut self, core: &mut Core, key: Key, head: NonNull<OpHead>) {
+        let slot = self.ring.slot();
         let before = self.ring.tail();
-        self.keep(core, slot, key);
+        self.keep(core, key);
         if self.ring.tail() == before {
             return; // It was refused.
         }
@@ -491,8 +513,8 @@ impl Uring {
     /// # Safety
     /// As [`turn`](Self::turn).
     unsafe fn hand_over(&mut self, core: &mut Core, block: Block) -> io::Result<()> {
-        if core.notified && !self.doorbell {
-            self.doorbell = true;
+        if core.notified && !self.own.doorbell {
+            self.own.doorbell = true;
             self.push_internal(control::poll(self.shared.waker().as_raw_fd()));
         }
         if self.pushes.has_calls() {
@@ -513,18 +535,20 @@ impl Uring {
         let mut fruitless = 0;
         loop {
             let missing = want.saturating_sub(core.local_len());
-            let remaining = deadline.map(|d| d.duration_since(Instant::now()));
-            let timeout = if missing > 0 { remaining } else { None };
+            let timeout = match deadline {
+                Some(deadline) if missing > 0 => Some(deadline.duration_since(Instant::now())),
+                _ => None,
+            };
             // SAFETY: (D1) the caller's contract.
-            let refused = unsafe { self.enter(core, missing, timeout) }?;
+            let Entered { left, refused } = unsafe { self.enter(core, missing, timeout) }?;
             let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let satisfied = want == 0 || self.available(core) > 0 || expired();
-            if self.ring.unconsumed() == 0 && satisfied {
+            if left == 0 && satisfied {
                 break;
             }
             // A wait that was interrupted waits on; what the kernel does not take is asked for again,
             // though not without end.
-            if !refused && self.ring.unconsumed() == 0 {
+            if !refused && left == 0 {
                 continue;
             }
             fruitless += 1;
@@ -539,29 +563,36 @@ impl Uring {
         Ok(())
     }
 
-    /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues. Returns
-    /// whether the kernel refused to work, so that asking again at once would be in vain.
+    /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues.
     ///
     /// # Safety
     /// As [`turn`](Self::turn).
+    #[inline]
     unsafe fn enter(
         &mut self,
         core: &mut Core,
         missing: usize,
         timeout: Option<Duration>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Entered> {
         let to_submit = self.ring.unconsumed();
         let min_complete = u32::try_from(missing).unwrap_or(u32::MAX);
         core.stats.enters += 1;
         // SAFETY: (U4, D1) the caller's contract.
         let result = unsafe { self.ring.enter(to_submit, min_complete, timeout) };
-        self.account(to_submit);
+        let left = self.account(to_submit);
         if self.ring.has_overflow() {
             core.stats.overflow += 1;
         }
-        let Err(error) = result else {
-            return Ok(false);
+        let refused = match result {
+            Ok(()) => false,
+            Err(error) => Self::is_refused(error)?,
         };
+        Ok(Entered { left, refused })
+    }
+
+    /// Whether the kernel refused to work, so that asking again at once would be in vain.
+    #[cold]
+    fn is_refused(error: io::Error) -> io::Result<bool> {
         match error.raw_os_error() {
             // A signal came; the time is over.
             Some(libc::EINTR | libc::ETIME) => Ok(false),
@@ -574,12 +605,12 @@ impl Uring {
         }
     }
 
-    /// Counts what the kernel consumed of `before` entries.
+    /// Counts what the kernel consumed of `before` entries; returns how many it left.
     #[inline]
-    fn account(&mut self, before: u32) {
+    fn account(&mut self, before: u32) -> u32 {
         let left = self.ring.unconsumed();
         if left == before {
-            return;
+            return left;
         }
         let queued = self.queued();
         let still_queued = if left == 0 {
@@ -590,6 +621,7 @@ impl Uring {
         };
         self.handed_over = self.handed_over.wrapping_add(queued - still_queued);
         self.base = self.ring.tail().wrapping_sub(still_queued);
+        left
     }
 
     /// Waits a little for something to change, without spinning.
@@ -612,66 +644,22 @@ impl Uring {
     #[inline]
     pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
         while self.ring.completions() > 0 {
-            let cqe = self.ring.take();
-            if let Some(completion) = self.decode(cqe.user_data, cqe.result, cqe.flags) {
+            let cqe = self.ring.take().next();
+            if let Some(completion) = self.own.decode(cqe.user_data, cqe.result, cqe.flags) {
                 return Some(completion);
             }
         }
         None
     }
 
+    /// Puts `n` of the kernel's completions into the outlet, but for those that are not for it; returns
+    /// how many it got.
     #[inline]
-    pub(crate) fn take<T: Outlet>(&mut self, core: &mut Core) -> Option<Completion> {
-        let cqe = self.ring.take();
-        let key = Key::from_word(cqe.user_data);
-        // Nearly all of them: the last of an operation, no descriptor, no flags.
-        let flags = if key.is_plain(T::CLASS, cqe.flags) {
-            0
-        } else {
-            self.take_other::<T>(core, cqe.user_data, cqe.result, cqe.flags)?
-        };
-        Some(Completion {
-            key,
-            result: cqe.result,
-            flags,
+    pub(crate) fn drain<T: Outlet>(&mut self, core: &mut Core, n: usize, outlet: &mut T) -> usize {
+        let mut taking = self.ring.take();
+        put_each(core, n, outlet, |core| {
+            self.own.sort::<T>(core, taking.next())
         })
-    }
-
-    /// The flags of a completion, if it is of the outlet's class. In registers, as what it is given:
-    /// a completion in memory would be so for the usual ones too.
-    #[inline(never)]
-    fn take_other<T: Outlet>(
-        &mut self,
-        core: &mut Core,
-        word: u64,
-        result: i32,
-        flags: u32,
-    ) -> Option<u32> {
-        let completion = self.decode(word, result, flags)?;
-        Some(core.sort::<T>(completion)?.flags)
-    }
-
-    /// A completion, unless it is the driver's own.
-    fn decode(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
-        let key = Key::from_word(word);
-        let more = flags & k::IORING_CQE_F_MORE != 0;
-        let internal = Internal::from_key(key);
-        if more || internal.is_some() {
-            self.other_completions = self.other_completions.wrapping_add(1);
-        }
-        match internal {
-            Some(Internal::Doorbell) => self.doorbell = more,
-            // Only a cancellation that found nothing it could stop posts one, or a deadline whose
-            // operation the kernel took without it.
-            Some(Internal::Cancel | Internal::Deadline) => {}
-            None => {
-                let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
-                let [_, _, low, high] = flags.to_le_bytes();
-                let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
-                return Some(Completion::shot(key, result, more, buffer));
-            }
-        }
-        None
     }
 
     pub(crate) fn attach(&mut self, _core: &mut Core, _fd: RawFd) -> io::Result<()> {
@@ -732,6 +720,64 @@ impl Uring {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.watch.as_raw_fd()
+    }
+}
+
+impl Own {
+    /// A completion, if it is for the outlet; sees to any other.
+    #[inline(always)]
+    fn sort<T: Outlet>(&mut self, core: &mut Core, cqe: Cqe) -> Option<Completion> {
+        let key = Key::from_word(cqe.user_data);
+        // Nearly all of them: the last of an operation, no descriptor, no flags.
+        let (key, flags) = if key.is_plain(T::CLASS, cqe.flags) {
+            (key, 0)
+        } else {
+            let flags = self.sort_other::<T>(core, cqe.user_data, cqe.result, cqe.flags)?;
+            (key.without_fd(), flags)
+        };
+        Some(Completion {
+            key,
+            result: cqe.result,
+            flags,
+        })
+    }
+
+    /// The flags of a completion, if it is for the outlet. In registers, as what it is given:
+    /// a completion in memory would be so for the usual ones too.
+    #[cold]
+    #[inline(never)]
+    fn sort_other<T: Outlet>(
+        &mut self,
+        core: &mut Core,
+        word: u64,
+        result: i32,
+        flags: u32,
+    ) -> Option<u32> {
+        let completion = self.decode(word, result, flags)?;
+        Some(core.sort::<T>(completion)?.flags)
+    }
+
+    /// A completion, unless it is the driver's own.
+    fn decode(&mut self, word: u64, result: i32, flags: u32) -> Option<Completion> {
+        let key = Key::from_word(word);
+        let more = flags & k::IORING_CQE_F_MORE != 0;
+        let internal = Internal::from_key(key);
+        if more || internal.is_some() {
+            self.completions = self.completions.wrapping_add(1);
+        }
+        match internal {
+            Some(Internal::Doorbell) => self.doorbell = more,
+            // Only a cancellation that found nothing it could stop posts one, or a deadline whose
+            // operation the kernel took without it.
+            Some(Internal::Cancel | Internal::Deadline) => {}
+            None => {
+                let has_buffer = flags & k::IORING_CQE_F_BUFFER != 0;
+                let [_, _, low, high] = flags.to_le_bytes();
+                let buffer = has_buffer.then(|| u16::from_le_bytes([low, high]));
+                return Some(Completion::shot(key, result, more, buffer));
+            }
+        }
+        None
     }
 }
 

@@ -397,11 +397,41 @@ impl Ring {
             .wrapping_sub(self.head)
     }
 
-    /// Takes one completion, of those that `completions` counted, out of the queue: its place is
-    /// free when this returns.
+    /// Takes completions, of those that `completions` counted, out of the queue.
     #[inline]
-    pub(super) fn take(&mut self) -> Cqe {
-        debug_assert!(self.completions() > 0, "U1: the queue is empty");
+    pub(super) fn take(&mut self) -> Taking<'_> {
+        Taking {
+            head: self.head,
+            cq_mask: self.cq_mask,
+            cqes: self.cqes,
+            ring: self,
+        }
+    }
+
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Takes completions one by one. Those that were taken have left the queue, and their places are free,
+/// when this is dropped: also when whoever was given one has panicked.
+pub(super) struct Taking<'r> {
+    ring: &'r mut Ring,
+    /// The next to take, and what leads there: of its own, so that it stays in registers.
+    head: u32,
+    cq_mask: u32,
+    cqes: NonNull<Cqe>,
+}
+
+impl Taking<'_> {
+    /// The next; no more than there are.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Cqe {
+        debug_assert_ne!(
+            self.ring.completions(),
+            self.head.wrapping_sub(self.ring.head),
+            "U1: the queue is empty"
+        );
         let index = self.head & self.cq_mask;
         // SAFETY: (U1) masked to the size of the array.
         let cqe = unsafe { self.cqes.add(index as usize) };
@@ -412,19 +442,21 @@ impl Ring {
             result,
             flags,
         } = *unsafe { cqe.as_ref() };
-        let cqe = Cqe {
+        self.head = self.head.wrapping_add(1);
+        Cqe {
             user_data,
             result,
             flags,
-        };
-        self.head = self.head.wrapping_add(1);
-        // SAFETY: (U2) a word of the mapped rings.
-        unsafe { self.cq_head.as_ref() }.store(self.head, Ordering::Release);
-        cqe
+        }
     }
+}
 
-    pub(super) fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+impl Drop for Taking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.head = self.head;
+        // SAFETY: (U2) a word of the mapped rings.
+        unsafe { self.ring.cq_head.as_ref() }.store(self.head, Ordering::Release);
     }
 }
 
