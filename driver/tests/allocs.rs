@@ -3,9 +3,13 @@
 //! Each backend has a process of its own: this program started again, in which the global allocator
 //! counts every allocation of every thread between two marks, the test harness's excepted. Nothing
 //! is warmed up: the first operation of each kind falls between them.
-#![cfg(all(target_os = "linux", any(feature = "io-uring", feature = "readiness")))]
+#![cfg(any(io_uring, readiness))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+#[path = "contract/kit/system.rs"]
+mod system;
+
+use self::system::{ETIME, on_the_first_thread};
 use completeio_driver::address::Address;
 use completeio_driver::ancillary::{ControlMessage, Incoming, Outgoing, space};
 use completeio_driver::clock::{Clock, Instant};
@@ -36,11 +40,11 @@ use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll as Progress, Wake, Waker};
 use std::time::Duration;
@@ -53,19 +57,15 @@ static COUNTS: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// The harness's own thread, which sets up its wait for the test whenever it comes to it.
-static HARNESS: AtomicI32 = AtomicI32::new(0);
+/// Whether the first thread is the harness's, which sets up its wait for the test whenever it comes to it.
+static HARNESS: AtomicBool = AtomicBool::new(false);
 
 fn count(size: usize) {
-    if COUNTS.load(Ordering::Relaxed) && thread_id() != HARNESS.load(Ordering::Relaxed) {
+    if COUNTS.load(Ordering::Relaxed) && !(HARNESS.load(Ordering::Relaxed) && on_the_first_thread())
+    {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(size, Ordering::Relaxed);
     }
-}
-
-fn thread_id() -> i32 {
-    // SAFETY: takes nothing, and cannot fail.
-    unsafe { libc::gettid() }
 }
 
 // SAFETY: everything is the system allocator's; counting allocates nothing.
@@ -100,20 +100,20 @@ static ALLOCATOR: Counting = Counting;
 /// What tells the child which backend is its own.
 const BACKEND: &str = "COMPLETEIO_ALLOCS_BACKEND";
 
-#[cfg(feature = "io-uring")]
+#[cfg(io_uring)]
 #[test]
 fn io_uring() {
     in_a_process_of_its_own("io_uring");
 }
 
-#[cfg(feature = "readiness")]
+#[cfg(readiness)]
 #[test]
 fn readiness() {
     in_a_process_of_its_own("readiness");
 }
 
 /// The same, without worker threads: calls on files are made in place.
-#[cfg(feature = "readiness")]
+#[cfg(readiness)]
 #[test]
 fn readiness_without_workers() {
     in_a_process_of_its_own("in place");
@@ -169,10 +169,7 @@ fn child() {
     // SAFETY: takes a number. A child that hangs is a failure.
     unsafe { libc::alarm(20) };
     // The first thread is the harness's, unless the test runs on it.
-    let first = i32::try_from(process::id()).unwrap();
-    if thread_id() != first {
-        HARNESS.store(first, Ordering::Relaxed);
-    }
+    HARNESS.store(!on_the_first_thread(), Ordering::Relaxed);
     let files = Files::new();
     let mut ops = Ops::new(&files);
     let mut safe = Safe::new(&files);
@@ -557,7 +554,7 @@ fn control(rig: &mut Rig<'_>, ops: &mut Ops, marks: &mut Marks) {
     marks.step("WaitId");
     rig.push(&ops.long, 1);
     rig.run(&mut control.update, 2).unwrap();
-    assert_eq!(rig.wait(1).raw_os_error(), Some(libc::ETIME));
+    assert_eq!(rig.wait(1).raw_os_error(), Some(ETIME));
     assert_eq!(rig.fail(&mut control.update, 2), libc::ENOENT);
     assert_eq!(rig.refuse(&mut control.no_update, 2), Refusal::UserData);
     marks.step("TimeoutUpdate");
@@ -622,6 +619,7 @@ impl Files {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sockets = [tcp_socket(), tcp_socket(), tcp_socket()];
         Self {
+            pipes: pipes(&dir),
             dir,
             directory,
             file,
@@ -631,22 +629,23 @@ impl Files {
             listener,
             sockets,
             spare,
-            pipes: pipes(),
         }
     }
 }
 
-fn pipes() -> [OwnedFd; 5] {
+fn pipes(dir: &Path) -> [OwnedFd; 5] {
     let pipe = || {
         let mut fds = [-1; 2];
         // SAFETY: the call writes two numbers.
-        assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        assert_eq!(unsafe { libc::pipe(fds.as_mut_ptr()) }, 0);
         // SAFETY: just made, and known to nobody else.
         fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
     };
     let [reader, writer] = pipe();
-    // Opened by a name, a pipe is a FIFO to the kernel.
-    let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let name = dir.join("fifo");
+    let c_string = CString::new(name.to_str().unwrap()).unwrap();
+    // SAFETY: a path that lives as long as the call.
+    assert_eq!(unsafe { libc::mkfifo(c_string.as_ptr(), 0o600) }, 0);
     let mut both = File::options();
     let fifo = both.read(true).write(true).open(name).unwrap();
     let [other, unread] = pipe();
@@ -663,7 +662,7 @@ impl Drop for Files {
 
 fn tcp_socket() -> OwnedFd {
     // SAFETY: takes three numbers.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) };
     assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
     // SAFETY: just made, and known to nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }

@@ -30,6 +30,11 @@ contract! {
         cut_for_want_of_room,
         peeked_at,
         the_first_byte_alone_carries_them,
+        refused,
+        errors_of_the_plain_call,
+        in_a_scope_and_owned,
+    ],
+    on_linux: [
         a_pending_receive_loses_nothing,
         fruitless_tries_forge_no_credentials,
         credentials_and_process,
@@ -37,9 +42,6 @@ contract! {
         what_headers_say_v6,
         the_source_is_chosen,
         segments_out_and_in,
-        refused,
-        errors_of_the_plain_call,
-        in_a_scope_and_owned,
         with_python,
     ],
 }
@@ -423,6 +425,7 @@ fn the_first_byte_alone_carries_them(cx: &mut Cx) {
 }
 
 /// With exactly the room that is needed, on a socket where each message has credentials.
+#[cfg(target_os = "linux")]
 fn a_pending_receive_loses_nothing(cx: &mut Cx) {
     let (ours, theirs) = kit::pair();
     set(&ours, libc::SOL_SOCKET, libc::SO_PASSCRED);
@@ -470,6 +473,7 @@ fn credentials<const N: usize>(control: &mut Incoming<N>) -> Vec<Credentials> {
 
 /// io_uring's tries that find nothing write credentials of process 0 and user 0, and go on behind
 /// them: whoever believed these would take anybody for root, and lose the descriptors.
+#[cfg(target_os = "linux")]
 fn fruitless_tries_forge_no_credentials(cx: &mut Cx) {
     let (ours, theirs) = kit::pair();
     set(&ours, libc::SOL_SOCKET, libc::SO_PASSCRED);
@@ -492,6 +496,7 @@ fn fruitless_tries_forge_no_credentials(cx: &mut Cx) {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn credentials_and_process(cx: &mut Cx) {
     const SO_PASSPIDFD: i32 = 76;
     let (ours, theirs) = UnixDatagram::pair().unwrap();
@@ -562,6 +567,7 @@ fn told(l: &mut Ledger, socket: &UdpSocket) -> Vec<String> {
     told
 }
 
+#[cfg(target_os = "linux")]
 fn what_headers_say_v4(cx: &mut Cx) {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -594,6 +600,7 @@ fn what_headers_say_v4(cx: &mut Cx) {
     assert!(told.contains(&ttl), "{told:?}");
 }
 
+#[cfg(target_os = "linux")]
 fn what_headers_say_v6(cx: &mut Cx) {
     let receiver = UdpSocket::bind("[::1]:0").unwrap();
     let sender = UdpSocket::bind("[::1]:0").unwrap();
@@ -616,6 +623,7 @@ fn what_headers_say_v6(cx: &mut Cx) {
 }
 
 /// A sender that is bound to no address says which one it is, and where it leaves.
+#[cfg(target_os = "linux")]
 fn the_source_is_chosen(cx: &mut Cx) {
     for (any, source, at) in [
         ("0.0.0.0:0", "127.0.0.7", "127.0.0.1:0"),
@@ -636,6 +644,7 @@ fn the_source_is_chosen(cx: &mut Cx) {
 }
 
 /// `UDP_SEGMENT` and `UDP_GRO`.
+#[cfg(target_os = "linux")]
 fn segments_out_and_in(cx: &mut Cx) {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -719,7 +728,7 @@ fn errors_of_the_plain_call(cx: &mut Cx) {
 
 fn cancelled_and_abandoned(cx: &mut Cx) {
     let (ours, _theirs) = cx.pair();
-    set(&ours, libc::SOL_SOCKET, libc::SO_PASSCRED);
+    kit::ask_for_credentials(&ours);
     for handed_over in [false, true] {
         let mut l = cx.ledger();
         let op = receive(&mut l, &ours);
@@ -775,6 +784,7 @@ impl Drop for Ended {
 }
 
 /// Another program at the other end.
+#[cfg(target_os = "linux")]
 fn with_python(cx: &mut Cx) {
     const PROGRAM: &str = "
 import array, os, socket, sys

@@ -4,6 +4,7 @@ use crate::kit;
 use crate::ledger::Cx;
 use crate::races::{ROUNDS, Rival, is_cancelled, round};
 use crate::steps;
+use completeio_driver::buf::IntoInner;
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, FromRawFd, OwnedFd, RawFd, Refusal};
 use completeio_driver::op::{Deadline, Poll, PollEvents, WaitId};
 use std::fs::File;
@@ -11,25 +12,29 @@ use std::io::{ErrorKind, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
-contract![
-    an_exit_code,
-    a_signal,
-    kept_and_reaped,
-    who_is_no_child,
-    what_is_no_process,
-    fixed_descriptors_are_refused,
-    a_non_blocking_pidfd,
-    several_for_one_child,
-    several_children,
-    beside_a_poll,
-    by_a_scope_and_by_a_slot,
-    until_a_deadline,
-    cancelled,
-    a_driver_dropped_with_it,
-    what_was_only_pushed_reaps_nothing,
-    the_descriptor_is_close_on_exec,
-    exited_or_cancelled,
-];
+contract! {
+    on_host: [
+        an_exit_code,
+        a_signal,
+        kept_and_reaped,
+        what_is_no_process,
+        fixed_descriptors_are_refused,
+        several_for_one_child,
+        several_children,
+        by_a_scope_and_by_a_slot,
+        until_a_deadline,
+        cancelled,
+        a_driver_dropped_with_it,
+        what_was_only_pushed_reaps_nothing,
+        the_descriptor_is_close_on_exec,
+        exited_or_cancelled,
+    ],
+    on_linux: [
+        who_is_no_child,
+        a_non_blocking_pidfd,
+        beside_a_poll,
+    ],
+}
 
 /// A child that waits for a byte, and then exits with it.
 struct Child {
@@ -62,6 +67,11 @@ impl Child {
         WaitId::child(self.pid).unwrap()
     }
 
+    /// What stands for it.
+    fn descriptor(&self) -> OwnedFd {
+        self.op().into_inner()
+    }
+
     /// One that has exited, and was not reaped.
     fn ended(code: u8) -> Self {
         let child = Self::new();
@@ -90,11 +100,12 @@ impl Child {
     }
 }
 
+#[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
 fn waitid(kind: libc::idtype_t, id: u32, options: i32) -> Result<(u32, i32), i32> {
     // SAFETY: integers, of which zero is one.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: one `siginfo_t`, on the stack.
-    if unsafe { libc::waitid(kind, id, &raw mut info, options) } < 0 {
+    if unsafe { libc::waitid(kind, id.into(), &raw mut info, options) } < 0 {
         return Err(std::io::Error::last_os_error().raw_os_error().unwrap());
     }
     // SAFETY: the kernel wrote integers, or none.
@@ -103,6 +114,7 @@ fn waitid(kind: libc::idtype_t, id: u32, options: i32) -> Result<(u32, i32), i32
     Ok((pid.unsigned_abs(), unsafe { info.si_status() }))
 }
 
+#[cfg(target_os = "linux")]
 fn pidfd(pid: u32, flags: u32) -> OwnedFd {
     // SAFETY: takes numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) };
@@ -166,6 +178,7 @@ fn kept_and_reaped(cx: &mut Cx) {
 }
 
 /// I33: as waitid(2) says.
+#[cfg(target_os = "linux")]
 fn who_is_no_child(cx: &mut Cx) {
     let mut l = cx.ledger();
     let me = pidfd(std::process::id(), 0);
@@ -198,7 +211,7 @@ fn what_is_no_process(_: &mut Cx) {
 
 fn fixed_descriptors_are_refused(cx: &mut Cx) {
     let child = Child::ended(1);
-    let fd = pidfd(child.pid, 0);
+    let fd = child.descriptor();
     let mut l = cx.ledger();
     let fixed = l.register_fd(fd.as_raw_fd(), 3).unwrap();
     let (_, entry) = l.entry_of(WaitId::pidfd(fixed));
@@ -207,6 +220,7 @@ fn fixed_descriptors_are_refused(cx: &mut Cx) {
 }
 
 /// io_uring's kernel does not wait for one; epoll does.
+#[cfg(target_os = "linux")]
 fn a_non_blocking_pidfd(cx: &mut Cx) {
     let child = Child::new();
     let fd = pidfd(child.pid, libc::PIDFD_NONBLOCK);
@@ -229,7 +243,7 @@ fn a_non_blocking_pidfd(cx: &mut Cx) {
 /// One reaps it, the others are told that there is none.
 fn several_for_one_child(cx: &mut Cx) {
     let child = Child::new();
-    let fd = pidfd(child.pid, 0);
+    let fd = child.descriptor();
     let mut l = cx.ledger();
     let ops = [0, 1, 2].map(|n| l.start(WaitId::pidfd(kit::plain(&fd)), n));
     l.hand_over();
@@ -266,6 +280,7 @@ fn several_children(cx: &mut Cx) {
 }
 
 /// A pidfd is readable when its process has ended.
+#[cfg(target_os = "linux")]
 fn beside_a_poll(cx: &mut Cx) {
     let child = Child::new();
     let fd = pidfd(child.pid, 0);
@@ -280,7 +295,7 @@ fn beside_a_poll(cx: &mut Cx) {
 
 fn by_a_scope_and_by_a_slot(cx: &mut Cx) {
     let child = Child::new();
-    let fd = pidfd(child.pid, 0);
+    let fd = child.descriptor();
     let mut op = WaitId::pidfd(fd.as_fd());
     let mut l = cx.ledger();
     l.scope(|s| {
@@ -360,9 +375,8 @@ fn what_was_only_pushed_reaps_nothing(cx: &mut Cx) {
 
 /// I20.
 fn the_descriptor_is_close_on_exec(_: &mut Cx) {
-    use completeio_driver::buf::IntoInner;
     let child = Child::ended(1);
-    let fd = child.op().into_inner();
+    let fd = child.descriptor();
     // SAFETY: takes numbers.
     let flags = kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) });
     assert_eq!(flags, libc::FD_CLOEXEC);

@@ -14,7 +14,7 @@ use completeio_driver::op::{
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{FromRawFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -26,13 +26,15 @@ contract! {
     ],
     on_host: [
         syncs,
-        a_sync_is_the_call_that_it_names,
-        as_the_plain_call,
         offsets_and_lengths_end_at_i64_max,
         cancelled_or_not,
         dropped_in_flight,
         what_was_only_pushed_does_nothing,
         through_a_scope,
+    ],
+    on_linux: [
+        a_sync_is_the_call_that_it_names,
+        as_the_plain_call,
     ],
 }
 
@@ -56,6 +58,7 @@ fn syncs(cx: &mut Cx) {
 }
 
 /// Has the calls of this thread fail that sync a file, each with an error of its own.
+#[cfg(target_os = "linux")]
 fn forbid_syncs() -> io::Result<()> {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let step = |code: u32, jf, k| libc::sock_filter {
@@ -90,6 +93,7 @@ fn forbid_syncs() -> io::Result<()> {
 
 /// Both do the same as far as anybody can see, until the power fails: so the calls are told apart by
 /// forbidding them. Of io_uring's entries the unit tests know.
+#[cfg(target_os = "linux")]
 fn a_sync_is_the_call_that_it_names(cx: &mut Cx) {
     if cx.is_io_uring() {
         return;
@@ -140,13 +144,8 @@ fn errno<T>(outcome: io::Result<T>) -> i32 {
     }
 }
 
-fn contents(file: &File) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
 /// One operation, and the plain call that it stands for.
+#[cfg(target_os = "linux")]
 type Twin = (
     &'static str,
     fn(&mut Ledger, BorrowedFd<'static>) -> i32,
@@ -154,6 +153,7 @@ type Twin = (
 );
 
 /// Defines a twin; the plain call returns 0 or says its error.
+#[cfg(target_os = "linux")]
 macro_rules! twin {
     ($name:literal, |$fd:ident| $op:expr, $plain:expr) => {
         (
@@ -172,6 +172,7 @@ macro_rules! twin {
     };
 }
 
+#[cfg(target_os = "linux")]
 const TWINS: &[Twin] = &[
     twin!("Sync", |fd| Sync::new(fd), libc::fsync(fd)),
     twin!("Sync::data", |fd| Sync::data(fd), libc::fdatasync(fd)),
@@ -250,6 +251,7 @@ const TWINS: &[Twin] = &[
 ///
 /// # Safety
 /// None is needed.
+#[cfg(target_os = "linux")]
 unsafe fn advise(fd: RawFd, offset: i64, len: i64, advice: i32) -> i32 {
     // SAFETY: takes numbers.
     let error = unsafe { libc::posix_fadvise(fd, offset, len, advice) };
@@ -261,6 +263,7 @@ unsafe fn advise(fd: RawFd, offset: i64, len: i64, advice: i32) -> i32 {
 }
 
 /// A socket, a pipe, a directory, a device … each twice, for the plain call changes it too.
+#[cfg(target_os = "linux")]
 fn descriptors() -> Vec<(&'static str, [OwnedFd; 2])> {
     let path = kit::TempPath::new();
     fs::write(&*path, [7; 10_000]).unwrap();
@@ -303,6 +306,7 @@ fn descriptors() -> Vec<(&'static str, [OwnedFd; 2])> {
 
 /// I10, I33: each operation on each kind of descriptor gives the plain call's error; attached, and
 /// not.
+#[cfg(target_os = "linux")]
 fn as_the_plain_call(cx: &mut Cx) {
     let descriptors = descriptors();
     let mut l = cx.ledger();
@@ -426,7 +430,7 @@ fn what_was_only_pushed_does_nothing(cx: &mut Cx) {
     l.free(allocate);
     l.free(stat);
     l.abandon();
-    assert_eq!(contents(&file), b"text");
+    assert_eq!(kit::contents(&file), b"text");
 }
 
 /// Lent from the stack, with typed outputs.
@@ -458,7 +462,7 @@ fn through_a_scope(cx: &mut Cx) {
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     })
     .unwrap();
-    assert_eq!(contents(&file), b"te\0\0\0\0\0\0\0!");
+    assert_eq!(kit::contents(&file), b"te\0\0\0\0\0\0\0!");
 }
 
 fn owned_by_the_driver(cx: &mut Cx) {

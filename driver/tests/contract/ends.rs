@@ -5,7 +5,7 @@ use crate::kit;
 use completeio_driver::address::Address;
 use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, Builder, Cwd, Driver, OwnedFd, RawFd};
 use completeio_driver::op::{self, MsgFlags, OpenAt, OpenOptions, Pipe, Recv, Unlink};
-#[cfg(feature = "sim")]
+#[cfg(sim)]
 use simulated::Simulated;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, UdpSocket};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 pub(crate) struct Site(Option<Rc<Simulated>>);
 
 impl Site {
-    #[cfg(feature = "sim")]
+    #[cfg(sim)]
     pub(crate) fn simulated() -> Self {
         Self(Some(Rc::new(Simulated::new())))
     }
@@ -201,7 +201,7 @@ impl Simulated {
     }
 }
 
-#[cfg(feature = "sim")]
+#[cfg(sim)]
 mod simulated {
     use crate::steps;
     use completeio_driver::address::Address;
@@ -259,10 +259,10 @@ mod simulated {
 }
 
 /// There is none in a build without them.
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sim))]
 enum Simulated {}
 
-#[cfg(not(feature = "sim"))]
+#[cfg(not(sim))]
 impl Simulated {
     fn driver(&self, _: Builder) -> Driver<'static> {
         match *self {}

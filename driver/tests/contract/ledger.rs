@@ -20,13 +20,25 @@ use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build. What is about the system itself
 /// stands under `on_host`, and runs on its backends alone; the simulated one has what is `everywhere`.
-/// What is about Unix stands under `on_unix`.
+/// What is about Unix stands under `on_unix`, and what is about Linux, whatever the backend, under `on_linux`.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         contract! { everywhere: [], on_host: [$($name),*] }
     };
     (everywhere: [$($all:ident),* $(,)?] $(,)?) => {
         contract! { everywhere: [$($all),*], on_host: [] }
+    };
+    (on_host: [$($host:ident),* $(,)?], on_linux: [$($linux:ident),* $(,)?] $(,)?) => {
+        contract! { everywhere: [], on_host: [$($host),*], on_linux: [$($linux),*] }
+    };
+    (
+        everywhere: [$($all:ident),* $(,)?],
+        on_host: [$($host:ident),* $(,)?],
+        on_linux: [$($linux:ident),* $(,)?] $(,)?
+    ) => {
+        contract! {
+            everywhere: [$($all),*], on_host: [$($host),*], on_unix: [], on_linux: [$($linux),*]
+        }
     };
     (everywhere: [$($all:ident),* $(,)?], on_host: [$($host:ident),* $(,)?] $(,)?) => {
         contract! { everywhere: [$($all),*], on_host: [$($host),*], on_unix: [] }
@@ -36,13 +48,25 @@ macro_rules! contract {
         on_host: [$($host:ident),* $(,)?],
         on_unix: [$($unix:ident),* $(,)?] $(,)?
     ) => {
-        #[cfg(all(feature = "io-uring", unix))]
-        column! { io_uring IoUring $($all)* $($host)* $($unix)* }
-        #[cfg(all(feature = "readiness", unix))]
+        contract! {
+            everywhere: [$($all),*], on_host: [$($host),*], on_unix: [$($unix),*], on_linux: []
+        }
+    };
+    (
+        everywhere: [$($all:ident),* $(,)?],
+        on_host: [$($host:ident),* $(,)?],
+        on_unix: [$($unix:ident),* $(,)?],
+        on_linux: [$($linux:ident),* $(,)?] $(,)?
+    ) => {
+        #[cfg(io_uring)]
+        column! { io_uring IoUring $($all)* $($host)* $($unix)* $($linux)* }
+        #[cfg(all(readiness, target_os = "linux"))]
+        column! { readiness Readiness $($all)* $($host)* $($unix)* $($linux)* }
+        #[cfg(all(readiness, not(target_os = "linux")))]
         column! { readiness Readiness $($all)* $($host)* $($unix)* }
-        #[cfg(windows)]
+        #[cfg(iocp)]
         column! { iocp Iocp $($all)* $($host)* }
-        #[cfg(feature = "sim")]
+        #[cfg(sim)]
         column! { sim Sim $($all)* }
     };
 }
@@ -103,7 +127,7 @@ impl Deref for Cx {
 
 impl Cx {
     pub(crate) fn new(backend: Backend) -> Result<Self, SetupError> {
-        #[cfg(feature = "sim")]
+        #[cfg(sim)]
         if backend == Backend::Sim {
             let site = Site::simulated();
             return Ok(Self { backend, site });

@@ -4,20 +4,17 @@
 //! The tests run one at a time (see [`ledger::run`]), so that each may count the descriptors of
 //! the process, send it signals and lower its limits. The ids in the comments (I1, I2, …) are those
 //! of the list of invariants.
-#![cfg(any(
-    windows,
-    all(target_os = "linux", any(feature = "io-uring", feature = "readiness"))
-))]
+#![cfg(any(io_uring, readiness, iocp))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
 )]
 #![cfg_attr(
-    windows,
+    not(target_os = "linux"),
     allow(
         dead_code,
         unused_imports,
-        reason = "what is about Unix has its part in them"
+        reason = "what is about Unix, or about Linux, has its part in them"
     )
 )]
 
@@ -38,16 +35,12 @@ mod deadlines;
 #[cfg(unix)]
 mod descriptors;
 #[cfg(unix)]
-mod differences;
-#[cfg(unix)]
 mod durable;
 #[cfg(unix)]
 mod errors;
 mod exact;
 mod forgotten;
 mod full;
-#[cfg(unix)]
-mod futex;
 #[cfg(unix)]
 mod kinds;
 mod lengths;
@@ -73,8 +66,6 @@ mod pipes;
 mod polls;
 mod queues;
 mod races;
-#[cfg(unix)]
-mod rw_flags;
 mod scope;
 mod scope_end;
 mod scope_panics;
@@ -88,10 +79,6 @@ mod slots_futures;
 #[cfg(unix)]
 mod sockets;
 #[cfg(unix)]
-mod space;
-#[cfg(unix)]
-mod splice;
-#[cfg(unix)]
 mod stream;
 #[cfg(unix)]
 mod stream_kinds;
@@ -101,11 +88,26 @@ mod teardown;
 mod timeout_updates;
 mod timers;
 #[cfg(unix)]
+mod truncate;
+#[cfg(unix)]
 mod unix;
 mod vectored;
 mod wait;
 mod wake;
 #[cfg(unix)]
 mod whole_deadlines;
-#[cfg(unix)]
+
+// Other systems have no such calls, or others in their place: the operations are refused there, or are
+// reported to do less. How io_uring differs from the calls is told on Linux.
+#[cfg(target_os = "linux")]
+mod differences;
+#[cfg(target_os = "linux")]
+mod futex;
+#[cfg(target_os = "linux")]
+mod rw_flags;
+#[cfg(target_os = "linux")]
+mod space;
+#[cfg(target_os = "linux")]
+mod splice;
+#[cfg(target_os = "linux")]
 mod xattr;

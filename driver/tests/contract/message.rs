@@ -13,7 +13,6 @@ use completeio_driver::op::{
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::FromRawFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 contract! {
@@ -53,22 +52,6 @@ fn udp(addr: &str) -> (UdpSocket, SocketAddr) {
 
 fn os<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
     result.unwrap_err().raw_os_error().unwrap()
-}
-
-/// A pair of Unix sockets of a kind.
-fn pair_of(kind: i32) -> (OwnedFd, OwnedFd) {
-    let mut fds = [-1; 2];
-    // SAFETY: the call writes two numbers.
-    kit::checked(unsafe {
-        libc::socketpair(
-            libc::AF_UNIX,
-            kind | libc::SOCK_CLOEXEC,
-            0,
-            fds.as_mut_ptr(),
-        )
-    });
-    // SAFETY: new descriptors.
-    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
 }
 
 /// I26: v4, v6, and v4 on a socket of v6.
@@ -173,7 +156,7 @@ fn unix_datagrams(cx: &mut Cx) {
 
 /// Sockets that keep the boundaries of messages, connected.
 fn sequenced_packets(cx: &mut Cx) {
-    let (ours, theirs) = pair_of(libc::SOCK_SEQPACKET);
+    let (ours, theirs) = kit::pair_of(libc::SOCK_SEQPACKET);
     let mut l = cx.ledger();
     let (fd, peer) = (l.at(&ours), l.at(&theirs));
     for _ in 0..2 {
@@ -467,7 +450,7 @@ fn flags_that_are_refused(cx: &mut Cx) {
         assert_eq!(entry.refusal(), Some(Refusal::Flags));
     }
     // Nor may a send go on with the bytes after its completion.
-    for bits in [libc::MSG_ZEROCOPY, i32::MIN] {
+    for bits in kit::NO_FLAGS_OF_A_SEND {
         let flags = MsgFlags::from_bits(bits);
         let (_, entry) = l.entry_of(Send::new(fd, "x").flags(flags));
         assert_eq!(entry.refusal(), Some(Refusal::Flags));

@@ -12,8 +12,7 @@ use completeio_driver::op::{
 };
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::FromRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 contract! {
@@ -26,6 +25,8 @@ contract! {
         by_path,
         paths_that_lead_nowhere,
         by_path_lent_and_owned,
+    ],
+    on_linux: [
         direct_reads_and_writes_are_aligned,
     ],
 }
@@ -93,15 +94,6 @@ fn metadata_is_that_of_stat(cx: &mut Cx) {
 
 fn kinds_of_files(cx: &mut Cx) {
     let (reader, _writer) = kit::pipe();
-    // SAFETY: takes numbers.
-    let event = kit::checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) });
-    let link = kit::TempPath::new();
-    std::os::unix::fs::symlink("nowhere", &*link).unwrap();
-    let link = File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-        .open(&*link)
-        .unwrap();
     let open = |path: &str| kit::owned(File::open(path).unwrap());
     let mut files: Vec<(OwnedFd, FileKind)> = vec![
         (kit::owned(kit::file(b"")), FileKind::File),
@@ -110,22 +102,8 @@ fn kinds_of_files(cx: &mut Cx) {
         (kit::owned(reader), FileKind::Pipe),
         (kit::tcp_socket(), FileKind::Socket),
         (kit::owned(kit::pair().0), FileKind::Socket),
-        // SAFETY: a new descriptor.
-        (unsafe { OwnedFd::from_raw_fd(event) }, FileKind::Other),
-        (kit::owned(link), FileKind::Symlink),
     ];
-    let blocks = fs::read_dir("/dev").unwrap().flatten().find(|entry| {
-        use std::os::unix::fs::FileTypeExt;
-        entry.file_type().is_ok_and(|kind| kind.is_block_device())
-    });
-    let block = blocks.map(|entry| {
-        let path_only = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH)
-            .open(entry.path());
-        kit::owned(path_only.unwrap())
-    });
-    files.extend(block.map(|fd| (fd, FileKind::BlockDevice)));
+    files.extend(kit::kinds_of_its_own());
     let mut l = cx.ledger();
     for (file, kind) in &files {
         for attached in [false, true] {
@@ -235,6 +213,7 @@ fn by_path_lent_and_owned(cx: &mut Cx) {
 }
 
 /// What the plain call says of the alignment of direct reads: of memory, of offsets.
+#[cfg(target_os = "linux")]
 fn plain_alignment(file: &OwnedFd) -> Option<(u32, u32)> {
     // SAFETY: plain numbers.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
@@ -249,6 +228,7 @@ fn plain_alignment(file: &OwnedFd) -> Option<(u32, u32)> {
 }
 
 /// What `Stat` says makes direct reads and writes succeed; what is not aligned so is EINVAL.
+#[cfg(target_os = "linux")]
 fn direct_reads_and_writes_are_aligned(cx: &mut Cx) {
     const LEN: usize = 1 << 16;
     let path = kit::TempPath::new();

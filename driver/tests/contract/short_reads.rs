@@ -145,7 +145,7 @@ fn the_end_that_was_seen_before_a_short_read(cx: &mut Cx) {
     let (ours, fd, mut theirs) = stream(&mut l);
     theirs.write_all(b"last").unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
-    while kit::unacknowledged(&theirs) > 0 || !kit::is_now(&ours, libc::POLLRDHUP) {}
+    while kit::unacknowledged(&theirs) > 0 || !kit::has_ended(&ours) {}
     let_it_look(&mut l, quiet);
     assert_eq!(receive_now(&mut l, fd), b"last");
     assert_eq!(receive_now(&mut l, fd), b"");

@@ -8,7 +8,8 @@ use completeio_driver::op::{Nop, Recv, Send, Timeout, WriteAt};
 use std::io::Write;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 contract![
@@ -79,7 +80,7 @@ fn entries_survive(cx: &mut Cx) {
         l.start(Nop::new(), n + 4);
         for entry in l.take_sorted(5) {
             match entry.raw_os_error() {
-                Some(errno) => assert_eq!((errno, entry.user_data()), (libc::ETIME, n + 1)),
+                Some(errno) => assert_eq!((errno, entry.user_data()), (kit::code::ETIME, n + 1)),
                 None => assert_ne!(entry.user_data(), n + 1),
             }
         }
@@ -148,7 +149,7 @@ fn writing_to_nobody_raises_no_signal(cx: &mut Cx) {
 struct Signals {
     signal: i32,
     before: libc::sigaction,
-    timer: Option<libc::timer_t>,
+    ringer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
 static HEARD: AtomicU64 = AtomicU64::new(0);
@@ -168,35 +169,23 @@ impl Signals {
         Self {
             signal,
             before,
-            timer: None,
+            ringer: None,
         }
     }
 
-    /// A thousand a second, all of them to the calling thread.
+    /// About a thousand a second, all of them to the calling thread.
     fn every_millisecond() -> Self {
+        const MILLISECOND: Duration = Duration::from_millis(1);
         let mut signals = Self::of(libc::SIGALRM);
-        // SAFETY: an event of plain numbers.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = libc::SIGALRM;
+        let (end, ended) = mpsc::channel();
         // SAFETY: takes nothing.
-        event.sigev_notify_thread_id = unsafe { libc::gettid() };
-        let mut timer = ptr::null_mut();
-        // SAFETY: an event and a place for the timer, on the stack.
-        kit::checked(unsafe {
-            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+        let heard_by = Listener(unsafe { libc::pthread_self() });
+        let ringer = thread::spawn(move || {
+            while ended.recv_timeout(MILLISECOND) == Err(mpsc::RecvTimeoutError::Timeout) {
+                heard_by.ring();
+            }
         });
-        signals.timer = Some(timer);
-        let millisecond = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 1_000_000,
-        };
-        let every = libc::itimerspec {
-            it_interval: millisecond,
-            it_value: millisecond,
-        };
-        // SAFETY: the timer that was just made.
-        kit::checked(unsafe { libc::timer_settime(timer, 0, &raw const every, ptr::null_mut()) });
+        signals.ringer = Some((end, ringer));
         signals
     }
 
@@ -205,14 +194,24 @@ impl Signals {
     }
 }
 
-// SAFETY: other threads only ask what was heard.
-unsafe impl Sync for Signals {}
+/// A thread that lives as long as somebody rings.
+struct Listener(libc::pthread_t);
+
+// SAFETY: a thread's name is as good on others.
+unsafe impl std::marker::Send for Listener {}
+
+impl Listener {
+    fn ring(&self) {
+        // SAFETY: the thread is there.
+        assert_eq!(unsafe { libc::pthread_kill(self.0, libc::SIGALRM) }, 0);
+    }
+}
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        if let Some(timer) = self.timer {
-            // SAFETY: made by `every_millisecond`.
-            unsafe { libc::timer_delete(timer) };
+        if let Some((end, ringer)) = self.ringer.take() {
+            drop(end);
+            let _ = ringer.join();
         }
         // A signal on its way is taken before this call returns to the thread.
         // SAFETY: the action that was there before.

@@ -1,10 +1,10 @@
-//! I27: files against their synchronous twins: holes, truncation. I23: disks that are full,
-//! read-only or broken.
+//! I27: files against their synchronous twins: holes. I23: disks that are full, read-only or broken.
 
 use crate::kit;
 use crate::ledger::Cx;
 use crate::region::Region;
-use completeio_driver::driver::{AsRawFd, CompleteIo, OwnedFd, Refusal};
+use crate::truncate;
+use completeio_driver::driver::{AsRawFd, CompleteIo, OwnedFd};
 use completeio_driver::op::{
     Advice, Advise, Allocate, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, Sync, Truncate, WriteAt,
 };
@@ -16,8 +16,6 @@ use std::ptr;
 
 contract![
     holes,
-    lengths,
-    truncated_while_read,
     advice_changes_nothing,
     a_full_device,
     a_full_file_system,
@@ -25,12 +23,6 @@ contract![
     a_broken_read,
     beyond_the_limit_of_file_sizes,
 ];
-
-fn contents(file: &File) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
-}
 
 fn fallocate(file: &File, mode: i32, offset: u64, len: u64) -> io::Result<()> {
     let [offset, len] = [offset, len].map(|n| n.try_into().unwrap());
@@ -68,7 +60,10 @@ fn holes(cx: &mut Cx) {
             }
             (a, b) => panic!("{a:?}, but the plain call {b:?}"),
         }
-        assert!(contents(&ours) == contents(&twin), "the bytes after {mode}");
+        assert!(
+            kit::contents(&ours) == kit::contents(&twin),
+            "the bytes after {mode}"
+        );
         let [a, b] = [&ours, &twin].map(|file| {
             file.sync_all().unwrap();
             file.metadata().unwrap()
@@ -85,7 +80,7 @@ fn holes(cx: &mut Cx) {
         quarter,
         quarter,
     );
-    assert!(contents(&ours)[..1 << 14].iter().all(|b| *b == 7));
+    assert!(kit::contents(&ours)[..1 << 14].iter().all(|b| *b == 7));
     step(Allocate::punch_hole(fd, 1, 10), PUNCH | KEEP, 1, 10);
     step(
         Allocate::punch_hole(fd, LEN, LEN).keep_size(),
@@ -118,69 +113,6 @@ fn holes(cx: &mut Cx) {
     );
     l.run(Allocate::new(fixed, 0, 5 * LEN)).unwrap();
     assert_eq!(ours.metadata().unwrap().len(), 5 * LEN);
-}
-
-/// Longer, shorter, nothing; in place too.
-fn lengths(cx: &mut Cx) {
-    for workers in [0, 2] {
-        let file = kit::file(b"text");
-        let mut l = cx.with(|limits| limits.workers(workers));
-        let fd = l.at(&file);
-        if !truncates(&l) {
-            let (_, entry) = l.entry_of(Truncate::new(fd, 1));
-            assert_eq!(entry.refusal(), Some(Refusal::Unsupported));
-            return kit::skip("Truncate needs Linux 6.9 on io_uring");
-        }
-        for (len, bytes) in [(6, "text\0\0"), (2, "te"), (2, "te"), (3, "te\0"), (0, "")] {
-            l.run(Truncate::new(fd, len)).unwrap();
-            assert_eq!(contents(&file), bytes.as_bytes());
-        }
-        let fixed = l.register_fd(file.as_raw_fd(), 3).unwrap();
-        l.run(Truncate::new(fixed, 5_000_000_000)).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), 5_000_000_000);
-    }
-}
-
-/// Whether this kernel has the operation.
-fn truncates(l: &crate::ledger::Ledger) -> bool {
-    use completeio_driver::driver::Support;
-    let operations = &l.capabilities().operations;
-    !operations.contains(&("Truncate", Support::Missing))
-}
-
-/// A read of a file that becomes shorter meanwhile gives bytes of the one length or the other, and
-/// none that were never there.
-fn truncated_while_read(cx: &mut Cx) {
-    const LEN: usize = 1 << 18;
-    let mut l = cx.ledger();
-    if !truncates(&l) {
-        return kit::skip("Truncate needs Linux 6.9 on io_uring");
-    }
-    for round in 0..50 {
-        let file = kit::file(&[7; LEN]);
-        let fd = l.at(&file);
-        let cut = if round % 2 == 0 { 0 } else { 10_000 };
-        let truncate = l.lend(Truncate::new(fd, cut as u64));
-        let read = l.lend(ReadAt::new(fd, 0, vec![1; LEN].into_boxed_slice()));
-        if round % 4 < 2 {
-            l.push(read, 1);
-            l.push(truncate, 0);
-        } else {
-            l.push(truncate, 0);
-            l.push(read, 1);
-        }
-        let mut entries = l.take_sorted(2);
-        assert_eq!(kit::errno(&entries[0]), 0);
-        let n = l.finish(read, entries.remove(1)).unwrap();
-        assert!((cut..=LEN).contains(&n), "{n}");
-        let bytes = l.op(read).buf();
-        assert!(bytes[..cut].iter().all(|byte| *byte == 7));
-        assert!(bytes[cut..n].iter().all(|byte| [0, 7].contains(byte)));
-        // Afterwards the end is where it was put.
-        assert_eq!(l.run(ReadAt::new(fd, cut as u64, [0; 8])).unwrap(), 0);
-        let all = ReadAt::new(fd, 0, vec![0; LEN].into_boxed_slice());
-        assert_eq!(l.run(all).unwrap(), cut);
-    }
 }
 
 /// The kernel's release, as far as it counts here.
@@ -218,7 +150,7 @@ fn advice_changes_nothing(cx: &mut Cx) {
             }
         }
     }
-    assert!(contents(&file) == [7; 10_000]);
+    assert!(kit::contents(&file) == [7; 10_000]);
 }
 
 /// I23.
@@ -288,7 +220,7 @@ fn a_full_file_system(cx: &mut Cx) {
     l.run(hole).unwrap();
     let more = WriteAt::new(fd, SIZE as u64, "more");
     assert_eq!(l.run(more).unwrap(), 4);
-    if truncates(&l) {
+    if truncate::truncates(&l) {
         l.run(Truncate::new(fd, 0)).unwrap();
         l.run(Allocate::new(fd, 0, SIZE as u64)).unwrap();
     }
@@ -388,7 +320,7 @@ fn beyond_the_limit_of_file_sizes(cx: &mut Cx) {
     let file = File::create(&*path).unwrap();
     let mut l = cx.ledger();
     let fd = l.at(&file);
-    let has_truncate = truncates(&l);
+    let has_truncate = truncate::truncates(&l);
     let limit = FileSizeLimit::new(LIMIT);
     assert_eq!(l.run(WriteAt::new(fd, LIMIT - 4, "up to it")).unwrap(), 4);
     assert!(!limit.take_signal(), "it was only cut short");

@@ -203,7 +203,9 @@ fn errors_of_the_plain_call(cx: &mut Cx) {
     let dir = l.at(&dir);
     let read = l.run(ReadVectoredAt::new(dir, 0, [[0; 2]; 2]));
     assert_eq!(errno(read), Some(libc::EISDIR));
-    let full = File::options().write(true).open("/dev/full").unwrap();
+    let Some(full) = kit::full_device() else {
+        return;
+    };
     let full = l.at(&full);
     let written = l.run(WriteVectoredAt::new(full, 0, ["a", "b"]));
     assert_eq!(errno(written), Some(libc::ENOSPC));

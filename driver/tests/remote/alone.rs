@@ -22,16 +22,13 @@ struct Counting;
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-/// The harness's own thread, which does what it likes.
-static HARNESS: AtomicUsize = AtomicUsize::new(0);
-
-fn thread_id() -> usize {
-    // SAFETY: takes nothing, and cannot fail.
-    usize::try_from(unsafe { libc::gettid() }).unwrap_or(0)
-}
+/// Whether the first thread is the harness's, which does what it likes.
+static HARNESS: AtomicBool = AtomicBool::new(false);
 
 fn count() {
-    if COUNTS.load(Ordering::Relaxed) && thread_id() != HARNESS.load(Ordering::Relaxed) {
+    if COUNTS.load(Ordering::Relaxed)
+        && !(HARNESS.load(Ordering::Relaxed) && kit::on_the_first_thread())
+    {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -101,10 +98,7 @@ fn child() {
     }));
     // SAFETY: takes a number. A child that hangs is a failure.
     unsafe { libc::alarm(60) };
-    let first = usize::try_from(process::id()).unwrap();
-    if thread_id() != first {
-        HARNESS.store(first, Ordering::Relaxed);
-    }
+    HARNESS.store(!kit::on_the_first_thread(), Ordering::Relaxed);
     match task {
         "allocations" => count_allocations(backend),
         _ => fork(backend),

@@ -3,7 +3,7 @@
 //!
 //! The tests run one at a time (see [`rig::run`]), so that each may count the descriptors of the
 //! process. Nothing waits for time to pass: whoever waits is told, or turns the driver by hand.
-#![cfg(all(target_os = "linux", any(feature = "io-uring", feature = "readiness")))]
+#![cfg(any(io_uring, readiness))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"

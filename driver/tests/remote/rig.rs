@@ -22,7 +22,7 @@ use std::time::Duration;
 /// One `#[test]` for each function and each backend of this build.
 macro_rules! on_each_backend {
     ($($name:ident),* $(,)?) => {
-        #[cfg(feature = "io-uring")]
+        #[cfg(io_uring)]
         mod io_uring {
             use completeio_driver::driver::Backend::IoUring;
             $(#[test]
@@ -31,7 +31,7 @@ macro_rules! on_each_backend {
                 crate::rig::run(IoUring, name, super::$name);
             })*
         }
-        #[cfg(feature = "readiness")]
+        #[cfg(readiness)]
         mod readiness {
             use completeio_driver::driver::Backend::Readiness;
             $(#[test]

@@ -1,18 +1,31 @@
-//! What the tests have on Unix.
+//! What the tests have on Unix. What the kernels have each in their own way stands in a file for each, and has
+//! the same names there.
 
-use super::{TempPath, listener, unique};
+#[cfg(not(target_os = "linux"))]
+mod bsd;
+#[cfg(target_os = "linux")]
+mod linux;
+#[allow(dead_code, reason = "each program of tests uses some of it")]
+mod system;
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) use self::bsd::*;
+#[cfg(target_os = "linux")]
+pub(crate) use self::linux::*;
+#[allow(unused_imports, reason = "each program of tests uses some of it")]
+pub(crate) use self::system::*;
+
+use super::{file, listener};
 use completeio_driver::clock::Clock;
 use completeio_driver::driver::{BorrowedFd, OwnedFd};
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -25,8 +38,9 @@ pub(crate) mod code {
     pub(crate) const NO_PEER: i32 = libc::EPIPE;
     /// Of a file that is not there.
     pub(crate) const NO_FILE: i32 = libc::ENOENT;
+    pub(crate) use super::ETIME;
     pub(crate) use libc::{
-        EBADF, ECANCELED, ECONNREFUSED, EEXIST, EINVAL, ENOENT, ENOTSOCK, EPIPE, ETIME,
+        EBADF, ECANCELED, ECONNREFUSED, EEXIST, EINVAL, ENOENT, ENOTSOCK, EPIPE,
     };
 }
 
@@ -89,24 +103,6 @@ pub(crate) fn checked(result: i32) -> i32 {
     result
 }
 
-/// The open descriptors, and what they are; none under Miri, whose descriptors the system does not know.
-pub(crate) fn open_fds() -> BTreeMap<RawFd, PathBuf> {
-    if cfg!(miri) {
-        return BTreeMap::new();
-    }
-    settle();
-    let names = fs::read_dir("/proc/self/fd").unwrap();
-    let numbers: Vec<RawFd> = names
-        .map(|name| name.unwrap().file_name().to_str().unwrap().parse().unwrap())
-        .collect();
-    // The directory's own descriptor is closed by now.
-    let target = |fd: &RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
-    numbers
-        .iter()
-        .filter_map(|fd| Some((*fd, target(fd)?)))
-        .collect()
-}
-
 /// Waits until what was closed is. A library that stands in for kqueue does that on a thread of its own;
 /// in a child it closes what it has not closed yet, whatever these numbers name by then. What it keeps
 /// open, from the first kqueue on, is open from now on.
@@ -163,14 +159,6 @@ pub(crate) fn is_now(fd: &impl AsRawFd, events: libc::c_short) -> bool {
     poll.revents & events != 0
 }
 
-/// How many of the bytes that a TCP socket has sent may not have arrived yet.
-pub(crate) fn unacknowledged(fd: &impl AsRawFd) -> usize {
-    let mut n = 0_i32;
-    // SAFETY: the kernel writes one integer.
-    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut n) });
-    usize::try_from(n).unwrap()
-}
-
 /// Sends one urgent byte.
 pub(crate) fn send_urgent(fd: &impl AsRawFd) {
     // SAFETY: the kernel reads one byte.
@@ -181,7 +169,8 @@ pub(crate) fn send_urgent(fd: &impl AsRawFd) {
 /// Makes `to` another number for what `from` is: what was there is closed, in one step.
 pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
     // SAFETY: `to` is the test's own number.
-    checked(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) });
+    checked(unsafe { libc::dup2(from.as_raw_fd(), to) });
+    close_on_exec(to);
 }
 
 /// A number that no descriptor has.
@@ -192,28 +181,22 @@ pub(crate) fn made(result: usize) -> RawFd {
     i32::try_from(result).unwrap()
 }
 
-/// Whether this file is open.
-pub(crate) fn is_open_somewhere(path: &Path) -> bool {
-    open_fds().values().any(|target| target == path)
-}
-
-/// All that is in a file, whatever the descriptor is good for.
-pub(crate) fn contents(file: &impl AsRawFd) -> Vec<u8> {
-    fs::read(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap()
+/// All that is in a file.
+pub(crate) fn contents(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    read_at(file, &mut bytes, 0);
+    bytes
 }
 
 /// Memory that takes up none until it is used.
 pub(crate) fn map(len: usize) -> *mut u8 {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | NO_RESERVE;
     map_with(len, flags, -1)
 }
 
 /// The same memory in two places.
 pub(crate) fn map_twice(len: usize) -> [*mut u8; 2] {
-    // SAFETY: a name that lives as long as the call.
-    let fd = checked(unsafe { libc::memfd_create(c"twice".as_ptr(), libc::MFD_CLOEXEC) });
-    // SAFETY: a new descriptor.
-    let file = unsafe { File::from_raw_fd(fd) };
+    let file = file(b"");
     file.set_len(len as u64).unwrap();
     [(); 2].map(|()| map_with(len, libc::MAP_SHARED, file.as_raw_fd()))
 }
@@ -268,28 +251,19 @@ pub(crate) fn pair() -> (UnixStream, UnixStream) {
     UnixStream::pair().unwrap()
 }
 
-/// A listener under a name that is nobody else's and leaves nothing behind.
-pub(crate) fn unix_listener() -> (UnixListener, UnixAddr) {
-    let addr = UnixAddr::from_abstract_name(unique()).unwrap();
-    (UnixListener::bind_addr(&addr).unwrap(), addr)
-}
-
 /// A listener whose queue is full, so that a connection to it stays pending; with what fills it.
 pub(crate) fn full_listener() -> (TcpListener, SocketAddr, Vec<OwnedFd>) {
     let (listener, addr) = listener();
     // SAFETY: takes two numbers.
-    checked(unsafe { libc::listen(listener.as_raw_fd(), 0) });
+    checked(unsafe { libc::listen(listener.as_raw_fd(), SHORTEST_QUEUE) });
     let SocketAddr::V4(v4) = addr else {
         unreachable!()
     };
-    let name = libc::sockaddr_in {
-        sin_family: u16::try_from(libc::AF_INET).unwrap(),
-        sin_port: v4.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from(*v4.ip()).to_be(),
-        },
-        sin_zero: [0; 8],
-    };
+    // SAFETY: plain numbers. Of those that have a length in it, none reads it.
+    let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    name.sin_family = libc::AF_INET.try_into().unwrap();
+    name.sin_port = v4.port().to_be();
+    name.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
     let fill = || {
         let client = tcp_socket();
         // SAFETY: an address of that length, on the stack.
@@ -306,15 +280,41 @@ pub(crate) fn tcp_socket() -> OwnedFd {
 
 /// A new TCP socket that blocks by itself, or does not.
 pub(crate) fn tcp_socket_that(blocks: bool) -> OwnedFd {
-    let mode = if blocks { 0 } else { libc::SOCK_NONBLOCK };
-    socket(libc::AF_INET, libc::SOCK_STREAM | mode)
+    let made = TcpStream::from(socket(libc::AF_INET, libc::SOCK_STREAM));
+    made.set_nonblocking(!blocks).unwrap();
+    made.into()
 }
 
 pub(crate) fn socket(family: i32, kind: i32) -> OwnedFd {
     // SAFETY: takes numbers.
-    let fd = checked(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) });
+    let fd = checked(unsafe { libc::socket(family, kind, 0) });
+    close_on_exec(fd);
     // SAFETY: a new descriptor.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A pair of Unix sockets of a kind.
+pub(crate) fn pair_of(kind: i32) -> (OwnedFd, OwnedFd) {
+    let mut fds = [-1; 2];
+    // SAFETY: the call writes two numbers.
+    checked(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) });
+    fds.into_iter().for_each(close_on_exec);
+    // SAFETY: new descriptors.
+    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+}
+
+fn close_on_exec(fd: RawFd) {
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) });
+}
+
+/// A device that has no room for what is written to it, where there is one.
+pub(crate) fn full_device() -> Option<File> {
+    let full = File::options().read(true).write(true).open("/dev/full");
+    if full.is_err() {
+        super::skip("there is no /dev/full");
+    }
+    full.ok()
 }
 
 /// Closing the socket resets the connection, and leaves no port behind.
@@ -339,43 +339,10 @@ pub(crate) fn reset_on_close(socket: &impl AsRawFd) {
 pub(crate) fn pipe() -> (File, File) {
     let mut fds = [-1; 2];
     // SAFETY: the call writes two numbers.
-    checked(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) });
+    checked(unsafe { libc::pipe(fds.as_mut_ptr()) });
+    fds.into_iter().for_each(close_on_exec);
     // SAFETY: new descriptors.
     fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()
-}
-
-/// A file on a real disk, opened so that reads of it do not come from the page cache; buffered
-/// where the file system has no O_DIRECT.
-pub(crate) fn cold_file(bytes: &[u8]) -> File {
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = TempPath::new();
-    fs::write(&*path, bytes).unwrap();
-    let written = File::open(&*path).unwrap();
-    written.sync_all().unwrap();
-    // SAFETY: takes numbers.
-    unsafe { libc::posix_fadvise(written.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&*path)
-        .unwrap_or_else(|_| File::open(&*path).unwrap())
-}
-
-/// A descriptor that io_uring closes on a worker, for it has to be flushed: a message queue, where
-/// there are some.
-pub(crate) fn flushed() -> Option<OwnedFd> {
-    let name = std::ffi::CString::new(format!("/{}", unique())).unwrap();
-    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
-    let default = ptr::null_mut::<libc::mq_attr>();
-    // SAFETY: a name that lives as long as the call, a mode, and the default attributes.
-    let fd = unsafe { libc::mq_open(name.as_ptr(), flags, 0o600, default) };
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: a name that lives as long as the call.
-    checked(unsafe { libc::mq_unlink(name.as_ptr()) });
-    // SAFETY: a new descriptor.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// What has arrived on a socket and was not read, without waiting.
@@ -428,17 +395,12 @@ pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
 
 /// What a clock shows.
 pub(crate) fn now(clock: Clock) -> Duration {
-    let id = match clock {
-        Clock::Monotonic => libc::CLOCK_MONOTONIC,
-        Clock::Realtime => libc::CLOCK_REALTIME,
-        _ => libc::CLOCK_BOOTTIME,
-    };
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: a place for the time, on the stack.
-    checked(unsafe { libc::clock_gettime(id, &raw mut now) });
+    checked(unsafe { libc::clock_gettime(clock_id(clock), &raw mut now) });
     Duration::new(
         now.tv_sec.unsigned_abs(),
         u32::try_from(now.tv_nsec).unwrap(),
@@ -461,7 +423,7 @@ impl NoFreeDescriptor {
         checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) });
         let highest = open_fds().into_keys().max().unwrap();
         let lower = libc::rlimit {
-            rlim_cur: u64::from(highest.unsigned_abs()) + 4,
+            rlim_cur: libc::rlim_t::from(highest.unsigned_abs()) + 4,
             ..limit
         };
         // SAFETY: the limit, on the stack.
@@ -487,15 +449,14 @@ pub(crate) fn unix_socket_at(path: &Path) -> OwnedFd {
     unix_socket_of(libc::SOCK_STREAM, path)
 }
 
-/// A Unix socket of a kind that has a name, of up to 108 bytes.
+/// A Unix socket of a kind that has a name, as long as there is room for one.
 pub(crate) fn unix_socket_of(kind: i32, path: &Path) -> OwnedFd {
     let socket = socket(libc::AF_UNIX, kind);
-    let mut name = libc::sockaddr_un {
-        sun_family: u16::try_from(libc::AF_UNIX).unwrap(),
-        sun_path: [0; 108],
-    };
+    // SAFETY: plain numbers. Of those that have a length in it, none reads it.
+    let mut name: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    name.sun_family = libc::AF_UNIX.try_into().unwrap();
     for (to, from) in name.sun_path.iter_mut().zip(path.as_os_str().as_bytes()) {
-        *to = i8::try_from(*from).unwrap();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     let len = u32::try_from(size_of_val(&name)).unwrap();
     // SAFETY: an address of that length, on the stack.
