@@ -132,8 +132,15 @@ impl Begun {
             0 if skips => Self::Done,
             0 => Self::Pending,
             error if error == -w::WSA_IO_PENDING => Self::Pending,
-            error if error == -w::WSAEMSGSIZE => Self::Cut,
             error => Self::Failed(error.unsigned_abs()),
+        }
+    }
+
+    /// The same of a receive: what was too long for its room has come nevertheless.
+    fn of_receive(failed: i32, skips: bool) -> Self {
+        match Self::of_winsock(failed, skips) {
+            Self::Failed(error) if error == w::WSAEMSGSIZE.unsigned_abs() => Self::Cut,
+            begun => begun,
         }
     }
 }
@@ -313,7 +320,7 @@ impl Iocp {
                 None,
             )
         };
-        Begun::of_winsock(failed, skips)
+        Begun::of_receive(failed, skips)
     }
 
     /// # Safety
@@ -390,7 +397,7 @@ impl Iocp {
             // SAFETY: (V1, V2) the kernel has the place, and what was lent.
             let failed =
                 unsafe { (self.extensions.recv_message)(socket, msg, nowhere, overlapped, None) };
-            return Begun::of_winsock(failed, skips);
+            return Begun::of_receive(failed, skips);
         }
         message.dwFlags = 0;
         let (parts, count, name) = (message.lpBuffers, message.dwBufferCount, message.name);
@@ -409,7 +416,7 @@ impl Iocp {
                 socket, parts, count, nowhere, flags_at, name, name_len, overlapped, None,
             )
         };
-        Begun::of_winsock(failed, skips)
+        Begun::of_receive(failed, skips)
     }
 
     /// What is left to do for a call on a socket that is over; its result.
