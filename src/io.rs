@@ -52,7 +52,6 @@ pub use self::copy::{copy, copy_bidirectional};
 pub(crate) use self::ext::to_end;
 pub use self::ext::{AsyncReadExt, AsyncWriteExt, Take, TransferError};
 pub use crate::buf::{BufResult, IntoInner, IoBuf, IoBufMut, IoBufs, IoBufsMut, Sliceable};
-#[cfg(unix)]
 pub use crate::net::split::split;
 
 use crate::buf::{each_slice, fill, fill_all};
@@ -97,7 +96,6 @@ pub trait AsyncWrite {
 }
 
 /// Buffers that one call of the system's takes.
-#[cfg(unix)]
 pub(crate) const IOV_MAX: usize = 1024;
 
 /// Whether there is room for a byte. Where there is none, some sockets would wait for one all the same.

@@ -4,7 +4,7 @@
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
 //! public API (feature `runtime`, on by default): [`task`], [`time`], [`io`], [`fs`], [`net`], [`pipe`],
 //! [`stdio`], [`process`], [`event`]; with features of their own `signal`, and `compat` for the traits of
-//! the futures crates and of hyper. On Windows there are [`task`], [`time`], [`io`], [`fs`] and [`event`].
+//! the futures crates and of hyper.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -21,7 +21,7 @@ pub mod compat;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod event;
-#[cfg(all(feature = "runtime", unix))]
+#[cfg(feature = "runtime")]
 mod fd;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
@@ -29,19 +29,19 @@ pub mod fs;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod io;
-#[cfg(all(feature = "runtime", unix))]
+#[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod net;
-#[cfg(all(feature = "runtime", unix))]
+#[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod pipe;
-#[cfg(all(feature = "runtime", unix))]
+#[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod process;
 #[cfg(all(feature = "signal", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
-#[cfg(all(feature = "runtime", unix))]
+#[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod stdio;
 #[cfg(feature = "runtime")]

@@ -1,12 +1,12 @@
 //! Child processes.
 
+use crate::driver::OwnedFd;
 use crate::io::AsyncReadExt;
 use crate::op::WaitId;
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::task::{submit, try_both};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process as std_process;
 use std::thread;

@@ -30,7 +30,6 @@ mod shared;
 
 pub use self::cancel::CancelToken;
 pub use self::join::{JoinError, JoinHandle};
-#[cfg(unix)]
 pub(crate) use self::operation::Pending;
 pub(crate) use self::operation::{submit, transfer};
 pub use self::runtime::{Builder, OPERATIONS_MAX, Runtime};

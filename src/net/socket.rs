@@ -3,7 +3,6 @@
 use super::split::split;
 use super::tcp::{TcpListener, TcpSocket, TcpStream};
 use super::udp::UdpSocket;
-use super::unix::{UnixDatagram, UnixListener, UnixStream};
 use super::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::address::Address;
 use crate::ancillary::{ToFill, ToSend};
@@ -23,7 +22,6 @@ use crate::task::{Pending, submit, transfer};
 use socket2::{SockAddr, SockRef};
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::unix::net as unix;
 use std::rc::Rc;
 
 /// How a kind of sockets has addresses.
@@ -43,20 +41,6 @@ impl Name for SocketAddr {
         address
             .as_socket()
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-}
-
-impl Name for Address {
-    fn of(address: &Address) -> io::Result<Self> {
-        Ok(*address)
-    }
-
-    fn found(address: &SockAddr) -> io::Result<Self> {
-        match (address.as_pathname(), address.as_abstract_namespace()) {
-            (Some(path), _) => Self::unix(path),
-            (None, Some(name)) => Self::unix_abstract(name),
-            (None, None) => Ok(Self::unspecified()),
-        }
     }
 }
 
@@ -145,10 +129,7 @@ socket!(
     TcpSocket at SocketAddr,
     TcpListener at SocketAddr from net::TcpListener,
     TcpStream at SocketAddr from net::TcpStream,
-    UdpSocket at SocketAddr from net::UdpSocket,
-    UnixListener at Address from unix::UnixListener,
-    UnixStream at Address from unix::UnixStream,
-    UnixDatagram at Address from unix::UnixDatagram
+    UdpSocket at SocketAddr from net::UdpSocket
 );
 
 /// Accepts one connection after the other: see [`TcpListener::incoming`].
@@ -201,7 +182,7 @@ macro_rules! listener {
         }
     )*};
 }
-listener!(TcpListener gives TcpStream at SocketAddr, UnixListener gives UnixStream at Address);
+listener!(TcpListener gives TcpStream at SocketAddr);
 
 /// What those have that are, or may be, connected.
 macro_rules! connected {
@@ -225,12 +206,7 @@ macro_rules! connected {
         }
     )*};
 }
-connected!(
-    TcpStream at SocketAddr,
-    UdpSocket at SocketAddr,
-    UnixStream at Address,
-    UnixDatagram at Address
-);
+connected!(TcpStream at SocketAddr, UdpSocket at SocketAddr);
 
 /// The bytes of as many buffers as one call takes. More are an error of a send, for it does not cut
 /// messages; a stream is sent in parts anyway.
@@ -311,7 +287,7 @@ macro_rules! stream {
         }
     )*};
 }
-stream!(TcpStream, UnixStream);
+stream!(TcpStream);
 
 /// Messages with control data.
 macro_rules! messages {
@@ -349,7 +325,7 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(UdpSocket, UnixStream, UnixDatagram);
+messages!(UdpSocket);
 
 /// Who sent it, beside how much it was.
 fn sender<N: Name>(received: &Received) -> io::Result<(usize, N)> {
@@ -484,4 +460,39 @@ macro_rules! datagrams {
         }
     )*};
 }
-datagrams!(UdpSocket at SocketAddr, UnixDatagram at Address);
+datagrams!(UdpSocket at SocketAddr);
+
+/// Those of Unix.
+#[cfg(unix)]
+mod unix {
+    use super::super::split::by_reference;
+    use super::super::{UnixDatagram, UnixListener, UnixStream};
+    use super::*;
+    use std::os::unix;
+
+    impl Name for Address {
+        fn of(address: &Address) -> io::Result<Self> {
+            Ok(*address)
+        }
+
+        fn found(address: &SockAddr) -> io::Result<Self> {
+            match (address.as_pathname(), address.as_abstract_namespace()) {
+                (Some(path), _) => Self::unix(path),
+                (None, Some(name)) => Self::unix_abstract(name),
+                (None, None) => Ok(Self::unspecified()),
+            }
+        }
+    }
+
+    socket!(
+        UnixListener at Address from unix::net::UnixListener,
+        UnixStream at Address from unix::net::UnixStream,
+        UnixDatagram at Address from unix::net::UnixDatagram
+    );
+    listener!(UnixListener gives UnixStream at Address);
+    connected!(UnixStream at Address, UnixDatagram at Address);
+    stream!(UnixStream);
+    by_reference!([] UnixStream, UnixStream: |stream| (&*stream););
+    messages!(UnixStream, UnixDatagram);
+    datagrams!(UnixDatagram at Address);
+}

@@ -1,6 +1,6 @@
 //! Connections in two halves.
 
-use super::{TcpStream, UnixStream};
+use super::TcpStream;
 use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
 use crate::task::runtime::Inner;
 use std::error::Error;
@@ -177,8 +177,9 @@ by_reference!(
     [S] ReadHalf<'_, S>, WriteHalf<'_, S>: |half| (&*half.0);
     [S] OwnedReadHalf<S>, OwnedWriteHalf<S>: |half| (&*half.0);
     [] TcpStream, TcpStream: |stream| (&*stream);
-    [] UnixStream, UnixStream: |stream| (&*stream);
 );
+#[cfg(unix)]
+pub(super) use by_reference;
 
 macro_rules! as_ref {
     ($($Half:ty),*) => {$(

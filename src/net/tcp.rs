@@ -1,7 +1,7 @@
 //! TCP.
 
 use super::address::{ToSocketAddrs, first};
-use super::{BACKLOG, bind, connect, listen, open};
+use super::{BACKLOG, REUSE_ADDR, bind, connect, listen, open};
 use crate::fd::SharedFd;
 use crate::op::{SockOpt, Socket};
 use crate::time::{Duration, timeout};
@@ -36,15 +36,15 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on the first of the addresses on which it can, with `SO_REUSEADDR` and a backlog of 1,024:
-    /// [`TcpSocket`] has others.
+    /// Listens on the first of the addresses on which it can, with a backlog of 1,024, and on Unix with
+    /// `SO_REUSEADDR`: [`TcpSocket`] has others.
     ///
     /// # Errors
     /// As [`Socket`], [`Bind`](crate::op::Bind) and [`Listen`](crate::op::Listen).
     pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(addresses, async |address| {
             let socket = TcpSocket::open(address).await?;
-            socket.set_option(SockOpt::REUSE_ADDR, true).await?;
+            socket.set_option(SockOpt::REUSE_ADDR, REUSE_ADDR).await?;
             socket.bind(address).await?;
             socket.listen(BACKLOG).await
         })

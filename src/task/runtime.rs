@@ -4,9 +4,7 @@ use super::places::Places;
 use super::shared::Shared;
 use super::{CancelToken, JoinHandle, contained};
 use crate::clock::Instant;
-#[cfg(unix)]
-use crate::driver::RawFd;
-use crate::driver::{self, CompleteIo, Driver, Fd, Full, Holds, OwnedFd, SetupError, Wait};
+use crate::driver::{self, CompleteIo, Driver, Fd, Full, Holds, OwnedFd, RawFd, SetupError, Wait};
 use crate::op::Op;
 use crate::slots::Key;
 use crate::time::timers::Timers;
@@ -373,7 +371,6 @@ impl Inner {
     }
 
     /// Attaches a descriptor to the driver.
-    #[cfg(unix)]
     pub(crate) fn attach(&self, fd: RawFd) -> io::Result<Fd> {
         let mut driver = self.driver.try_borrow_mut();
         let driver = driver.as_mut().map_err(|_| io::ErrorKind::ResourceBusy)?;
@@ -381,7 +378,6 @@ impl Inner {
     }
 
     /// Detaches a descriptor; its file is kept open until that is done.
-    #[cfg(unix)]
     pub(crate) fn detach(&self, fd: Fd, file: &Rc<OwnedFd>) {
         match self.driver.try_borrow_mut() {
             Ok(mut driver) => driver.detach(fd),

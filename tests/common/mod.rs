@@ -1,5 +1,14 @@
 //! What the tests of the small runtime share.
-#![allow(dead_code, reason = "not all tests use all of it")]
+#![allow(dead_code, unused_imports, reason = "not all tests use all of it")]
+
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod sys;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod sys;
+
+pub(crate) use sys::{code, open_files, open_on};
 
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -41,13 +50,6 @@ impl Drop for Temp {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// How many descriptors of this process are open on `temp`; other tests open others meanwhile.
-pub(crate) fn open_on(temp: &Temp) -> usize {
-    let fds = fs::read_dir("/proc/self/fd").unwrap();
-    fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == temp.0))
-        .count()
 }
 
 /// Polls a future once.

@@ -4,9 +4,8 @@ pub(crate) use crate::common::bounded;
 use completeio::io::{AsyncRead, AsyncReadExt};
 use completeio::task::block_on;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write as _};
+use std::io;
 use std::pin::Pin;
-use std::process::Child;
 use std::task::Poll;
 
 /// Runs a test that hangs when a completion is lost.
@@ -34,23 +33,8 @@ pub(crate) fn numbers(n: u32) -> Vec<u8> {
 }
 
 /// The error of what has failed, as the system has it.
+#[track_caller]
 pub(crate) fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
     let error = result.unwrap_err();
     error.raw_os_error().unwrap_or_else(|| panic!("{error:?}"))
-}
-
-/// A test that needs another program.
-pub(crate) fn skipped(program: &str, error: &io::Error) {
-    // Not `eprintln!`, which the test harness would swallow.
-    let _ = writeln!(io::stderr(), "skipped: {program}: {error}");
-}
-
-/// A child that does not outlive its test.
-pub(crate) struct Ended(pub(crate) Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

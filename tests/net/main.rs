@@ -10,4 +10,7 @@ mod kit;
 mod memory;
 mod tcp;
 mod udp;
+#[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod unix_only;

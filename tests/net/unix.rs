@@ -1,5 +1,6 @@
 use crate::common::Temp;
-use crate::kit::{Ended, errno, numbers, poll_once, read_to_end, run, skipped};
+use crate::kit::{errno, numbers, poll_once, read_to_end, run};
+use crate::unix_only::{Ended, skipped};
 use completeio::ancillary::{ControlMessage, Credentials, Incoming, Outgoing, space};
 use completeio::driver::OwnedFd;
 use completeio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};

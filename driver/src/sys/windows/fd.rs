@@ -162,7 +162,23 @@ enum Borrowed<'fd> {
     Socket(BorrowedSocket<'fd>),
 }
 
-impl BorrowedFd<'_> {
+impl<'fd> BorrowedFd<'fd> {
+    /// The handle, if it is one.
+    pub fn as_handle(&self) -> Option<BorrowedHandle<'fd>> {
+        match self.0 {
+            Borrowed::Handle(handle) => Some(handle),
+            Borrowed::Socket(_) => None,
+        }
+    }
+
+    /// The socket, if it is one: as std and other crates take it.
+    pub fn as_socket(&self) -> Option<BorrowedSocket<'fd>> {
+        match self.0 {
+            Borrowed::Socket(socket) => Some(socket),
+            Borrowed::Handle(_) => None,
+        }
+    }
+
     /// Borrows what a number names.
     ///
     /// # Safety
@@ -416,6 +432,9 @@ mod tests {
         assert_eq!((handle.as_socket(), handle.is_socket()), (None, false));
         assert_eq!(number.as_socket(), Some(socket.as_raw_socket()));
         assert_eq!((number.as_handle(), number.is_socket()), (None, true));
+        let (file, socket) = (file.as_fd(), socket.as_fd());
+        assert!(file.as_handle().is_some() && file.as_socket().is_none());
+        assert!(socket.as_socket().is_some() && socket.as_handle().is_none());
         for fd in [handle, number] {
             assert_eq!(RawFd::from_number(fd.into_result()), fd);
         }
