@@ -50,13 +50,14 @@ echo "$(wine --version)"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
-runtime=(charter event io net runtime tasks)
+runtime=(charter event io net runtime signal_windows tasks)
 tests=("${runtime[@]/#/--test=}")
+features=(--features signal)
 examples=(--example cat --example cp --example echo --example timer --example doctor)
 if [ ${#filter[@]} -eq 0 ]; then
   timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes -- -D warnings
   verdict "clippy of the driver" $?
-  timeout 1200 cargo clippy -q "${on[@]}" -p completeio --lib "${tests[@]}" "${examples[@]}" -- -D warnings
+  timeout 1200 cargo clippy -q "${on[@]}" -p completeio "${features[@]}" --lib "${tests[@]}" "${examples[@]}" -- -D warnings
   verdict "clippy of the runtime" $?
 fi
 
@@ -104,7 +105,7 @@ run "what values show" -p completeio-driver --test shown --
 run "the contract" -p completeio-driver --test contract --
 run "allocations" -p completeio-driver --test allocs_windows --
 for name in "${runtime[@]}"; do
-  run "the runtime's tests: $name" -p completeio --test "$name" --
+  run "the runtime's tests: $name" -p completeio "${features[@]}" --test "$name" --
 done
 
 if [ ${#filter[@]} -eq 0 ]; then

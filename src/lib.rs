@@ -38,7 +38,7 @@ pub mod pipe;
 #[cfg(feature = "runtime")]
 #[cfg_attr(docsrs, doc(cfg(feature = "runtime")))]
 pub mod process;
-#[cfg(all(feature = "signal", unix))]
+#[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
 #[cfg(feature = "runtime")]

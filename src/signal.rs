@@ -1,6 +1,10 @@
 //! Signals of the system to this process: `SIGINT` of control-C, `SIGTERM`, `SIGHUP` and others.
 //!
-//! Each listener has a pair of sockets. The handler, which `signal-hook` installs, sends a byte into one
+//! **Windows** has one of them, `SIGINT`: control-C or control-break at the console. That the console is closed
+//! looks the same, and ends the process soon. A thread tells all listeners; the others are never told, for
+//! to listen to anything else is an error.
+//!
+//! On Unix each listener has a pair of sockets. The handler, which `signal-hook` installs, sends a byte into one
 //! of them, and the listener's runtime receives it from the other: so any number of listeners, on any
 //! threads and runtimes, are told each by itself, and nothing but that one system call is made
 //! inside the handler.
@@ -8,16 +12,15 @@
 //! **The first listener ends what the signal does by itself** (of control-C, to end the process), for as
 //! long as the process runs, whether or not anybody listens later.
 
-use crate::driver::OwnedFd;
-use crate::fd::SharedFd;
-use crate::op::Recv;
-use crate::task::{Pending, submit};
-use signal_hook::SigId;
-use signal_hook::consts as number;
-use signal_hook::low_level::{pipe, unregister};
+#[cfg(unix)]
+#[path = "signal/unix.rs"]
+mod sys;
+#[cfg(windows)]
+#[path = "signal/windows.rs"]
+mod sys;
+
+use self::sys::{Listener, number};
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 
 /// Which signal.
 ///
@@ -105,35 +108,22 @@ pub async fn ctrl_c() -> io::Result<()> {
 /// # Errors
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for those that cannot be listened to: `SIGKILL`,
 /// `SIGSTOP`, and those of the program's own faults (`SIGSEGV`, `SIGILL`, `SIGFPE`), and for what is no
-/// signal. As [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html) and
+/// signal; on Windows, for all but [`interrupt`](SignalKind::interrupt), and an error if somebody else uses
+/// the `ctrlc` crate. As [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html) and
 /// [`attach`](crate::driver::CompleteIo::attach).
 ///
 /// # Panics
 /// Outside of a runtime.
 pub fn signal(kind: SignalKind) -> io::Result<Signal> {
-    if number::FORBIDDEN.contains(&kind.0) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let (reader, writer) = UnixStream::pair()?;
-    let fd = SharedFd::new(reader)?;
-    let id = pipe::register(kind.0, writer)?;
-    Ok(Signal { fd, id, next: None })
+    Listener::new(kind.0).map(Signal)
 }
-
-/// So many signals are taken by one receive.
-const AT_ONCE: usize = 64;
 
 /// Listens to a signal: see [`signal`].
 ///
 /// Of what arrives between two calls of [`recv`](Self::recv) nothing is lost, but several may become one,
 /// as they do in the kernel. It belongs to the runtime in which it was made.
 #[derive(Debug)]
-pub struct Signal {
-    fd: SharedFd,
-    id: SigId,
-    /// It goes on when the future that waits for it is dropped.
-    next: Option<Pending<Recv<Rc<OwnedFd>, [u8; AT_ONCE]>>>,
-}
+pub struct Signal(Listener);
 
 impl Signal {
     /// Waits for the signal: since the last call, or from now on. Nothing is lost if it is dropped.
@@ -144,15 +134,6 @@ impl Signal {
     /// # Panics
     /// Outside of the runtime in which it was made.
     pub async fn recv(&mut self) -> io::Result<()> {
-        let receive = || submit(Recv::new(self.fd.hold(), [0; AT_ONCE]));
-        let received = self.next.get_or_insert_with(receive).await;
-        self.next = None;
-        received.0.map(drop)
-    }
-}
-
-impl Drop for Signal {
-    fn drop(&mut self) {
-        unregister(self.id);
+        self.0.recv().await
     }
 }

@@ -1,5 +1,5 @@
 //! Signals to the small runtime. Each test has one of its own: they are the whole process's.
-#![cfg(feature = "signal")]
+#![cfg(all(feature = "signal", unix))]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
 mod common;
