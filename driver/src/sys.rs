@@ -52,6 +52,8 @@ mod futex;
 pub(crate) mod io_uring;
 #[cfg(iocp)]
 pub(crate) mod iocp;
+#[cfg(any(readiness, iocp))]
+mod keeper;
 #[cfg(kqueue)]
 pub(crate) mod kqueue;
 #[cfg(unix)]
@@ -74,6 +76,7 @@ mod shell;
 pub(crate) mod sim;
 #[cfg(unix)]
 mod unix;
+mod values;
 mod waker;
 #[cfg(windows)]
 mod windows;
@@ -88,6 +91,8 @@ pub(crate) use self::waker::Waker;
 pub(crate) use self::windows::*;
 
 use self::fd::RawFd;
+#[cfg(any(readiness, iocp))]
+use self::keeper::Keeper as _;
 use crate::builder::{Backend as Kind, Capabilities, Choice, Limits};
 use crate::clock::Instant;
 use crate::driver::Full;

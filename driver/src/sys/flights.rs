@@ -146,7 +146,6 @@ impl Flight {
     }
 
     /// The result of one that ends by `error`: what it has moved before is not lost.
-    #[cfg(readiness)]
     pub(super) fn cut_short(&self, error: i32) -> i32 {
         debug_assert!(error < 0, "an error number, negated");
         match i32::try_from(self.moved) {

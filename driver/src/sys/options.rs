@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "the promise of a representation")]
 
 use super::plain;
-use crate::fd::Target;
-use crate::op::call::PlainCall;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
+
+pub(crate) use super::values::*;
 
 /// Kinds of sockets.
 pub(crate) mod kind {
@@ -73,45 +73,18 @@ pub(crate) mod name {
     }
 }
 
-/// A value as the kernel reads and writes it.
-///
-/// # Safety
-/// It is integers or bytes: any bytes are one.
-pub(crate) unsafe trait RawValue: Copy {}
-
-// SAFETY: (K1) an integer.
-unsafe impl RawValue for i32 {}
-// SAFETY: (K1) an integer.
-unsafe impl RawValue for u32 {}
-// SAFETY: (K1) bytes.
-unsafe impl<const N: usize> RawValue for [u8; N] {}
-// SAFETY: (K1) two integers.
-unsafe impl RawValue for RawLinger {}
 // SAFETY: (K1) two integers.
 unsafe impl RawValue for RawTime {}
-// SAFETY: (K1) integers.
-unsafe impl RawValue for RawCredentials {}
 
 /// The value of `SO_LINGER`.
 pub(crate) type RawLinger = libc::linger;
 /// The value of an option that is a time.
 pub(crate) type RawTime = libc::timeval;
-/// Process, user and group.
-pub(crate) type RawCredentials = [u32; 3];
-
-/// One whose bytes are all zero.
-pub(crate) fn zeroed<T: RawValue>() -> T {
-    // SAFETY: (K1) any bytes are one.
-    unsafe { std::mem::zeroed() }
-}
 
 pub(crate) fn linger(after: Option<Duration>) -> RawLinger {
     RawLinger {
         l_onoff: after.is_some().into(),
-        l_linger: after.map_or(0, |after| {
-            let up = u64::from(after.subsec_nanos() > 0);
-            i32::try_from(after.as_secs().saturating_add(up)).unwrap_or(i32::MAX)
-        }),
+        l_linger: after.map_or(0, |after| i32::try_from(seconds(after)).unwrap_or(i32::MAX)),
     }
 }
 
@@ -144,25 +117,6 @@ pub(crate) fn from_time(raw: RawTime) -> Option<Duration> {
     (!wait.is_zero()).then_some(wait)
 }
 
-/// Sets an option at once.
-pub(crate) fn set<T: RawValue>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
-    let value = &raw const value;
-    let call = PlainCall::SetOption {
-        target: Target::Plain(fd),
-        level,
-        name,
-        value: value.cast(),
-        len: len_of::<T>(),
-    };
-    // SAFETY: (K1) the kernel reads a local.
-    done(unsafe { plain::perform(fd, call) })
-}
-
-/// The size of a value, in bytes.
-pub(crate) fn len_of<T>() -> u32 {
-    u32::try_from(size_of::<T>()).expect("values of options are small")
-}
-
 /// Sets whether calls on a descriptor block.
 pub(crate) fn set_non_blocking(fd: RawFd, yes: bool) -> io::Result<()> {
     let mut yes = libc::c_int::from(yes);
@@ -170,13 +124,6 @@ pub(crate) fn set_non_blocking(fd: RawFd, yes: bool) -> io::Result<()> {
     done(plain::result(
         unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut yes) } as isize,
     ))
-}
-
-fn done(result: i32) -> io::Result<()> {
-    if result < 0 {
-        return Err(io::Error::from_raw_os_error(-result));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

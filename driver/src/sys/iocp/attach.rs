@@ -11,10 +11,8 @@
 use super::Iocp;
 use super::table::Way;
 use crate::error::AttachError;
-use crate::list::List;
 use crate::local::Core;
 use crate::sys::fd::{BorrowedFd, OwnedFd, RawFd};
-use crate::sys::files::Unused;
 use crate::sys::plain;
 use crate::sys::signed;
 use std::io;
@@ -49,53 +47,14 @@ impl Iocp {
         }
     }
 
-    pub(crate) fn register(
-        &mut self,
-        _core: &mut Core,
-        fds: &[RawFd],
-        first_id: u32,
-    ) -> io::Result<()> {
-        let count = u32::try_from(fds.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let end = first_id
-            .checked_add(count)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        if end > self.table.file_slots() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut staged = List::new();
-        for fd in fds {
-            if let Err(e) = self.stage(&mut staged, *fd) {
-                while let Some(file) = self.table.files.unstage(&mut staged) {
-                    self.table.files.release(file);
-                }
-                return Err(e);
-            }
-        }
-        for id in first_id..end {
-            let slot = self.table.fixed(id).expect("the range was checked");
-            let file = self
-                .table
-                .files
-                .unstage(&mut staged)
-                .expect("one for each id");
-            self.retire(slot);
-            let (fd, way) = (self.table.files.fd(file), self.table.files.kind(file));
-            self.table[slot].occupy(fd, way, Some(file));
-        }
-        Ok(())
-    }
-
     /// Holds a duplicate. It is the same file: what the number is attached to, that is too.
-    fn stage(&mut self, staged: &mut List<Unused>, fd: RawFd) -> io::Result<()> {
+    pub(super) fn hold_duplicate(&mut self, fd: RawFd) -> io::Result<u32> {
         let slot = self.table.plain(fd);
         let way = self.way_of(fd, slot.and_then(|slot| self.table[slot].seen(fd)))?;
         if let Some(slot) = slot {
             self.table[slot].see(fd, way);
         }
-        let held = duplicate(fd)?;
-        let file = self.table.files.hold(held, way);
-        self.table.files.stage(staged, file);
-        Ok(())
+        Ok(self.table.files.hold(duplicate(fd)?, way))
     }
 
     pub(crate) fn unregister(&mut self, _core: &mut Core, id: u32) -> io::Result<()> {

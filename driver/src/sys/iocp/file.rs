@@ -15,6 +15,7 @@ use crate::op::space::Space;
 use crate::sys::fd::{FromRawFd, OwnedFd, RawFd};
 use crate::sys::file::RawMetadata;
 use crate::sys::flights::State;
+use crate::sys::keeper::Keeper as _;
 use crate::sys::plain::{last_error, unsupported};
 use crate::sys::signed;
 use crate::sys::workers;
@@ -27,7 +28,7 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 
 /// One call in plain words, as a worker thread gets it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Work {
+pub(in crate::sys) enum Work {
     File { fd: RawFd, call: FileCall },
     Stream { fd: RawFd, call: StreamCall },
     Path { dirs: [RawFd; 2], call: PathCall },
@@ -40,7 +41,7 @@ unsafe impl Send for Work {}
 
 /// What a thread keeps for its calls.
 #[derive(Debug)]
-pub(super) struct Kit {
+pub(in crate::sys) struct Kit {
     /// Signalled when a call of this thread's is over, of a handle that takes overlapped ones.
     event: OwnedHandle,
     /// Names as the system takes them.
@@ -400,7 +401,7 @@ impl Iocp {
             _ => {
                 let work = |fd| Work::File { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
-                return unsafe { self.perform(core, index, (fd, slot), work) };
+                return unsafe { self.perform_on(core, index, (fd, slot), work) };
             }
         };
         match self.way(fd, slot) {
@@ -416,7 +417,7 @@ impl Iocp {
             Ok(Way::Worker) => {
                 let work = |fd| Work::File { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
-                unsafe { self.perform(core, index, (fd, slot), work) };
+                unsafe { self.perform_on(core, index, (fd, slot), work) };
             }
             Err(error) => self.complete(core, index, error),
         }
@@ -443,13 +444,13 @@ impl Iocp {
             }
         };
         let all = if self.kernel > 0 {
-            self.flights.indexes()
+            self.kept.flights.indexes()
         } else {
             0..0
         };
         for other in all {
-            let is_on_it = !self.flights.is_free(other)
-                && self.flights[other].state == State::Kernel
+            let is_on_it = !self.kept.flights.is_free(other)
+                && self.kept.flights[other].state == State::Kernel
                 && self.ongoing[other as usize].own.is_none()
                 && self.ongoing[other as usize].fd == fd;
             if is_on_it {
@@ -458,14 +459,15 @@ impl Iocp {
         }
         self.forget(fd);
         // SAFETY: (D1) a close points to nothing.
-        unsafe { self.perform(core, index, (fd, None), |fd| Work::Close { fd }) };
+        unsafe { self.perform_on(core, index, (fd, None), |fd| Work::Close { fd }) };
     }
 
-    /// Has a worker make a call, or makes it in place. It uses the held file, where there is one.
+    /// Has a worker make a call on a number, or makes it in place. It uses the held file, where there is
+    /// one.
     ///
     /// # Safety
     /// (D1) `work` gives the words of the operation `index`.
-    pub(super) unsafe fn perform(
+    pub(super) unsafe fn perform_on(
         &mut self,
         core: &mut Core,
         index: u32,
@@ -475,67 +477,6 @@ impl Iocp {
         let file = slot.and_then(|slot| self.table[slot].file());
         let fd = file.map_or(fd, |file| self.table.files.fd(file));
         // SAFETY: (D1) the caller's contract.
-        unsafe { self.perform_with(core, index, work(fd), [file, None]) };
-    }
-
-    /// The same for a call that uses these held files.
-    ///
-    /// # Safety
-    /// (D1) As [`perform`](Self::perform).
-    pub(super) unsafe fn perform_with(
-        &mut self,
-        core: &mut Core,
-        index: u32,
-        work: Work,
-        files: [Option<u32>; 2],
-    ) {
-        if let Some(workers) = &mut self.workers {
-            for file in files.into_iter().flatten() {
-                self.table.files.share(file);
-            }
-            self.flights.hand_over(index, State::Job { files });
-            workers.queue(index, work);
-        } else {
-            // SAFETY: (W1) by (D1): lent until the operation completes, below.
-            let result = unsafe { workers::Work::perform(&work, &mut self.kit) };
-            self.finish_job(core, index, result);
-        }
-    }
-
-    /// Takes what the workers have finished.
-    pub(super) fn finish_jobs(&mut self, core: &mut Core) {
-        while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
-            self.release_job(index);
-            self.finish_job(core, index, result);
-        }
-    }
-
-    fn finish_job(&mut self, core: &mut Core, index: u32, result: i32) {
-        if let crate::op::call::Call::Path(PathCall::Open { .. }) = self.flights[index].call {
-            if result >= 0 {
-                self.forget(crate::sys::fd_of(result));
-            }
-        }
-        self.complete(core, index, result);
-    }
-
-    /// Takes a job back that no worker has begun. `false`: one has.
-    pub(super) fn cancel_job(&mut self, index: u32) -> bool {
-        let cancelled = self.workers.as_mut().is_some_and(|w| w.cancel(index));
-        if cancelled {
-            self.release_job(index);
-        }
-        cancelled
-    }
-
-    fn release_job(&mut self, index: u32) {
-        match self.flights.take_back(index) {
-            State::Job { files } => {
-                for file in files.into_iter().flatten() {
-                    self.table.files.release(file);
-                }
-            }
-            state => unreachable!("flight {index} is {state:?}, and was with the workers"),
-        }
+        unsafe { self.perform(core, index, work(fd), [file, None], false) };
     }
 }

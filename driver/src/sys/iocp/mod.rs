@@ -12,7 +12,8 @@
 //!   mean.
 //! * `table`, `attach`: the handles and sockets, and how calls on each are made.
 //! * `net`, `stream`, `file`, `path`, `wait`: one family of operations each.
-//! * Beside this directory: `flights`, the operations in flight, with the table of their states;
+//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its operations
+//!   itself; `flights`, the operations in flight, with the table of their states;
 //!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -40,30 +41,26 @@ mod table;
 mod tests;
 mod wait;
 
-use self::file::{Kit, Work};
+use self::file::Work;
 use self::net::Extensions;
 use self::packets::Packets;
 use self::status::About;
-use self::table::Table;
-use super::deadlines::{CLOCKS, Deadlines};
+use self::table::{Table, Way};
 use super::fd::{AsRawFd, OwnedFd, RawFd};
-use super::flights::{Flights, State};
+use super::files::Files;
+use super::flights::State;
+use super::keeper::{Keeper, Kept};
 use super::port::{Port, Sender};
-use super::workers::Work as _;
-use super::{Block, Which, errno, plain};
+use super::{Block, plain};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
-use crate::driver::Full;
-use crate::error::{Refusal, SetupError};
-use crate::key::{Completion, Key};
+use crate::error::SetupError;
 use crate::local::Core;
 use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall};
-use crate::op::{OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE};
@@ -77,26 +74,16 @@ const PACKETS: usize = 64;
 /// The state of one driver.
 pub(crate) struct Iocp {
     // Dropped before `table`: a job that runs uses a held file's number.
-    workers: Option<Workers>,
-    /// For calls that are made in place.
-    kit: Kit,
-    /// The limit of operations pushed before a turn.
-    entries: u32,
-    flights: Flights,
+    kept: Kept<Work>,
     packets: Packets,
     /// Beside each flight.
     ongoing: Box<[Ongoing]>,
     /// How many flights the kernel has.
     kernel: u32,
     table: Table,
-    deadlines: Deadlines,
     extensions: Extensions,
     port: Arc<Port>,
     taken: Box<[MaybeUninit<OVERLAPPED_ENTRY>; PACKETS]>,
-    /// Whether a foreign loop sleeps on the port.
-    foreign: bool,
-    /// Whether the last turn had something to give without asking the port.
-    gave_unasked: bool,
 }
 
 /// What is kept of a call while the kernel has it.
@@ -162,40 +149,26 @@ impl Iocp {
             wait: std::ptr::null_mut(),
         };
         Ok(Self {
-            workers,
-            kit: Work::kit(),
-            entries: limits.entries,
-            flights: Flights::with_capacity(limits.in_flight),
+            kept: Kept::new(limits, workers),
             packets: Packets::with_capacity(limits.in_flight, port.raw()),
             ongoing: (0..limits.in_flight).map(ongoing).collect(),
             kernel: 0,
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
-            deadlines: Deadlines::with_capacity(limits.in_flight),
             extensions,
             port,
             taken: Box::new([const { MaybeUninit::uninit() }; PACKETS]),
-            foreign: false,
-            gave_unasked: false,
         })
     }
 
     pub(crate) fn granted(&self) -> Vec<(&'static str, String)> {
-        let workers = self.workers.as_ref().map_or(0, Workers::threads);
-        vec![
-            ("precision of waits", "milliseconds".to_owned()),
-            ("submission entries", self.entries.to_string()),
-            (
-                "operations in flight",
-                self.flights.indexes().len().to_string(),
-            ),
-            ("descriptors", self.table.descriptors().to_string()),
-            ("file slots", self.table.file_slots().to_string()),
-            ("workers", workers.to_string()),
-        ]
+        let mut granted = vec![("precision of waits", "milliseconds".to_owned())];
+        let (descriptors, file_slots) = (self.table.descriptors(), self.table.file_slots());
+        granted.extend(self.kept.granted(descriptors, file_slots));
+        granted
     }
 
     pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
-        let worker = if self.workers.is_some() {
+        let worker = if self.kept.workers.is_some() {
             Support::Worker
         } else {
             Support::Inline
@@ -260,127 +233,12 @@ impl Iocp {
         ]
     }
 
-    #[inline]
-    pub(crate) fn capacity_left(&self) -> u32 {
-        self.entries - self.flights.pushed_len()
-    }
-
-    /// See the contract in `sys.rs`.
-    ///
-    /// # Safety
-    /// (D2) The operation is not in flight.
-    #[inline]
-    pub(crate) unsafe fn push(&mut self, core: &mut Core, head: NonNull<OpHead>, key: Key) {
-        // SAFETY: (D2) the caller's contract.
-        let table = unsafe { OpHead::table(head) };
-        // SAFETY: (D2) the table was made for the type of this operation.
-        let described = unsafe { (table.describe)(head) };
-        let kept = self.keep(core, described, key.with_fd(table.makes_fd));
-        if let (Some(index), Some(deadline)) = (kept, table.deadline) {
-            // SAFETY: (D2) described just now.
-            let deadline = unsafe { deadline(head) };
-            // SAFETY: (D2) a field of it.
-            self.limit(index, unsafe { *deadline });
-        }
-    }
-
-    /// See the contract in `sys.rs`.
-    ///
-    /// # Safety
-    /// (D2) The operation is not in flight.
-    #[inline]
-    pub(crate) unsafe fn push_typed<O: OpCode>(
-        &mut self,
-        core: &mut Core,
-        op: NonNull<O>,
-        key: Key,
-    ) {
-        // SAFETY: (D2) the caller's contract.
-        let described = unsafe { O::describe(op.as_ptr()) };
-        let kept = self.keep(core, described, key.with_fd(O::MAKES_FD));
-        if let (Some(index), true) = (kept, O::DEADLINE) {
-            // SAFETY: (D2) described just now.
-            let deadline = unsafe { O::deadline(op.as_ptr()) };
-            // SAFETY: (D2) a field of it.
-            self.limit(index, unsafe { *deadline });
-        }
-    }
-
-    /// The flight of an operation, unless it is refused.
-    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
-        debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
-        match described {
-            Ok(call) if is_missing(&call) => core.refuse(key, Refusal::Unsupported),
-            Ok(call) => return Some(self.flights.insert(call, key)),
-            Err(refusal) => core.refuse(key, refusal),
-        }
-        None
-    }
-
-    /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
-    /// place is ever used up.
-    ///
-    /// What the kernel has ends with its packet, and what runs on a worker late, with its own result. A
-    /// close is not cancelled, pushed or queued: its descriptor was given up.
-    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
-        match which {
-            Which::Raw(key) | Which::Key(key) => self.cancel_key(core, key),
-            Which::Target(target) => {
-                self.cancel_where(core, |flights, index| {
-                    flights[index].target() == Some(target)
-                });
-            }
-            Which::All => self.cancel_where(core, |_, _| true),
-        }
-        Ok(())
-    }
-
-    fn cancel_key(&mut self, core: &mut Core, key: Key) {
-        let mut at = self.flights.find(key);
-        while let Some(index) = at {
-            at = self.flights.find_after(index);
-            self.cancel_one(core, index);
-        }
-    }
-
-    fn cancel_where(&mut self, core: &mut Core, matches: impl Fn(&Flights, u32) -> bool) {
-        for index in self.flights.indexes() {
-            if !self.flights.is_free(index) && matches(&self.flights, index) {
-                self.cancel_one(core, index);
-            }
-        }
-    }
-
-    fn cancel_one(&mut self, core: &mut Core, index: u32) {
-        if matches!(self.flights[index].call, Call::Close { .. }) {
-            return;
-        }
-        let state = self.flights[index].state;
-        match state {
-            State::Pushed => self.flights.take_pushed(index),
-            State::Timer { clock } => {
-                self.deadlines.cancel(index, clock);
-                self.flights.take_back(index);
-            }
-            State::Job { .. } if self.cancel_job(index) => {}
-            State::Job { .. } => return,
-            State::Kernel => {
-                if !self.cancel_call(index) {
-                    return;
-                }
-                self.take_back(index);
-            }
-            State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
-        }
-        self.complete(core, index, -errno::ECANCELED);
-    }
-
     /// Asks the kernel to end a call. `true`: it was a wait, which is over, and no packet will come.
     fn cancel_call(&mut self, index: u32) -> bool {
         if let Call::Socket {
             call: SocketCall::WaitId { .. },
             ..
-        } = self.flights[index].call
+        } = self.kept.flights[index].call
         {
             return self.stop_waiting(index);
         }
@@ -390,72 +248,6 @@ impl Iocp {
         // SAFETY: (V1) the address names the call, and is not followed.
         unsafe { CancelIoEx(handle, overlapped) };
         false
-    }
-
-    /// Starts what was pushed, in order, and collects what has completed; waits if told to.
-    ///
-    /// # Safety
-    /// (D1) Operations and buffers that were pushed are where they were, and stay there until
-    /// their last entry came out, or until this value is dropped.
-    pub(crate) unsafe fn turn(&mut self, core: &mut Core, mut block: Block) -> io::Result<()> {
-        while let Some(index) = self.flights.start_next() {
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.start(core, index) };
-        }
-        let mut asked = false;
-        loop {
-            if self.workers.as_ref().is_some_and(Workers::awake) {
-                self.finish_jobs(core);
-            }
-            if !self.deadlines.is_empty() {
-                self.fire(core);
-            }
-            let patience = self.deadlines.patience(core.local_len(), block);
-            if patience == Some(Duration::ZERO) {
-                if asked || !(self.kernel > 0 || self.foreign) {
-                    return Ok(());
-                }
-                // What was pushed has completed in part: its caller is served first, and the
-                // kernel by the next turn at the latest (I38).
-                if core.local_len() > 0 && !self.gave_unasked {
-                    self.gave_unasked = true;
-                    return Ok(());
-                }
-            } else if !self.workers.as_ref().is_none_or(Workers::rest) {
-                continue;
-            }
-            // SAFETY: (D1) the caller's contract.
-            if unsafe { self.ask(core, patience) }? {
-                // A wake-up ends the wait, whatever came with it.
-                block = Block::Never;
-            }
-            asked = true;
-        }
-    }
-
-    /// Takes packets from the port, and acts on them. Returns whether a notifier rang.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
-        self.foreign = false;
-        self.gave_unasked = false;
-        core.stats.enters += 1;
-        let mut rang = false;
-        let count = self
-            .port
-            .take(&mut self.taken[..], milliseconds(patience))?;
-        for i in 0..count {
-            // SAFETY: (K1) the port has written so many.
-            let packet = unsafe { self.taken[i].assume_init() };
-            if packet.lpCompletionKey == Sender::Notifier as usize {
-                rang = true;
-            } else if packet.lpCompletionKey != Sender::Workers as usize {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.arrived(core, packet.lpOverlapped) };
-            }
-        }
-        Ok(rang)
     }
 
     /// Completes the operation whose packet has come.
@@ -471,7 +263,8 @@ impl Iocp {
             core.stats.unknown += 1;
             return;
         };
-        let is_kernels = !self.flights.is_free(index) && self.flights[index].state == State::Kernel;
+        let is_kernels =
+            !self.kept.flights.is_free(index) && self.kept.flights[index].state == State::Kernel;
         if !is_kernels || self.packets.is_pending(index) {
             return; // Of a call that was cut short, and is over.
         }
@@ -483,14 +276,14 @@ impl Iocp {
 
     /// The kernel has a call, and its held file stays open.
     fn hand_over(&mut self, index: u32) {
-        let target = self.flights[index].target();
+        let target = self.kept.flights[index].target();
         let slot = target.and_then(|target| self.table.resolve(target)?.1);
         let file = slot.and_then(|slot| self.table[slot].file());
         if let Some(file) = file {
             self.table.files.share(file);
         }
         self.ongoing[index as usize].file = file;
-        self.flights.hand_over(index, State::Kernel);
+        self.kept.flights.hand_over(index, State::Kernel);
         self.kernel += 1;
     }
 
@@ -499,7 +292,7 @@ impl Iocp {
         if let Some(file) = self.ongoing[index as usize].file.take() {
             self.table.files.release(file);
         }
-        self.flights.take_back(index);
+        self.kept.flights.take_back(index);
         self.kernel -= 1;
     }
 
@@ -510,7 +303,7 @@ impl Iocp {
     unsafe fn result_of(&mut self, index: u32) -> i32 {
         let (status, bytes) = self.packets.outcome(index);
         let outcome = status::decode(self.ongoing[index as usize].about, status, bytes);
-        match self.flights[index].call {
+        match self.kept.flights[index].call {
             Call::Socket { call, .. } => {
                 // SAFETY: (D1) the caller's contract.
                 unsafe { self.finish_socket(index, call, outcome) }
@@ -551,10 +344,105 @@ impl Iocp {
         }
     }
 
+    /// Makes a call that never waits; a negative result is an error number.
+    ///
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
+    unsafe fn perform_plain(&mut self, call: PlainCall) -> i32 {
+        let fd = match call.target() {
+            None => super::NO_FD,
+            Some(target) => match self.table.resolve(target) {
+                Some((fd, _)) => fd,
+                None => return net::NOT_A_SOCKET,
+            },
+        };
+        // SAFETY: (D1) the caller's contract.
+        let result = unsafe { plain::perform(fd, call) };
+        if let (PlainCall::Socket { .. }, 0..) = (call, result) {
+            self.forget(super::fd_of(result));
+        }
+        result
+    }
+
+    /// See the contract in `sys.rs`. What the kernel has, or a worker, is waited for; its completion is
+    /// local, like all of them, and delivered by the caller.
+    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
+        self.wind_down(core);
+        while self.kernel > 0 {
+            // SAFETY: (D1) what was handed over is where it was until this function has returned.
+            let asked = unsafe { self.ask(core, None) };
+            assert!(asked.is_ok(), "I5: the port is open: {asked:?}");
+        }
+    }
+
+    /// See the contract in `sys.rs`. The port's handle is signalled while it has packets; if a worker
+    /// has a result already, the time is now.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.turn(core, Block::Never) }?;
+        Ok(self.until())
+    }
+
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.port.as_raw_fd()
+    }
+}
+
+/// A time as a wait takes it: whole milliseconds, rounded up, and never the number that means for ever.
+fn milliseconds(patience: Option<Duration>) -> u32 {
+    const FOR_EVER: u32 = u32::MAX;
+    patience.map_or(FOR_EVER, |left| {
+        let up = left.as_nanos().div_ceil(1_000_000);
+        u32::try_from(up).unwrap_or(FOR_EVER).min(FOR_EVER - 1)
+    })
+}
+
+impl Keeper for Iocp {
+    type Work = Work;
+    type Kind = Way;
+
+    fn kept(&self) -> &Kept<Work> {
+        &self.kept
+    }
+
+    fn kept_mut(&mut self) -> &mut Kept<Work> {
+        &mut self.kept
+    }
+
+    fn files(&mut self) -> &mut Files<Way> {
+        &mut self.table.files
+    }
+
+    fn is_missing(call: &Call) -> bool {
+        match call {
+            Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => true,
+            Call::Plain(call) => {
+                matches!(call, PlainCall::FutexWake { .. } | PlainCall::Pipe { .. })
+            }
+            Call::File { call, .. } => matches!(
+                call,
+                FileCall::SyncRange { .. }
+                    | FileCall::Advise { .. }
+                    | FileCall::GetXattr { .. }
+                    | FileCall::SetXattr { .. }
+            ),
+            Call::Path(call) => {
+                matches!(call, PathCall::GetXattr { .. } | PathCall::SetXattr { .. })
+            }
+            Call::Socket { call, .. } => matches!(call, SocketCall::Poll { .. }),
+            Call::Nop
+            | Call::Timeout { .. }
+            | Call::TimeoutUpdate { .. }
+            | Call::Stream { .. }
+            | Call::Close { .. } => false,
+        }
+    }
+
     unsafe fn start(&mut self, core: &mut Core, index: u32) {
-        match self.flights[index].call {
+        match self.kept.flights[index].call {
             Call::Nop => self.complete(core, index, 0),
             Call::Socket { target, call } => {
                 // SAFETY: (D1) the caller's contract.
@@ -565,17 +453,12 @@ impl Iocp {
                 clock,
                 absolute,
             } => {
-                // SAFETY: (D1) the operation is where it was when it was pushed.
-                let spec = unsafe { *spec };
-                self.deadlines.set(index, spec, clock, absolute);
-                self.flights.hand_over(index, State::Timer { clock });
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.kept.set_timer(index, spec, clock, absolute) };
             }
             Call::TimeoutUpdate { of, spec, absolute } => {
-                // SAFETY: (D1) the operation is where it was when it was pushed.
-                let spec = unsafe { *spec };
-                let result = self
-                    .deadlines
-                    .update(&mut self.flights, of.0, spec, absolute);
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.kept.update_timer(of.0, spec, absolute) };
                 self.complete(core, index, result);
             }
             Call::File { target, call } => {
@@ -605,142 +488,64 @@ impl Iocp {
         }
     }
 
-    /// Makes a call that never waits; a negative result is an error number.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    unsafe fn perform_plain(&mut self, call: PlainCall) -> i32 {
-        let fd = match call.target() {
-            None => super::NO_FD,
-            Some(target) => match self.table.resolve(target) {
-                Some((fd, _)) => fd,
-                None => return net::NOT_A_SOCKET,
-            },
-        };
-        // SAFETY: (D1) the caller's contract.
-        let result = unsafe { plain::perform(fd, call) };
-        if let (PlainCall::Socket { .. }, 0..) = (call, result) {
+    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
+        self.kept.begin_to_ask(core);
+        let mut rang = false;
+        let count = self
+            .port
+            .take(&mut self.taken[..], milliseconds(patience))?;
+        for i in 0..count {
+            // SAFETY: (K1) the port has written so many.
+            let packet = unsafe { self.taken[i].assume_init() };
+            if packet.lpCompletionKey == Sender::Notifier as usize {
+                rang = true;
+            } else if packet.lpCompletionKey != Sender::Workers as usize {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.arrived(core, packet.lpOverlapped) };
+            }
+        }
+        Ok(rang)
+    }
+
+    fn has_news(&self) -> bool {
+        self.kernel > 0
+    }
+
+    fn stop(&mut self, index: u32, state: State) -> bool {
+        debug_assert_eq!(state, State::Kernel, "flight {index}");
+        let is_over = self.cancel_call(index);
+        if is_over {
+            self.take_back(index);
+        }
+        is_over
+    }
+
+    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        // What was made for a call that failed, or stands for what is over.
+        drop(self.ongoing[index as usize].own.take());
+        self.kept.complete(core, index, result);
+    }
+
+    fn performed(&mut self, core: &mut Core, index: u32, result: i32) {
+        if let (Call::Path(PathCall::Open { .. }), 0..) = (self.kept.flights[index].call, result) {
             self.forget(super::fd_of(result));
         }
-        result
+        self.complete(core, index, result);
     }
 
-    /// Sets the deadline of an operation that was pushed.
-    #[inline(never)]
-    fn limit(&mut self, index: u32, deadline: Timespec) {
-        self.flights[index].limited = true;
-        self.deadlines.limit(index, deadline);
+    fn file_slots(&self) -> u32 {
+        self.table.file_slots()
     }
 
-    /// Completes the timeouts that are due, and stops what has reached its deadline.
-    fn fire(&mut self, core: &mut Core) {
-        if let Some(now) = self.deadlines.now_of_limits() {
-            while let Some(index) = self.deadlines.pop_limit(now) {
-                self.flights[index].limited = false;
-                self.cancel_one(core, index);
-            }
-        }
-        for clock in CLOCKS {
-            let Some(now) = self.deadlines.now(clock) else {
-                continue;
-            };
-            while let Some(index) = self.deadlines.pop_expired(clock, now) {
-                let state = self.flights.take_back(index);
-                debug_assert_eq!(state, State::Timer { clock }, "I12: it is its own timer");
-                self.complete(core, index, -errno::ETIME);
-            }
-        }
+    fn hold(&mut self, fd: RawFd) -> io::Result<u32> {
+        self.hold_duplicate(fd)
     }
 
-    /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
-    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
-        let ongoing = &mut self.ongoing[index as usize];
-        // What was made for a call that failed, or stands for what is over.
-        drop(ongoing.own.take());
-        let (key, limited) = self.flights.remove(index);
-        if limited {
-            self.deadlines.lift_limit(index);
-        }
-        core.complete_locally(Completion::last(key, result));
-    }
-
-    #[inline]
-    pub(crate) fn available(&self, core: &Core) -> usize {
-        core.local_len()
-    }
-
-    #[inline]
-    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
-        None
-    }
-
-    /// See the contract in `sys.rs`. What the kernel has, or a worker, is waited for; its completion is
-    /// local, like all of them, and delivered by the caller.
-    pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
-        while let Some(index) = self.flights.start_next() {
-            self.flights.remove(index); // Never handed over: it was never there.
-        }
-        self.cancel_where(core, |_, _| true);
-        if let Some(workers) = &mut self.workers {
-            workers.stop();
-            self.finish_jobs(core);
-        }
-        while self.kernel > 0 {
-            // SAFETY: (D1) what was handed over is where it was until this function has returned.
-            let asked = unsafe { self.ask(core, None) };
-            assert!(asked.is_ok(), "I5: the port is open: {asked:?}");
-        }
-    }
-
-    /// See the contract in `sys.rs`. The port's handle is signalled while it has packets; if a worker
-    /// has a result already, the time is now.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    pub(crate) unsafe fn prepare_wait(&mut self, core: &mut Core) -> io::Result<Option<Instant>> {
-        // SAFETY: (D1) the caller's contract.
-        unsafe { self.turn(core, Block::Never) }?;
-        self.foreign = true;
-        if !self.workers.as_ref().is_none_or(Workers::rest) {
-            return Ok(Some(Instant::now()));
-        }
-        let left = self.deadlines.remaining();
-        Ok(left.map(|left| Instant::now().saturating_add(left)))
-    }
-
-    pub(crate) fn as_raw_fd(&self) -> RawFd {
-        self.port.as_raw_fd()
-    }
-}
-
-/// A time as a wait takes it: whole milliseconds, rounded up, and never the number that means for ever.
-fn milliseconds(patience: Option<Duration>) -> u32 {
-    const FOR_EVER: u32 = u32::MAX;
-    patience.map_or(FOR_EVER, |left| {
-        let up = left.as_nanos().div_ceil(1_000_000);
-        u32::try_from(up).unwrap_or(FOR_EVER).min(FOR_EVER - 1)
-    })
-}
-
-/// Whether the platform has no such call, or this backend.
-fn is_missing(call: &Call) -> bool {
-    match call {
-        Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => true,
-        Call::Plain(call) => matches!(call, PlainCall::FutexWake { .. } | PlainCall::Pipe { .. }),
-        Call::File { call, .. } => matches!(
-            call,
-            FileCall::SyncRange { .. }
-                | FileCall::Advise { .. }
-                | FileCall::GetXattr { .. }
-                | FileCall::SetXattr { .. }
-        ),
-        Call::Path(call) => matches!(call, PathCall::GetXattr { .. } | PathCall::SetXattr { .. }),
-        Call::Socket { call, .. } => matches!(call, SocketCall::Poll { .. }),
-        Call::Nop
-        | Call::Timeout { .. }
-        | Call::TimeoutUpdate { .. }
-        | Call::Stream { .. }
-        | Call::Close { .. } => false,
+    fn direct(&mut self, _core: &mut Core, id: u32, file: u32) {
+        let slot = self.table.fixed(id).expect("the range was checked");
+        self.retire(slot);
+        let (fd, way) = (self.table.files.fd(file), self.table.files.kind(file));
+        self.table[slot].occupy(fd, way, Some(file));
     }
 }
 
@@ -754,7 +559,7 @@ impl Drop for Iocp {
 impl fmt::Debug for Iocp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Iocp")
-            .field("pushed", &self.flights.pushed_len())
+            .field("pushed", &self.kept.flights.pushed_len())
             .field("kernel", &self.kernel)
             .finish_non_exhaustive()
     }

@@ -11,6 +11,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::SocketCall;
 use crate::sys::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::message::RawMessage;
 use crate::sys::plain;
 use crate::sys::signed;

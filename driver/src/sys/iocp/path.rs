@@ -11,6 +11,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::PathCall;
 use crate::sys::fd::{AsRawFd, RawFd};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::plain::{last_error, made, unsupported};
 use crate::sys::signed;
 use crate::sys::{CWD, name_flags, open_flags};
@@ -235,6 +236,6 @@ impl Iocp {
         };
         let dirs = [first, second];
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
-        unsafe { self.perform_with(core, index, Work::Path { dirs, call }, [held, other]) };
+        unsafe { self.perform(core, index, Work::Path { dirs, call }, [held, other], false) };
     }
 }

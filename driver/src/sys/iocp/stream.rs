@@ -11,6 +11,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::StreamCall;
 use crate::sys::fd::RawFd;
+use crate::sys::keeper::Keeper as _;
 use crate::sys::signed;
 use std::ptr;
 use windows_sys::Win32::Foundation::ERROR_INVALID_PARAMETER;
@@ -39,7 +40,7 @@ impl Iocp {
             Way::Worker => {
                 let work = |fd| Work::Stream { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
-                unsafe { self.perform(core, index, (fd, slot), work) };
+                unsafe { self.perform_on(core, index, (fd, slot), work) };
             }
             Way::Port { skips, .. } if fd.is_socket() => {
                 // SAFETY: (D1) the caller's contract.

@@ -16,7 +16,7 @@ use std::ops::{Index, IndexMut};
 
 /// How calls on a handle or a socket are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::sys) enum Way {
     /// Overlapped, and the packet comes to the port.
     Port {
         /// Whether none comes of a call that succeeds at once.

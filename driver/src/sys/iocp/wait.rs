@@ -6,6 +6,7 @@ use super::status::About;
 use super::{Begun, Iocp, packets};
 use crate::local::Core;
 use crate::sys::fd::{AsRawFd, RawFd};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::plain;
 use std::ptr;
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;

@@ -11,9 +11,8 @@
 use super::Readiness;
 use super::flights::Direction;
 use super::table::Kind;
-use crate::list::List;
 use crate::local::Core;
-use crate::sys::files::Unused;
+use crate::sys::keeper::Keeper as _;
 use crate::sys::native;
 use std::io;
 use std::mem::MaybeUninit;
@@ -42,51 +41,14 @@ impl Readiness {
         }
     }
 
-    pub(crate) fn register(
-        &mut self,
-        core: &mut Core,
-        fds: &[RawFd],
-        first_id: u32,
-    ) -> io::Result<()> {
-        let count = u32::try_from(fds.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let end = first_id
-            .checked_add(count)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        if end > self.table.file_slots() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut staged = List::new();
-        for fd in fds {
-            if let Err(e) = self.stage(&mut staged, *fd) {
-                while let Some(file) = self.table.files.unstage(&mut staged) {
-                    self.table.files.release(file);
-                }
-                return Err(e);
-            }
-        }
-        for id in first_id..end {
-            let slot = self.table.fixed(id).expect("the range was checked");
-            let file = self
-                .table
-                .files
-                .unstage(&mut staged)
-                .expect("one for each id");
-            self.retire(core, slot);
-            let (fd, kind) = (self.table.files.fd(file), self.table.files.kind(file));
-            self.table[slot].occupy(fd, kind, Some(file));
-        }
-        Ok(())
-    }
-
-    fn stage(&mut self, staged: &mut List<Unused>, fd: RawFd) -> io::Result<()> {
+    /// Holds a duplicate, of whatever kind.
+    pub(super) fn hold_duplicate(&mut self, fd: RawFd) -> io::Result<u32> {
         let fd = duplicate(fd)?;
         let kind = kind_of(fd.as_raw_fd())?;
         if kind == Kind::Socket {
             make_ready(fd.as_raw_fd())?;
         }
-        let file = self.table.files.hold(fd, kind);
-        self.table.files.stage(staged, file);
-        Ok(())
+        Ok(self.table.files.hold(fd, kind))
     }
 
     pub(crate) fn unregister(&mut self, core: &mut Core, id: u32) -> io::Result<()> {
@@ -121,7 +83,7 @@ impl Readiness {
     pub(super) fn dismiss(&mut self, core: &mut Core, slot: u32, direction: Direction, error: i32) {
         while let Some(index) = self.table[slot].waiters(direction).front() {
             let waiters = self.table[slot].waiters_mut(direction);
-            self.flights.stop_waiting(index, waiters);
+            self.kept.flights.stop_waiting(index, waiters);
             self.complete_short(core, index, error);
         }
     }

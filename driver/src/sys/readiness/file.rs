@@ -2,19 +2,19 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
-use super::flights::State;
 use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
-use crate::op::call::{Call, FileCall, PathCall, SpliceCall, StreamCall};
+use crate::op::call::{FileCall, PathCall, SpliceCall, StreamCall};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::native;
 pub(super) use crate::sys::plain::{result, uninterrupted};
-use crate::sys::workers::{self, Work as _};
+use crate::sys::workers;
 use std::os::fd::RawFd;
 
 /// One call in plain words, as a worker thread gets it: its descriptors are plain ones.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Work {
+pub(in crate::sys) enum Work {
     File {
         fd: RawFd,
         call: FileCall,
@@ -263,68 +263,6 @@ impl Readiness {
         }
         // SAFETY: (D1) a close points to nothing.
         unsafe { self.perform(core, index, Work::Close { fd }, [None; 2], in_place) };
-    }
-
-    /// Has a worker make a call, or makes it in place. The held `files` are what it uses.
-    ///
-    /// # Safety
-    /// (D1) `work` are the words of the operation `index`.
-    pub(super) unsafe fn perform(
-        &mut self,
-        core: &mut Core,
-        index: u32,
-        work: Work,
-        files: [Option<u32>; 2],
-        in_place: bool,
-    ) {
-        match &mut self.workers {
-            Some(workers) if !in_place => {
-                for file in files.into_iter().flatten() {
-                    self.table.files.share(file);
-                }
-                self.flights.hand_over(index, State::Job { files });
-                workers.queue(index, work);
-            }
-            _ => {
-                // SAFETY: (W1) by (D1): lent until the operation completes, below.
-                let result = unsafe { work.perform(&mut ()) };
-                self.complete(core, index, result);
-            }
-        }
-    }
-
-    /// Takes what the workers have finished.
-    pub(super) fn finish_jobs(&mut self, core: &mut Core) {
-        while let Some((index, result)) = self.workers.as_mut().and_then(|w| w.finished()) {
-            self.release_job(index);
-            if let Call::Splice(call) = self.flights[index].call {
-                if self.splice_returned(core, index, call, result) {
-                    self.start_splice(core, index, call, false);
-                }
-                continue;
-            }
-            self.complete(core, index, result);
-        }
-    }
-
-    /// Takes a job back that no worker has begun. `false`: one has.
-    pub(super) fn cancel_job(&mut self, index: u32) -> bool {
-        let cancelled = self.workers.as_mut().is_some_and(|w| w.cancel(index));
-        if cancelled {
-            self.release_job(index);
-        }
-        cancelled
-    }
-
-    fn release_job(&mut self, index: u32) {
-        match self.flights.take_back(index) {
-            State::Job { files } => {
-                for file in files.into_iter().flatten() {
-                    self.table.files.release(file);
-                }
-            }
-            state => unreachable!("flight {index} is {state:?}, and was with the workers"),
-        }
     }
 
     pub(super) fn place(&self, target: Target) -> Option<Place> {

@@ -14,7 +14,8 @@
 //! * `table`, `attach`: the descriptors, and which file a number means.
 //! * `net`, `stream`, `splice`, `file`: one family of operations each.
 //! * `epoll`, `kqueue`: the selectors, of which `selector` chooses one.
-//! * Beside this directory: `flights`, the operations in flight, with the table of their states;
+//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its operations
+//!   itself; `flights`, the operations in flight, with the table of their states;
 //!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -46,23 +47,21 @@ mod table;
 mod tests;
 
 use self::selector::{Event, Interest, Selector};
-use self::table::Table;
-use super::deadlines::{CLOCKS, Deadlines};
-use super::flights::{self, Direction, Flights, State};
-use super::{Block, Which, errno, native, open_flags};
+use self::table::{Kind, Table};
+use super::fd::RawFd;
+use super::files::Files;
+use super::flights::{self, Direction, State};
+use super::keeper::{Keeper, Kept};
+use super::{Block, native, open_flags};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
-use crate::driver::Full;
-use crate::error::{Refusal, SetupError};
-use crate::key::{Completion, Key};
+use crate::error::SetupError;
 use crate::local::Core;
 use crate::op::call::{Call, FileCall, PathCall, PlainCall};
-use crate::op::{OpCode, OpHead, Timespec};
 use crate::outlet::Outlet;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::NonNull;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 type Workers = super::workers::Workers<file::Work>;
@@ -73,17 +72,9 @@ type Workers = super::workers::Workers<file::Work>;
 /// otherwise, and it asks.
 pub(crate) struct Readiness {
     // Dropped before `table`: a job that runs uses a held file's number.
-    workers: Option<Workers>,
-    /// The limit of operations pushed before a turn.
-    entries: u32,
-    flights: Flights,
+    kept: Kept<file::Work>,
     table: Table,
-    deadlines: Deadlines,
     selector: Selector,
-    /// Whether a foreign loop sleeps on the selector: what has woken it is to be drained.
-    foreign: bool,
-    /// Whether the last turn had something to give without asking the selector.
-    gave_unasked: bool,
 }
 
 /// The selector's key for the notifier's waker. Keys of slots are smaller: see `new`.
@@ -112,14 +103,9 @@ impl Readiness {
             }
         };
         Ok(Self {
-            workers,
-            entries: limits.entries,
-            flights: Flights::with_capacity(limits.in_flight),
+            kept: Kept::new(limits, workers),
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
-            deadlines: Deadlines::with_capacity(limits.in_flight),
             selector,
-            foreign: false,
-            gave_unasked: false,
         })
     }
 
@@ -129,28 +115,17 @@ impl Readiness {
         } else {
             "milliseconds"
         };
-        vec![
+        let mut granted = vec![
             ("selector", selector::NAME.to_owned()),
             ("precision of waits", wait.to_owned()),
-            ("submission entries", self.entries.to_string()),
-            (
-                "operations in flight",
-                self.flights.indexes().len().to_string(),
-            ),
-            ("descriptors", self.table.descriptors().to_string()),
-            ("file slots", self.table.file_slots().to_string()),
-            (
-                "workers",
-                self.workers
-                    .as_ref()
-                    .map_or(0, Workers::threads)
-                    .to_string(),
-            ),
-        ]
+        ];
+        let (descriptors, file_slots) = (self.table.descriptors(), self.table.file_slots());
+        granted.extend(self.kept.granted(descriptors, file_slots));
+        granted
     }
 
     pub(crate) fn operations(&self) -> Vec<(&'static str, Support)> {
-        let file = if self.workers.is_some() {
+        let file = if self.kept.workers.is_some() {
             Support::Worker
         } else {
             Support::Inline
@@ -216,192 +191,6 @@ impl Readiness {
             ("Close", file),
             ("Raw", Support::Missing),
         ]
-    }
-
-    #[inline]
-    pub(crate) fn capacity_left(&self) -> u32 {
-        self.entries - self.flights.pushed_len()
-    }
-
-    /// See the contract in `sys.rs`.
-    ///
-    /// # Safety
-    /// (D2) The operation is not in flight.
-    #[inline]
-    pub(crate) unsafe fn push(&mut self, core: &mut Core, head: NonNull<OpHead>, key: Key) {
-        // SAFETY: (D2) the caller's contract.
-        let table = unsafe { OpHead::table(head) };
-        // SAFETY: (D2) the table was made for the type of this operation.
-        let described = unsafe { (table.describe)(head) };
-        let kept = self.keep(core, described, key.with_fd(table.makes_fd));
-        if let (Some(index), Some(deadline)) = (kept, table.deadline) {
-            // SAFETY: (D2) described just now.
-            let deadline = unsafe { deadline(head) };
-            // SAFETY: (D2) a field of it.
-            self.limit(index, unsafe { *deadline });
-        }
-    }
-
-    /// See the contract in `sys.rs`.
-    ///
-    /// # Safety
-    /// (D2) The operation is not in flight.
-    #[inline]
-    pub(crate) unsafe fn push_typed<O: OpCode>(
-        &mut self,
-        core: &mut Core,
-        op: NonNull<O>,
-        key: Key,
-    ) {
-        // SAFETY: (D2) the caller's contract.
-        let described = unsafe { O::describe(op.as_ptr()) };
-        let kept = self.keep(core, described, key.with_fd(O::MAKES_FD));
-        if let (Some(index), true) = (kept, O::DEADLINE) {
-            // SAFETY: (D2) described just now.
-            let deadline = unsafe { O::deadline(op.as_ptr()) };
-            // SAFETY: (D2) a field of it.
-            self.limit(index, unsafe { *deadline });
-        }
-    }
-
-    /// The flight of an operation, unless it is refused.
-    #[inline]
-    fn keep(&mut self, core: &mut Core, described: Result<Call, Refusal>, key: Key) -> Option<u32> {
-        debug_assert!(self.capacity_left() > 0, "I2: pushed without a free place");
-        match described {
-            Ok(call) if is_missing(&call) => core.refuse(key, Refusal::Unsupported),
-            Ok(call) => return Some(self.flights.insert(call, key)),
-            Err(refusal) => core.refuse(key, refusal),
-        }
-        None
-    }
-
-    /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
-    /// place is ever used up.
-    ///
-    /// What runs on a worker completes late, with its own result. A close is not cancelled, pushed
-    /// or queued: its descriptor was given up.
-    pub(crate) fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
-        match which {
-            Which::Raw(key) | Which::Key(key) => self.cancel_key(core, key),
-            Which::Target(target) => {
-                self.cancel_where(core, |flights, index| {
-                    flights[index].target() == Some(target)
-                });
-            }
-            Which::All => self.cancel_where(core, |_, _| true),
-        }
-        Ok(())
-    }
-
-    fn cancel_key(&mut self, core: &mut Core, key: Key) {
-        let mut at = self.flights.find(key);
-        while let Some(index) = at {
-            at = self.flights.find_after(index);
-            self.cancel_one(core, index);
-        }
-    }
-
-    fn cancel_where(&mut self, core: &mut Core, matches: impl Fn(&Flights, u32) -> bool) {
-        for index in self.flights.indexes() {
-            if !self.flights.is_free(index) && matches(&self.flights, index) {
-                self.cancel_one(core, index);
-            }
-        }
-    }
-
-    fn cancel_one(&mut self, core: &mut Core, index: u32) {
-        if matches!(self.flights[index].call, Call::Close { .. }) {
-            return;
-        }
-        let state = self.flights[index].state;
-        match state {
-            State::Pushed => self.flights.take_pushed(index),
-            State::Waiting { slot, direction } => self.leave(index, slot, direction),
-            State::Timer { clock } => {
-                self.deadlines.cancel(index, clock);
-                self.flights.take_back(index);
-            }
-            State::Job { .. } if self.cancel_job(index) => {}
-            State::Job { .. } => {
-                self.flights[index].doomed = true;
-                return;
-            }
-            State::Free | State::Loose => unreachable!("flight {index} is in no one's hands"),
-        }
-        self.complete_short(core, index, -libc::ECANCELED);
-    }
-
-    /// Starts what was pushed, in order, and collects what has completed; waits if told to.
-    ///
-    /// # Safety
-    /// (D1) Operations and buffers that were pushed are where they were, and stay there until
-    /// their last entry came out, or until this value is dropped.
-    pub(crate) unsafe fn turn(&mut self, core: &mut Core, mut block: Block) -> io::Result<()> {
-        while let Some(index) = self.flights.start_next() {
-            // SAFETY: (D1) the caller's contract.
-            unsafe { self.start(core, index) };
-        }
-        let mut asked = false;
-        loop {
-            if self.workers.as_ref().is_some_and(Workers::awake) {
-                self.finish_jobs(core);
-            }
-            if !self.deadlines.is_empty() {
-                self.fire(core);
-            }
-            let patience = self.deadlines.patience(core.local_len(), block);
-            if patience == Some(Duration::ZERO) {
-                if asked || !self.has_news() {
-                    return Ok(());
-                }
-                // What was pushed has completed in part: its caller is served first, and the
-                // descriptors by the next turn at the latest (I38).
-                if core.local_len() > 0 && !self.gave_unasked {
-                    self.gave_unasked = true;
-                    return Ok(());
-                }
-            } else if !self.workers.as_ref().is_none_or(Workers::rest) {
-                continue;
-            }
-            // SAFETY: (D1) the caller's contract.
-            if unsafe { self.ask(core, patience) }? {
-                // A wake-up ends the wait, whatever came with it.
-                block = Block::Never;
-            }
-            asked = true;
-        }
-    }
-
-    /// Whether the selector may have something to say that matters now.
-    fn has_news(&self) -> bool {
-        self.flights.waiting_len() > 0 || self.foreign
-    }
-
-    /// Asks the selector, and acts on what it reports. Returns whether a notifier rang.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
-        self.foreign = false;
-        self.gave_unasked = false;
-        core.stats.enters += 1;
-        let mut rang = false;
-        for i in 0..self.selector.wait(patience)? {
-            match self.selector.event(i) {
-                Event { key: NOTIFIER, .. } => {
-                    self.selector.drain(core.shared.waker());
-                    rang = true;
-                }
-                Event { key: WORKERS, .. } => {
-                    let workers = self.workers.as_ref().expect("they have rung");
-                    self.selector.drain(workers.bell());
-                }
-                // SAFETY: (D1) the caller's contract.
-                event => unsafe { self.dispatch(core, event) },
-            }
-        }
-        Ok(rang)
     }
 
     /// # Safety
@@ -471,23 +260,6 @@ impl Readiness {
         }
     }
 
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    #[inline]
-    unsafe fn start(&mut self, core: &mut Core, index: u32) {
-        match self.flights[index].call {
-            Call::Nop => self.complete(core, index, 0),
-            Call::Socket { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index, target, call) };
-            }
-            call => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_other(core, index, call) };
-            }
-        }
-    }
-
     /// Starts what is no call on a socket.
     ///
     /// # Safety
@@ -500,17 +272,12 @@ impl Readiness {
                 clock,
                 absolute,
             } => {
-                // SAFETY: (D1) the operation is where it was when it was pushed.
-                let spec = unsafe { *spec };
-                self.deadlines.set(index, spec, clock, absolute);
-                self.flights.hand_over(index, State::Timer { clock });
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.kept.set_timer(index, spec, clock, absolute) };
             }
             Call::TimeoutUpdate { of, spec, absolute } => {
-                // SAFETY: (D1) the operation is where it was when it was pushed.
-                let spec = unsafe { *spec };
-                let result = self
-                    .deadlines
-                    .update(&mut self.flights, of.0, spec, absolute);
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.kept.update_timer(of.0, spec, absolute) };
                 self.complete(core, index, result);
             }
             Call::File { target, call } => {
@@ -544,69 +311,9 @@ impl Readiness {
         }
     }
 
-    /// Sets the deadline of an operation that was pushed.
-    #[inline(never)]
-    fn limit(&mut self, index: u32, deadline: Timespec) {
-        self.flights[index].limited = true;
-        self.deadlines.limit(index, deadline);
-    }
-
-    /// Completes the timeouts that are due, and stops what has reached its deadline.
-    fn fire(&mut self, core: &mut Core) {
-        if let Some(now) = self.deadlines.now_of_limits() {
-            while let Some(index) = self.deadlines.pop_limit(now) {
-                self.flights[index].limited = false;
-                self.cancel_one(core, index);
-            }
-        }
-        for clock in CLOCKS {
-            let Some(now) = self.deadlines.now(clock) else {
-                continue;
-            };
-            while let Some(index) = self.deadlines.pop_expired(clock, now) {
-                let state = self.flights.take_back(index);
-                debug_assert_eq!(state, State::Timer { clock }, "I12: it is its own timer");
-                self.complete(core, index, -errno::ETIME);
-            }
-        }
-    }
-
-    /// The one door to "complete" of this backend: the flight is loose, and is gone after it.
-    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
-        let (key, limited) = self.flights.remove(index);
-        if limited {
-            self.deadlines.lift_limit(index);
-        }
-        core.complete_locally(Completion::last(key, result));
-    }
-
-    /// Completes one that ends by `error`, or with what it has moved before.
-    fn complete_short(&mut self, core: &mut Core, index: u32, error: i32) {
-        let result = self.flights[index].cut_short(error);
-        self.complete(core, index, result);
-    }
-
-    #[inline]
-    pub(crate) fn available(&self, core: &Core) -> usize {
-        core.local_len()
-    }
-
-    #[inline]
-    pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
-        None
-    }
-
-    /// See the contract in `sys.rs`. What runs on a worker is waited for; its completion is local,
-    /// like all of them, and delivered by the caller.
+    /// See the contract in `sys.rs`.
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
-        while let Some(index) = self.flights.start_next() {
-            self.flights.remove(index); // Never handed over: it was never there.
-        }
-        self.cancel_where(core, |_, _| true);
-        if let Some(workers) = &mut self.workers {
-            workers.stop();
-            self.finish_jobs(core);
-        }
+        self.wind_down(core);
     }
 
     /// See the contract in `sys.rs`. The descriptor is going to be readable when a worker has a
@@ -621,12 +328,7 @@ impl Readiness {
             // SAFETY: (D1) the caller's contract.
             unsafe { self.ask(core, Some(Duration::ZERO)) }?;
         }
-        self.foreign = true;
-        if !self.workers.as_ref().is_none_or(Workers::rest) {
-            return Ok(Some(Instant::now()));
-        }
-        let left = self.deadlines.remaining();
-        Ok(left.map(|left| Instant::now().saturating_add(left)))
+        Ok(self.until())
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
@@ -634,46 +336,143 @@ impl Readiness {
     }
 }
 
-/// Whether the platform has no such call, or this backend.
-#[inline]
-fn is_missing(call: &Call) -> bool {
-    match call {
-        Call::Raw { .. } | Call::FutexWait { .. } => true,
-        Call::Splice(_) => !native::HAS.splice,
-        Call::Plain(PlainCall::FutexWake { .. }) => !native::HAS.futexes,
-        Call::File { call, .. } => match call {
-            FileCall::SyncRange { .. } => !native::HAS.sync_range,
-            FileCall::Allocate { .. } => !native::HAS.allocate,
-            FileCall::Advise { .. } => !native::HAS.advise,
-            FileCall::GetXattr { .. } | FileCall::SetXattr { .. } => !native::HAS.xattrs,
-            FileCall::Read { .. }
-            | FileCall::Write { .. }
-            | FileCall::ReadVectored { .. }
-            | FileCall::WriteVectored { .. }
-            | FileCall::Sync { .. }
-            | FileCall::Truncate { .. }
-            | FileCall::Stat { .. } => false,
-        },
-        Call::Path(PathCall::GetXattr { .. } | PathCall::SetXattr { .. }) => !native::HAS.xattrs,
-        Call::Path(PathCall::Open { flags, .. }) => {
-            !native::HAS.direct && flags & open_flags::DIRECT != 0
+impl Keeper for Readiness {
+    type Work = file::Work;
+    type Kind = Kind;
+
+    #[inline]
+    fn kept(&self) -> &Kept<file::Work> {
+        &self.kept
+    }
+
+    #[inline]
+    fn kept_mut(&mut self) -> &mut Kept<file::Work> {
+        &mut self.kept
+    }
+
+    fn files(&mut self) -> &mut Files<Kind> {
+        &mut self.table.files
+    }
+
+    #[inline]
+    fn is_missing(call: &Call) -> bool {
+        match call {
+            Call::Raw { .. } | Call::FutexWait { .. } => true,
+            Call::Splice(_) => !native::HAS.splice,
+            Call::Plain(PlainCall::FutexWake { .. }) => !native::HAS.futexes,
+            Call::File { call, .. } => match call {
+                FileCall::SyncRange { .. } => !native::HAS.sync_range,
+                FileCall::Allocate { .. } => !native::HAS.allocate,
+                FileCall::Advise { .. } => !native::HAS.advise,
+                FileCall::GetXattr { .. } | FileCall::SetXattr { .. } => !native::HAS.xattrs,
+                FileCall::Read { .. }
+                | FileCall::Write { .. }
+                | FileCall::ReadVectored { .. }
+                | FileCall::WriteVectored { .. }
+                | FileCall::Sync { .. }
+                | FileCall::Truncate { .. }
+                | FileCall::Stat { .. } => false,
+            },
+            Call::Path(PathCall::GetXattr { .. } | PathCall::SetXattr { .. }) => {
+                !native::HAS.xattrs
+            }
+            Call::Path(PathCall::Open { flags, .. }) => {
+                !native::HAS.direct && flags & open_flags::DIRECT != 0
+            }
+            Call::Nop
+            | Call::Timeout { .. }
+            | Call::TimeoutUpdate { .. }
+            | Call::Path(_)
+            | Call::Stream { .. }
+            | Call::Socket { .. }
+            | Call::Plain(_)
+            | Call::Close { .. } => false,
         }
-        Call::Nop
-        | Call::Timeout { .. }
-        | Call::TimeoutUpdate { .. }
-        | Call::Path(_)
-        | Call::Stream { .. }
-        | Call::Socket { .. }
-        | Call::Plain(_)
-        | Call::Close { .. } => false,
+    }
+
+    #[inline]
+    unsafe fn start(&mut self, core: &mut Core, index: u32) {
+        match self.kept.flights[index].call {
+            Call::Nop => self.complete(core, index, 0),
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_socket(core, index, target, call) };
+            }
+            call => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_other(core, index, call) };
+            }
+        }
+    }
+
+    unsafe fn ask(&mut self, core: &mut Core, patience: Option<Duration>) -> io::Result<bool> {
+        self.kept.begin_to_ask(core);
+        let mut rang = false;
+        for i in 0..self.selector.wait(patience)? {
+            match self.selector.event(i) {
+                Event { key: NOTIFIER, .. } => {
+                    self.selector.drain(core.shared.waker());
+                    rang = true;
+                }
+                Event { key: WORKERS, .. } => {
+                    let workers = self.kept.workers.as_ref().expect("they have rung");
+                    self.selector.drain(workers.bell());
+                }
+                // SAFETY: (D1) the caller's contract.
+                event => unsafe { self.dispatch(core, event) },
+            }
+        }
+        Ok(rang)
+    }
+
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.kept.flights.waiting_len() > 0
+    }
+
+    fn stop(&mut self, index: u32, state: State) -> bool {
+        let State::Waiting { slot, direction } = state else {
+            unreachable!("flight {index} is {state:?}")
+        };
+        self.leave(index, slot, direction);
+        true
+    }
+
+    fn complete(&mut self, core: &mut Core, index: u32, result: i32) {
+        self.kept.complete(core, index, result);
+    }
+
+    fn performed(&mut self, core: &mut Core, index: u32, result: i32) {
+        if let Call::Splice(call) = self.kept.flights[index].call {
+            if self.splice_returned(core, index, call, result) {
+                self.start_splice(core, index, call, false);
+            }
+            return;
+        }
+        self.complete(core, index, result);
+    }
+
+    fn file_slots(&self) -> u32 {
+        self.table.file_slots()
+    }
+
+    fn hold(&mut self, fd: RawFd) -> io::Result<u32> {
+        self.hold_duplicate(fd)
+    }
+
+    fn direct(&mut self, core: &mut Core, id: u32, file: u32) {
+        let slot = self.table.fixed(id).expect("the range was checked");
+        self.retire(core, slot);
+        let (fd, kind) = (self.table.files.fd(file), self.table.files.kind(file));
+        self.table[slot].occupy(fd, kind, Some(file));
     }
 }
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Readiness")
-            .field("pushed", &self.flights.pushed_len())
-            .field("waiting", &self.flights.waiting_len())
+            .field("pushed", &self.kept.flights.pushed_len())
+            .field("waiting", &self.kept.flights.waiting_len())
             .finish_non_exhaustive()
     }
 }

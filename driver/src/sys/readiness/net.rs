@@ -23,6 +23,7 @@ use crate::address::{RawAddress, RawAddressLen};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{Call, SocketCall};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::{message, native, poll_events, process};
 use std::os::fd::RawFd;
 
@@ -76,7 +77,7 @@ impl Readiness {
             .is_none_or(|slot| is_worth_a_try(slot, direction, call) || planted!("queue-jumped"))
         {
             // SAFETY: (D1) the caller's contract.
-            let attempt = unsafe { first_attempt(&mut self.flights[index], fd, call) };
+            let attempt = unsafe { first_attempt(&mut self.kept.flights[index], fd, call) };
             if let Some(result) = self.outcome(attempt, slot, direction) {
                 return self.complete(core, index, result);
             }
@@ -137,7 +138,7 @@ impl Readiness {
             return self.complete_short(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(direction);
-        self.flights.wait(index, waiters, slot, direction);
+        self.kept.flights.wait(index, waiters, slot, direction);
     }
 
     /// Has the selector report about a descriptor of a kind, if that is known. An error is its number,
@@ -189,8 +190,8 @@ impl Readiness {
         let mut at = self.table[slot].waiters(direction).front();
         while let Some(index) = at {
             let waiters = self.table[slot].waiters(direction);
-            at = self.flights.next_waiter(index, waiters);
-            let flight = &mut self.flights[index];
+            at = self.kept.flights.next_waiter(index, waiters);
+            let flight = &mut self.kept.flights[index];
             debug_assert_eq!(
                 flight.state,
                 State::Waiting { slot, direction },
@@ -206,7 +207,7 @@ impl Readiness {
             let attempt = unsafe { next_attempt(flight, fd) };
             if let Some(result) = self.outcome(attempt, Some(slot), direction) {
                 let waiters = self.table[slot].waiters_mut(direction);
-                self.flights.stop_waiting(index, waiters);
+                self.kept.flights.stop_waiting(index, waiters);
                 self.complete(core, index, result);
                 let is_empty = direction == Direction::Read && self.table[slot].is_drained();
                 if is_empty || planted!("one-waiter-served") {
@@ -221,7 +222,7 @@ impl Readiness {
     /// Takes a waiter out of its list; it is loose then.
     pub(super) fn leave(&mut self, index: u32, slot: u32, direction: Direction) {
         let waiters = self.table[slot].waiters_mut(direction);
-        self.flights.stop_waiting(index, waiters);
+        self.kept.flights.stop_waiting(index, waiters);
         self.forsake(slot);
     }
 

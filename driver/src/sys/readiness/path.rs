@@ -8,6 +8,7 @@ use super::Readiness;
 use super::file::{Work, result};
 use crate::local::Core;
 use crate::op::call::PathCall;
+use crate::sys::keeper::Keeper as _;
 use crate::sys::native;
 use std::os::fd::RawFd;
 

@@ -15,6 +15,7 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::SpliceCall;
+use crate::sys::keeper::Keeper as _;
 use crate::sys::native;
 use crate::sys::workers::Work as _;
 use std::io;
@@ -45,7 +46,7 @@ impl Readiness {
     ) {
         if fresh {
             let known = [call.from, call.to].map(|target| self.key_of(target));
-            self.flights.set_known(index, known);
+            self.kept.flights.set_known(index, known);
         }
         loop {
             let ends = match self.ends(index, call) {
@@ -71,7 +72,7 @@ impl Readiness {
                 to: to.fd,
                 call,
             };
-            if ends.iter().any(|end| self.needs_a_worker(end)) && self.workers.is_some() {
+            if ends.iter().any(|end| self.needs_a_worker(end)) && self.kept.workers.is_some() {
                 let files = [from.file, to.file];
                 // SAFETY: (D1) the words are the operation's own, and point to nothing.
                 return unsafe { self.perform(core, index, work, files, false) };
@@ -98,7 +99,7 @@ impl Readiness {
             return false;
         }
         let waiters = self.table[slot].waiters_mut(direction);
-        self.flights.stop_waiting(index, waiters);
+        self.kept.flights.stop_waiting(index, waiters);
         self.start_splice(core, index, call, false);
         true
     }
@@ -111,7 +112,7 @@ impl Readiness {
         call: SpliceCall,
         result: i32,
     ) -> bool {
-        let flight = &mut self.flights[index];
+        let flight = &mut self.kept.flights[index];
         let end = if !would_block(result) {
             Err(result)
         } else if flight.doomed {
@@ -122,10 +123,10 @@ impl Readiness {
         };
         match end {
             Ok(Some(end)) => {
-                self.flights[index].tries = 0;
+                self.kept.flights[index].tries = 0;
                 self.wait_for(core, index, &end);
             }
-            Ok(None) if self.flights[index].tries < TRIES => return true,
+            Ok(None) if self.kept.flights[index].tries < TRIES => return true,
             Ok(None) => self.complete(core, index, result),
             Err(result) => self.complete(core, index, result),
         }
@@ -152,7 +153,7 @@ impl Readiness {
 
     /// Both ends; EBADF if one has left the table since the operation was started (I11).
     fn ends(&self, index: u32, call: SpliceCall) -> Result<[End; 2], i32> {
-        let known = self.flights.known(index);
+        let known = self.kept.flights.known(index);
         for (target, known) in [call.from, call.to].into_iter().zip(known) {
             if known.is_some() && known != self.key_of(target) {
                 return Err(-libc::EBADF);
@@ -208,7 +209,7 @@ impl Readiness {
             return self.complete(core, index, error);
         }
         let waiters = self.table[slot].waiters_mut(end.direction);
-        self.flights.wait(index, waiters, slot, end.direction);
+        self.kept.flights.wait(index, waiters, slot, end.direction);
     }
 }
 

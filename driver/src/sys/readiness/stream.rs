@@ -22,6 +22,7 @@ use super::table::Kind;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{StreamCall, clamp_len};
+use crate::sys::keeper::Keeper as _;
 use crate::sys::{msg_flags, native};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
@@ -98,7 +99,7 @@ impl Readiness {
             }
         }
         let waiters = self.table[slot].waiters_mut(direction);
-        self.flights.wait(index, waiters, slot, direction);
+        self.kept.flights.wait(index, waiters, slot, direction);
     }
 }
 

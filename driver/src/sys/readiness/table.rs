@@ -20,7 +20,7 @@ use std::os::fd::RawFd;
 
 /// What a descriptor refers to, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::sys) enum Kind {
     /// A socket: non-blocking.
     Socket,
     /// A pipe, or a file that only the kernel names (an eventfd): it has no positions.

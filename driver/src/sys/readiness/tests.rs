@@ -7,12 +7,13 @@ mod sockets;
 use super::*;
 use crate::driver::{Backend as Kind, CompleteIo, Cwd, Driver, Entry, PreparedWait, Target};
 use crate::fd::FixedFd;
+use crate::key::Key;
 use crate::op::{
-    Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpenAt, Poll, PollEvents, ReadAt,
-    Recv, Rename, Send, Timeout,
+    Accept, Close, Connect, GetXattr, HardLink, MsgFlags, Nop, OpCode, OpenAt, Poll, PollEvents,
+    ReadAt, Recv, Rename, Send, Timeout,
 };
 use crate::outlet::Raw;
-use crate::sys::{ForkGuard, check_open};
+use crate::sys::{ForkGuard, Which, check_open, errno};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -60,7 +62,7 @@ impl Bench {
             self.backend
                 .push_typed(&mut self.core, op, Key::raw(user_data))
         };
-        self.backend.flights.find(Key::raw(user_data))
+        self.backend.kept.flights.find(Key::raw(user_data))
     }
 
     fn turn(&mut self, block: Block) {
@@ -100,7 +102,14 @@ impl Bench {
     fn block_worker(&mut self, open: &mut OpenAt<Cwd>, user_data: usize) {
         let index = self.push::<OpenAt<Cwd>>(open, user_data).unwrap();
         self.turn(Block::Never);
-        while !self.backend.workers.as_ref().unwrap().is_running(index) {
+        while !self
+            .backend
+            .kept
+            .workers
+            .as_ref()
+            .unwrap()
+            .is_running(index)
+        {
             thread::yield_now();
         }
     }

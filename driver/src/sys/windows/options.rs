@@ -3,11 +3,11 @@
 
 use super::fd::RawFd;
 use super::plain;
-use crate::fd::Target;
-use crate::op::call::PlainCall;
 use std::io;
 use std::time::Duration;
 use windows_sys::Win32::Networking::WinSock as w;
+
+pub(crate) use crate::sys::values::*;
 
 /// Kinds of sockets.
 pub(crate) mod kind {
@@ -56,43 +56,15 @@ pub(crate) mod name {
     pub(crate) const GRO: i32 = -1;
 }
 
-/// A value as the kernel reads and writes it.
-///
-/// # Safety
-/// It is integers or bytes: any bytes are one.
-pub(crate) unsafe trait RawValue: Copy {}
-
-// SAFETY: (K1) an integer.
-unsafe impl RawValue for i32 {}
-// SAFETY: (K1) an integer.
-unsafe impl RawValue for u32 {}
-// SAFETY: (K1) bytes.
-unsafe impl<const N: usize> RawValue for [u8; N] {}
-// SAFETY: (K1) two integers.
-unsafe impl RawValue for RawLinger {}
-// SAFETY: (K1) integers.
-unsafe impl RawValue for RawCredentials {}
-
 /// The value of `SO_LINGER`.
 pub(crate) type RawLinger = w::LINGER;
 /// The value of an option that is a time: milliseconds.
 pub(crate) type RawTime = u32;
-/// Process, user and group.
-pub(crate) type RawCredentials = [u32; 3];
-
-/// One whose bytes are all zero.
-pub(crate) fn zeroed<T: RawValue>() -> T {
-    // SAFETY: (K1) any bytes are one.
-    unsafe { std::mem::zeroed() }
-}
 
 pub(crate) fn linger(after: Option<Duration>) -> RawLinger {
     RawLinger {
         l_onoff: after.is_some().into(),
-        l_linger: after.map_or(0, |after| {
-            let up = u64::from(after.subsec_nanos() > 0);
-            u16::try_from(after.as_secs().saturating_add(up)).unwrap_or(u16::MAX)
-        }),
+        l_linger: after.map_or(0, |after| u16::try_from(seconds(after)).unwrap_or(u16::MAX)),
     }
 }
 
@@ -112,38 +84,12 @@ pub(crate) fn from_time(raw: RawTime) -> Option<Duration> {
     (raw != 0).then_some(Duration::from_millis(raw.into()))
 }
 
-/// Sets an option at once.
-pub(crate) fn set<T: RawValue>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
-    let value = &raw const value;
-    let call = PlainCall::SetOption {
-        target: Target::Plain(fd),
-        level,
-        name,
-        value: value.cast(),
-        len: len_of::<T>(),
-    };
-    // SAFETY: (K1) the kernel reads a local.
-    done(unsafe { plain::perform(fd, call) })
-}
-
-/// The size of a value, in bytes.
-pub(crate) fn len_of<T>() -> u32 {
-    u32::try_from(size_of::<T>()).expect("values of options are small")
-}
-
 /// Sets whether calls on a socket block.
 pub(crate) fn set_non_blocking(fd: RawFd, yes: bool) -> io::Result<()> {
     let mut yes = u32::from(yes);
     // SAFETY: (K1) the kernel reads an integer.
     let failed = unsafe { w::ioctlsocket(plain::socket(fd), w::FIONBIO, &raw mut yes) };
     done(plain::winsock_result(failed))
-}
-
-fn done(result: i32) -> io::Result<()> {
-    if result < 0 {
-        return Err(io::Error::from_raw_os_error(-result));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -257,9 +257,9 @@ fn the_bell_is_rung_for_a_sleeper_only() {
     let mut open = fifo.open();
     let mut bench = Bench::new(LIMITS);
     bench.block_worker(&mut open, 0);
-    let index = bench.backend.flights.find(Key::raw(0)).unwrap();
+    let index = bench.backend.kept.flights.find(Key::raw(0)).unwrap();
     drop(fifo.writer());
-    let workers = bench.backend.workers.as_ref().unwrap();
+    let workers = bench.backend.kept.workers.as_ref().unwrap();
     while workers.is_running(index) {
         thread::yield_now();
     }
@@ -340,6 +340,7 @@ fn a_forked_child_leaves_the_workers_alone() {
         .as_ref()
         .unwrap()
         .backend
+        .kept
         .workers
         .as_ref()
         .unwrap()

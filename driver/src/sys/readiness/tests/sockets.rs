@@ -246,7 +246,7 @@ fn an_emptied_stream_is_not_tried_before_there_is_news() {
     peer.write_all(b"news").unwrap();
     while a.peek(&mut [0; 4]).unwrap() < 4 {}
     let index = bench.push(second, 1).unwrap();
-    assert_eq!(bench.backend.flights.start_next(), Some(index));
+    assert_eq!(bench.backend.kept.flights.start_next(), Some(index));
     // SAFETY: (D1) the operations are where they were.
     unsafe { bench.backend.start(&mut bench.core, index) };
     assert!(
