@@ -74,8 +74,14 @@ excuse() { # why, tests …
 excuse "Wine touches all of a transfer's room before it begins, gigabytes here" \
   lengths::iocp::huge_reads_end_with_the_file lengths::iocp::huge_receives_take_what_is_there \
   lengths::iocp::huge_sends_make_progress lengths::iocp::huge_writes_are_clamped
-excuse "Wine waits for connections to a socket that does not listen" \
-  slots::iocp::a_key_dropped_with_an_error
+excuse "Wine waits for connections to a socket that does not listen, and for what one that listens receives" \
+  slots::iocp::a_key_dropped_with_an_error errors::iocp::an_accept_where_nothing_listens \
+  errors::iocp::a_listener_has_no_peer
+excuse "Wine ends a connection before it resets it" \
+  errors::iocp::a_reset_connection peers::iocp::a_close_that_resets peers::iocp::a_reset_under_a_send \
+  short_reads::iocp::a_reset_after_a_short_read
+excuse "Wine tells Linux's error of a socket" \
+  errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before
 excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer
 excuse "no operation waits until a socket is ready, on Windows" \
   memory::nothing_is_allocated_for_an_operation tcp::looked_at_and_waited_for udp::connected \

@@ -1,17 +1,16 @@
 //! I10, I33: the errors of the plain calls arrive unchanged. I30: what the driver refuses itself.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::Cx;
 use completeio_driver::address::Address;
-use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Entry, IntoRawFd, Refusal};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Entry, IntoRawFd, OwnedFd, Refusal};
 use completeio_driver::op::{
     Accept, Close, Connect, MsgFlags, Nop, OpenAt, OpenOptions, Raw, ReadAt, Recv, Send, WriteAt,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpStream};
 
 contract! {
     everywhere: [
@@ -23,9 +22,13 @@ contract! {
     ],
     on_host: [
         opening,
+        opening_below_a_file,
         connecting,
         a_reset_connection,
         sockets_that_are_not_connected,
+        a_listener_has_no_peer,
+        a_send_before_the_connect,
+        an_accept_where_nothing_listens,
         files_and_sockets_confused,
         the_wrong_direction,
         no_such_descriptor,
@@ -33,6 +36,11 @@ contract! {
         user_data_has_61_bits,
         a_fixed_directory_is_refused,
         errors_are_entries_and_no_more,
+    ],
+    on_unix: [
+        opening_what_cannot_be,
+        connecting_to_a_path,
+        connecting_to_a_broadcast,
     ],
 }
 
@@ -42,29 +50,41 @@ fn opening(cx: &mut Cx) {
     let read = OpenOptions::new().read(true);
     let write = OpenOptions::new().write(true);
     let open = |path: &std::ffi::CStr, options| OpenAt::new(Cwd, path.to_owned(), options);
-    assert_eq!(l.errno(open(&path.c_string(), read)), libc::ENOENT);
+    assert_eq!(l.errno(open(&path.c_string(), read)), code::NO_FILE);
     fs::write(&*path, "x").unwrap();
-    assert_eq!(
-        l.errno(open(&path.c_string(), write.create_new(true))),
-        libc::EEXIST
-    );
+    let new = write.create_new(true);
+    assert_eq!(l.errno(open(&path.c_string(), new)), code::EEXIST);
+    assert_eq!(l.errno(open(c"", read)), code::NO_PATH);
+    let directory = kit::open_directory(path.parent().unwrap());
+    let dir = l.at(&directory);
+    assert_eq!(l.errno(OpenAt::read(dir, c"no such file")), code::NO_FILE);
+}
+
+fn opening_below_a_file(cx: &mut Cx) {
+    let path = kit::TempPath::new();
+    fs::write(&*path, "x").unwrap();
+    let mut l = cx.ledger();
     let below = CString::new(format!("{}/x", path.display())).unwrap();
-    assert_eq!(l.errno(open(&below, read)), libc::ENOTDIR);
+    assert_eq!(l.errno(OpenAt::read(Cwd, below)), code::ENOTDIR);
+    let file = File::open(&*path).unwrap();
+    let dir = l.at(&file);
+    assert_eq!(l.errno(OpenAt::read(dir, c"x")), code::ENOTDIR);
+}
+
+#[cfg(unix)]
+fn opening_what_cannot_be(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let read = OpenOptions::new().read(true);
+    let write = OpenOptions::new().write(true);
+    let open = |path: &std::ffi::CStr, options| OpenAt::new(Cwd, path.to_owned(), options);
     assert_eq!(l.errno(open(c"/", write)), libc::EISDIR);
     let long = CString::new(vec![b'x'; 300]).unwrap();
     assert_eq!(l.errno(open(&long, read)), libc::ENAMETOOLONG);
     let longer = CString::new(vec![b'/'; 5_000]).unwrap();
     assert_eq!(l.errno(open(&longer, read)), libc::ENAMETOOLONG);
-    assert_eq!(l.errno(open(c"", read)), libc::ENOENT);
     let program = std::env::current_exe().unwrap();
     let program = CString::new(program.to_str().unwrap()).unwrap();
     assert_eq!(l.errno(open(&program, write)), libc::ETXTBSY);
-    let directory = File::open("/").unwrap();
-    let dir = l.at(&directory);
-    assert_eq!(l.errno(OpenAt::read(dir, c"no such file")), libc::ENOENT);
-    let file = File::open(&*path).unwrap();
-    let dir = l.at(&file);
-    assert_eq!(l.errno(OpenAt::read(dir, c"x")), libc::ENOTDIR);
 }
 
 fn connecting(cx: &mut Cx) {
@@ -73,30 +93,36 @@ fn connecting(cx: &mut Cx) {
     let (listener, addr) = kit::listener();
     let client = TcpStream::connect(addr).unwrap();
     let socket = kit::tcp_socket();
-    let unix = kit::socket(libc::AF_UNIX, libc::SOCK_STREAM);
     let file = kit::file(b"");
-    let path = kit::TempPath::new();
     let mut l = cx.ledger();
     let fd = l.at(&socket);
-    assert_eq!(l.errno(Connect::new(fd, refusing)), libc::ECONNREFUSED);
+    assert_eq!(l.errno(Connect::new(fd, refusing)), code::ECONNREFUSED);
     let fd = l.at(&client);
-    assert_eq!(l.errno(Connect::new(fd, addr)), libc::EISCONN);
+    assert_eq!(l.errno(Connect::new(fd, addr)), code::EISCONN);
     let fd = l.at(&listener);
-    assert_eq!(l.errno(Connect::new(fd, addr)), libc::EISCONN);
+    assert_eq!(l.errno(Connect::new(fd, addr)), code::LISTENS);
     let fd = l.at(&file);
-    assert_eq!(l.errno(Connect::new(fd, addr)), libc::ENOTSOCK);
+    assert_eq!(l.errno(Connect::new(fd, addr)), code::ENOTSOCK);
+}
+
+#[cfg(unix)]
+fn connecting_to_a_path(cx: &mut Cx) {
+    let (_listener, addr) = kit::listener();
+    let unix = kit::socket(libc::AF_UNIX, libc::SOCK_STREAM);
+    let path = kit::TempPath::new();
+    let mut l = cx.ledger();
     let fd = l.at(&unix);
-    assert_eq!(
-        l.errno(Connect::new(fd, Address::unix(&*path).unwrap())),
-        libc::ENOENT
-    );
+    let named = Address::unix(&*path).unwrap();
+    assert_eq!(l.errno(Connect::new(fd, named)), libc::ENOENT);
     drop(std::os::unix::net::UnixListener::bind(&*path).unwrap());
-    assert_eq!(
-        l.errno(Connect::new(fd, Address::unix(&*path).unwrap())),
-        libc::ECONNREFUSED
-    );
+    assert_eq!(l.errno(Connect::new(fd, named)), libc::ECONNREFUSED);
     assert_eq!(l.errno(Connect::new(fd, addr)), libc::EINVAL);
+}
+
+#[cfg(unix)]
+fn connecting_to_a_broadcast(cx: &mut Cx) {
     let datagrams = kit::socket(libc::AF_INET, libc::SOCK_DGRAM);
+    let mut l = cx.ledger();
     let fd = l.at(&datagrams);
     let broadcast = SocketAddr::from(([127, 255, 255, 255], 9));
     assert_eq!(l.errno(Connect::new(fd, broadcast)), libc::EACCES);
@@ -115,49 +141,70 @@ fn a_reset_connection(cx: &mut Cx) {
         l.start(Recv::new(fd, [0; 8]), 1);
         l.turn()
             .iter()
-            .for_each(|entry| assert_eq!(kit::errno(entry), libc::ECONNRESET));
+            .for_each(|entry| assert_eq!(kit::errno(entry), code::ECONNRESET));
         drop(theirs);
         if l.in_flight() > 0 {
-            assert_eq!(l.one().raw_os_error(), Some(libc::ECONNRESET));
+            assert_eq!(l.one().raw_os_error(), Some(code::ECONNRESET));
         }
-        assert_eq!(l.errno(Send::new(fd, "x")), libc::EPIPE);
+        assert_eq!(l.errno(Send::new(fd, "x")), code::NO_PEER);
     }
 }
 
+/// Where a network is between the two, the first send learns of it and the next is told.
 fn a_peer_that_is_gone(cx: &mut Cx) {
     let (ours, theirs) = cx.pair();
     drop(theirs);
     let mut l = cx.ledger();
     let fd = l.at(&ours);
-    assert_eq!(l.errno(Send::new(fd, "x")), libc::EPIPE);
     assert_eq!(l.run(Recv::new(fd, [0; 8])).unwrap(), 0, "the end");
+    let mut sent = Ok(0);
+    while sent.is_ok() {
+        sent = l.run(Send::new(fd, "x"));
+    }
+    assert_eq!(sent.unwrap_err().raw_os_error(), Some(code::NO_PEER));
 }
 
 fn sockets_that_are_not_connected(cx: &mut Cx) {
     let socket = kit::tcp_socket();
     let mut l = cx.ledger();
     let fd = l.at(&socket);
-    assert_eq!(l.errno(Recv::new(fd, [0; 8])), libc::ENOTCONN);
-    assert_eq!(l.errno(Send::new(fd, "x")), libc::EPIPE);
-    assert_eq!(l.errno(Accept::new(fd)), libc::EINVAL);
+    assert_eq!(l.errno(Recv::new(fd, [0; 8])), code::ENOTCONN);
+}
+
+fn a_listener_has_no_peer(cx: &mut Cx) {
     let (listener, _) = kit::listener();
+    let mut l = cx.ledger();
     let fd = l.at(&listener);
-    assert_eq!(l.errno(Recv::new(fd, [0; 8])), libc::ENOTCONN);
+    assert_eq!(l.errno(Recv::new(fd, [0; 8])), code::ENOTCONN);
+}
+
+fn a_send_before_the_connect(cx: &mut Cx) {
+    let socket = kit::tcp_socket();
+    let mut l = cx.ledger();
+    let fd = l.at(&socket);
+    assert_eq!(l.errno(Send::new(fd, "x")), code::NEVER_A_PEER);
+}
+
+fn an_accept_where_nothing_listens(cx: &mut Cx) {
+    let socket = kit::tcp_socket();
+    let mut l = cx.ledger();
+    let fd = l.at(&socket);
+    assert_eq!(l.errno(Accept::new(fd)), code::LISTENS_NOT);
 }
 
 fn files_and_sockets_confused(cx: &mut Cx) {
     let file = kit::file(b"x");
-    let directory = File::open("/").unwrap();
+    let directory = kit::open_directory(&std::env::temp_dir());
     let mut l = cx.ledger();
     let fd = l.at(&file);
-    assert_eq!(l.errno(Recv::new(fd, [0; 8])), libc::ENOTSOCK);
-    assert_eq!(l.errno(Send::new(fd, "x")), libc::ENOTSOCK);
-    assert_eq!(l.errno(Accept::new(fd)), libc::ENOTSOCK);
+    assert_eq!(l.errno(Recv::new(fd, [0; 8])), code::ENOTSOCK);
+    assert_eq!(l.errno(Send::new(fd, "x")), code::ENOTSOCK);
+    assert_eq!(l.errno(Accept::new(fd)), code::ENOTSOCK);
     let fd = l.at(&directory);
-    assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), libc::EISDIR);
+    assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), code::EISDIR);
     assert_eq!(
         l.errno(WriteAt::new(fd, 0, "x")),
-        libc::EBADF,
+        code::WRONG_DIRECTION,
         "directories open for reading"
     );
 }
@@ -169,36 +216,34 @@ fn the_wrong_direction(cx: &mut Cx) {
     let write_only = File::options().write(true).open(&*path).unwrap();
     let mut l = cx.ledger();
     let fd = l.at(&read_only);
-    assert_eq!(l.errno(WriteAt::new(fd, 0, "x")), libc::EBADF);
+    assert_eq!(l.errno(WriteAt::new(fd, 0, "x")), code::WRONG_DIRECTION);
     let fd = l.at(&write_only);
-    assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), libc::EBADF);
+    assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), code::WRONG_DIRECTION);
 }
 
 fn no_such_descriptor(cx: &mut Cx) {
-    for closed in [900_000, i32::MAX] {
+    for closed in kit::ALL_CLOSED {
         let mut l = cx.ledger();
         let fd = kit::number(closed);
-        assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), libc::EBADF);
-        assert_eq!(l.errno(WriteAt::new(fd, 0, "x")), libc::EBADF);
-        assert_eq!(l.errno(Recv::new(fd, [0; 8])), libc::EBADF);
-        assert_eq!(l.errno(Send::new(fd, "x")), libc::EBADF);
-        assert_eq!(l.errno(Accept::new(fd)), libc::EBADF);
+        assert_eq!(l.errno(ReadAt::new(fd, 0, [0; 8])), code::EBADF);
+        assert_eq!(l.errno(WriteAt::new(fd, 0, "x")), code::EBADF);
+        assert_eq!(l.errno(Recv::new(fd, [0; 8])), code::NO_SOCKET);
+        assert_eq!(l.errno(Send::new(fd, "x")), code::NO_SOCKET);
+        assert_eq!(l.errno(Accept::new(fd)), code::NO_SOCKET);
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        assert_eq!(l.errno(Connect::new(fd, addr)), libc::EBADF);
-        assert_eq!(l.errno(OpenAt::read(fd, c"x")), libc::EBADF);
-        assert_eq!(
-            l.attach(closed).unwrap_err().raw_os_error(),
-            Some(libc::EBADF)
-        );
-        assert_eq!(
-            l.register_fd(closed, 0).unwrap_err().raw_os_error(),
-            Some(libc::EBADF)
-        );
+        assert_eq!(l.errno(Connect::new(fd, addr)), code::NO_SOCKET);
+        assert_eq!(l.errno(OpenAt::read(fd, c"x")), code::EBADF);
+        let attached = l.attach(closed).unwrap_err();
+        let registered = l.register_fd(closed, 0).unwrap_err();
+        for error in [attached, registered] {
+            let number = error.raw_os_error().unwrap();
+            assert!([code::EBADF, code::NO_SOCKET].contains(&number), "{error}");
+        }
     }
     let mut l = cx.ledger();
     let fd = l.attach(kit::tcp_socket().into_raw_fd()).unwrap();
     l.run(Close::new(fd)).unwrap();
-    assert_eq!(l.errno(Close::new(fd)), libc::EBADF);
+    assert_eq!(l.errno(Close::new(fd)), code::EBADF);
 }
 
 /// io_uring reads pipes whatever the offset is, and sockets at offset 0; `pread` reads neither.
@@ -209,12 +254,12 @@ fn files_without_a_position(cx: &mut Cx) {
     theirs.write_all(b"sock").unwrap();
     let mut l = cx.ledger();
     let (pipe, socket) = (l.at(&reader), l.at(&ours));
-    assert_eq!(l.errno(ReadAt::new(socket, 3, [0; 8])), libc::ESPIPE);
+    assert_eq!(l.errno(ReadAt::new(socket, 3, [0; 8])), code::ESPIPE);
     for read in [ReadAt::new(pipe, 3, [0; 8]), ReadAt::new(socket, 0, [0; 8])] {
         if cx.is_io_uring() {
             assert_eq!(l.run(read).unwrap(), 4);
         } else {
-            assert_eq!(l.errno(read), libc::ESPIPE);
+            assert_eq!(l.errno(read), code::ESPIPE);
         }
     }
 }
@@ -259,7 +304,7 @@ fn a_truncating_receive_is_refused(cx: &mut Cx) {
     let (ours, mut theirs) = cx.pair();
     theirs.write_all(b"hello").unwrap();
     let mut l = cx.ledger();
-    let flags = MsgFlags::from_bits(libc::MSG_TRUNC) | MsgFlags::PEEK;
+    let flags = MsgFlags::from_bits(kit::TRUNCATE) | MsgFlags::PEEK;
     let op = Recv::new(l.at(&ours), Vec::with_capacity(2)).flags(flags);
     let (_, entry) = l.entry_of(op);
     assert_refused(&entry, Refusal::Flags);
@@ -294,7 +339,7 @@ fn user_data_has_61_bits(cx: &mut Cx) {
 }
 
 fn a_fixed_directory_is_refused(cx: &mut Cx) {
-    let directory = File::open("/").unwrap();
+    let directory = kit::open_directory(&std::env::temp_dir());
     let mut l = cx.ledger();
     let fd = l.register_fd(directory.as_raw_fd(), 0).unwrap();
     let (_, entry) = l.entry_of(OpenAt::read(fd, c"etc"));
@@ -320,7 +365,7 @@ fn raw_entries(cx: &mut Cx) {
     if entry.refusal() != Some(Refusal::Unsupported) {
         assert_eq!(
             entry.raw_os_error(),
-            Some(libc::EINVAL),
+            Some(code::EINVAL),
             "the kernel's word for it"
         );
     }
@@ -328,9 +373,9 @@ fn raw_entries(cx: &mut Cx) {
 
 /// The driver works on as if nothing had been.
 fn errors_are_entries_and_no_more(cx: &mut Cx) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = kit::tcp_socket();
     let mut l = cx.with(|limits| limits.entries(4));
-    let fd = l.at(&listener);
+    let fd = l.at(&socket);
     for n in 0..100 {
         l.start(Recv::new(fd, [0; 8]), n);
         l.start(WriteAt::new(fd, u64::MAX, "x"), n);

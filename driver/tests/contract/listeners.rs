@@ -1,25 +1,31 @@
 //! I35. Listeners under a storm, with a full backlog, and addresses that others have.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger, Lent};
 use completeio_driver::address::Address;
 use completeio_driver::driver::{AsRawFd, Fd, OwnedFd};
 use completeio_driver::op::{Accept, Bind, Connect, Listen, SetSockOpt, Shutdown, SockOpt};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown as How, SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
-contract![
-    an_accept_storm,
-    a_storm_on_a_short_backlog,
-    a_full_backlog_of_the_internet,
-    a_full_backlog_of_a_path,
-    an_address_that_is_taken,
-    an_address_that_lingers,
-    a_connect_that_failed_before,
-    a_listener_that_is_shut_down,
-];
+contract! {
+    everywhere: [],
+    on_host: [
+        an_accept_storm,
+        a_connect_that_failed_before,
+    ],
+    on_unix: [
+        a_storm_on_a_short_backlog,
+        a_full_backlog_of_the_internet,
+        a_full_backlog_of_a_path,
+        an_address_that_is_taken,
+        an_address_that_lingers,
+        a_listener_that_is_shut_down,
+    ],
+}
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const CLIENTS: usize = 200;
@@ -54,7 +60,7 @@ fn serve(l: &mut Ledger, fd: Fd) -> Vec<Address> {
         let op = ops[entry.user_data()];
         let number = entry.user_data();
         let accepted = l.finish(op, entry).unwrap();
-        std::fs::File::from(accepted.fd).write_all(b"!").unwrap();
+        kit::Stream::from(accepted.fd).write_all(b"!").unwrap();
         peers.push(accepted.addr);
         l.push(op, number);
     }
@@ -87,6 +93,7 @@ fn an_accept_storm(cx: &mut Cx) {
 }
 
 /// Clients that find the backlog full wait for room, and none is lost.
+#[cfg(unix)]
 fn a_storm_on_a_short_backlog(cx: &mut Cx) {
     let (listener, addr) = kit::unix_listener();
     let mut l = cx.ledger();
@@ -100,6 +107,7 @@ fn a_storm_on_a_short_backlog(cx: &mut Cx) {
 }
 
 /// A connect waits for a place; it gets one when those before it are accepted.
+#[cfg(unix)]
 fn a_full_backlog_of_the_internet(cx: &mut Cx) {
     let (listener, addr, _before) = kit::full_listener();
     let ours = kit::tcp_socket();
@@ -124,6 +132,7 @@ fn a_full_backlog_of_the_internet(cx: &mut Cx) {
 }
 
 /// The kernel reports no room of that kind to who waits, so that on readiness it is an error.
+#[cfg(unix)]
 fn a_full_backlog_of_a_path(cx: &mut Cx) {
     let path = kit::TempPath::new();
     let listener = std::os::unix::net::UnixListener::bind(&*path).unwrap();
@@ -135,7 +144,7 @@ fn a_full_backlog_of_a_path(cx: &mut Cx) {
     let ours = kit::socket(libc::AF_UNIX, libc::SOCK_STREAM);
     let connects = Connect::new(kit::plain(&ours), addr);
     if !cx.is_io_uring() {
-        assert_eq!(l.errno(connects), libc::EAGAIN);
+        assert_eq!(l.errno(connects), code::EAGAIN);
         return;
     }
     let op = l.start(connects, 1);
@@ -153,6 +162,7 @@ fn bind(l: &mut Ledger, socket: &OwnedFd, addr: SocketAddr) -> i32 {
 }
 
 /// Two may have bound it; one listens, and nobody may bind it then.
+#[cfg(unix)]
 fn an_address_that_is_taken(cx: &mut Cx) {
     let [first, second, third] = [(); 3].map(|()| kit::tcp_socket());
     let mut l = cx.ledger();
@@ -166,8 +176,8 @@ fn an_address_that_is_taken(cx: &mut Cx) {
     assert_eq!(bind(&mut l, &second, addr), 0);
     l.run(Listen::new(kit::plain(&first), 1)).unwrap();
     let taken = l.errno(Listen::new(kit::plain(&second), 1));
-    assert_eq!(taken, libc::EADDRINUSE);
-    assert_eq!(bind(&mut l, &third, addr), libc::EADDRINUSE);
+    assert_eq!(taken, code::EADDRINUSE);
+    assert_eq!(bind(&mut l, &third, addr), code::EADDRINUSE);
     // The first goes, and the second may.
     drop(first);
     l.run(Listen::new(kit::plain(&second), 1)).unwrap();
@@ -175,6 +185,7 @@ fn an_address_that_is_taken(cx: &mut Cx) {
 }
 
 /// A connection that our side ended keeps its address for a while, but for who may reuse it.
+#[cfg(unix)]
 fn an_address_that_lingers(cx: &mut Cx) {
     let (listener, addr) = kit::listener();
     let mut client = TcpStream::connect(addr).unwrap();
@@ -183,7 +194,7 @@ fn an_address_that_lingers(cx: &mut Cx) {
     drop(client);
     let mut l = cx.ledger();
     let socket = kit::tcp_socket();
-    assert_eq!(bind(&mut l, &socket, addr), libc::EADDRINUSE);
+    assert_eq!(bind(&mut l, &socket, addr), code::EADDRINUSE);
     let reuse = SetSockOpt::new(kit::plain(&socket), SockOpt::REUSE_ADDR, true);
     l.run(reuse).unwrap();
     assert_eq!(bind(&mut l, &socket, addr), 0);
@@ -201,7 +212,7 @@ fn a_connect_that_failed_before(cx: &mut Cx) {
     let op = l.lend(Connect::new(fd, listener.local_addr().unwrap()));
     for n in 0..3 {
         l.push(op, n);
-        assert_eq!(l.one().raw_os_error(), Some(libc::ECONNREFUSED));
+        assert_eq!(l.one().raw_os_error(), Some(code::ECONNREFUSED));
     }
     l.run(Listen::new(kit::plain(&listener), 1)).unwrap();
     l.push(op, 3);
@@ -211,6 +222,7 @@ fn a_connect_that_failed_before(cx: &mut Cx) {
 }
 
 /// As accept(2) has it, of who waits and of who comes later.
+#[cfg(unix)]
 fn a_listener_that_is_shut_down(cx: &mut Cx) {
     let listeners = [kit::listener().0.into(), kit::unix_listener().0.into()];
     for listener in listeners as [OwnedFd; 2] {
@@ -220,7 +232,7 @@ fn a_listener_that_is_shut_down(cx: &mut Cx) {
         l.hand_over();
         l.start(Shutdown::new(fd, How::Both), 2);
         let entries = l.take_sorted(2);
-        assert_eq!(kit::errnos(&entries), [libc::EINVAL, 0]);
-        assert_eq!(l.errno(Accept::new(fd)), libc::EINVAL);
+        assert_eq!(kit::errnos(&entries), [code::EINVAL, 0]);
+        assert_eq!(l.errno(Accept::new(fd)), code::EINVAL);
     }
 }

@@ -32,11 +32,9 @@ mod cancel;
 #[cfg(unix)]
 mod children;
 mod deadlines;
-#[cfg(unix)]
 mod descriptors;
 #[cfg(unix)]
 mod durable;
-#[cfg(unix)]
 mod errors;
 mod exact;
 mod forgotten;
@@ -44,7 +42,6 @@ mod full;
 #[cfg(unix)]
 mod kinds;
 mod lengths;
-#[cfg(unix)]
 mod listeners;
 #[cfg(unix)]
 mod memory;
@@ -58,7 +55,6 @@ mod panics;
 mod path;
 #[cfg(unix)]
 mod path_ends;
-#[cfg(unix)]
 mod peers;
 #[cfg(unix)]
 mod pipes;
@@ -69,7 +65,6 @@ mod races;
 mod scope;
 mod scope_end;
 mod scope_panics;
-#[cfg(unix)]
 mod short_reads;
 #[cfg(unix)]
 mod signals;

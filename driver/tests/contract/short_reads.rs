@@ -3,37 +3,41 @@
 //! A backend may take a short read for the sign that a stream is empty, and wait for news before it
 //! reads again. The sign deceives where a read ends for another reason.
 
+#[cfg(unix)]
 use crate::ancillary;
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger, Lent};
-use completeio_driver::driver::{CompleteIo, Fd};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Fd};
 use completeio_driver::op::{MsgFlags, Read, Recv, RecvVectored, Send};
 use std::io::{Read as _, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
 
-contract![
-    bytes_that_come_before_the_next_receive,
-    bytes_that_come_after_the_next_receive,
-    the_end_after_a_short_read,
-    the_end_that_was_seen_before_a_short_read,
-    a_reset_after_a_short_read,
-    urgent_data_that_was_seen_before_a_short_read,
-    urgent_data_that_was_taken_before_a_short_read,
-    two_receives_on_one_stream,
-    a_stream_under_two_numbers,
-    a_stream_that_others_read_too,
-    a_peek_is_no_read,
-    packets_are_no_stream,
-    an_empty_read_waits_for_nothing,
-    another_socket_of_the_same_number,
-    one_that_must_not_wait,
-    a_send_that_waits_empties_nothing,
-];
+contract! {
+    everywhere: [],
+    on_host: [
+        bytes_that_come_before_the_next_receive,
+        bytes_that_come_after_the_next_receive,
+        the_end_after_a_short_read,
+        a_reset_after_a_short_read,
+        two_receives_on_one_stream,
+        a_stream_that_others_read_too,
+        a_peek_is_no_read,
+        packets_are_no_stream,
+        an_empty_read_waits_for_nothing,
+        a_send_that_waits_empties_nothing,
+    ],
+    on_unix: [
+        a_stream_under_two_numbers,
+        another_socket_of_the_same_number,
+        the_end_that_was_seen_before_a_short_read,
+        urgent_data_that_was_seen_before_a_short_read,
+        urgent_data_that_was_taken_before_a_short_read,
+        one_that_must_not_wait,
+        a_descriptor_parts_a_stream,
+    ],
+}
 
 const ROOM: usize = 64;
-/// Linux's `MSG_DONTWAIT`.
-const DONT_WAIT: MsgFlags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
 
 type Receive = Recv<Fd, [u8; ROOM]>;
 
@@ -77,7 +81,7 @@ fn let_it_look(l: &mut Ledger, quiet: Fd) {
     l.start(Recv::new(quiet, [0; 1]), 9);
     l.hand_over();
     l.try_cancel(9).unwrap();
-    assert_eq!(kit::errnos(&l.take(1)), [libc::ECANCELED]);
+    assert_eq!(kit::errnos(&l.take(1)), [code::ECANCELED]);
 }
 
 fn bytes_that_come_before_the_next_receive(cx: &mut Cx) {
@@ -138,6 +142,7 @@ fn the_end_after_a_short_read(cx: &mut Cx) {
 }
 
 /// The end stops a read short, and is no news after it.
+#[cfg(unix)]
 fn the_end_that_was_seen_before_a_short_read(cx: &mut Cx) {
     let (quiet, _peer) = kit::pair();
     let mut l = cx.ledger();
@@ -163,11 +168,12 @@ fn a_reset_after_a_short_read(cx: &mut Cx) {
             kit::wait_readable(&ours);
             let_it_look(&mut l, quiet);
         }
-        assert_eq!(l.errno(Recv::new(fd, [0; ROOM])), libc::ECONNRESET);
+        assert_eq!(l.errno(Recv::new(fd, [0; ROOM])), code::ECONNRESET);
     }
 }
 
 /// Sends some bytes, an urgent one, and some more; returns when they have arrived.
+#[cfg(unix)]
 fn send_with_urgent(theirs: &mut TcpStream) {
     theirs.write_all(b"ab").unwrap();
     kit::send_urgent(theirs);
@@ -176,6 +182,7 @@ fn send_with_urgent(theirs: &mut TcpStream) {
 }
 
 /// The mark stops a read short, and what is behind it is no news then.
+#[cfg(unix)]
 fn urgent_data_that_was_seen_before_a_short_read(cx: &mut Cx) {
     let (quiet, _peer) = kit::pair();
     let mut l = cx.ledger();
@@ -188,6 +195,7 @@ fn urgent_data_that_was_seen_before_a_short_read(cx: &mut Cx) {
 }
 
 /// Nothing tells of the mark once its byte was taken; it stops a read all the same.
+#[cfg(unix)]
 fn urgent_data_that_was_taken_before_a_short_read(cx: &mut Cx) {
     let (quiet, _peer) = kit::pair();
     let mut l = cx.ledger();
@@ -219,6 +227,7 @@ fn two_receives_on_one_stream(cx: &mut Cx) {
     assert!(bytes.iter().any(|bytes| bytes.starts_with(b"more\0")));
 }
 
+#[cfg(unix)]
 fn a_stream_under_two_numbers(cx: &mut Cx) {
     let mut l = cx.ledger();
     let (ours, fd, mut theirs) = stream(&mut l);
@@ -289,13 +298,18 @@ fn receive_packets(l: &mut Ledger, fd: Fd, theirs: &UdpSocket, quiet: Fd) {
 fn packets_are_no_stream(cx: &mut Cx) {
     let (quiet, _peer) = kit::pair();
     let [ours, theirs] = udp_pair();
-    let (unix, mut unix_peer) = kit::pair();
     let mut l = cx.ledger();
     let quiet = l.at(&quiet);
     let fd = l.at(&ours);
     receive_packets(&mut l, fd, &theirs, quiet);
-    // A stream that a descriptor parts.
-    let fd = l.at(&unix);
+}
+
+#[cfg(unix)]
+fn a_descriptor_parts_a_stream(cx: &mut Cx) {
+    let (quiet, _peer) = kit::pair();
+    let (unix, mut unix_peer) = kit::pair();
+    let mut l = cx.ledger();
+    let [quiet, fd] = [&quiet, &unix].map(|stream| l.at(stream));
     one_short_read(&mut l, fd, &mut unix_peer);
     for _ in 0..2 {
         ancillary::send_fds(&mut l, &unix_peer, 1);
@@ -313,6 +327,7 @@ fn an_empty_read_waits_for_nothing(cx: &mut Cx) {
     assert_eq!(l.run(Read::new(fd, [0; 0])).unwrap(), 0);
 }
 
+#[cfg(unix)]
 fn another_socket_of_the_same_number(cx: &mut Cx) {
     let mut l = cx.ledger();
     let (ours, fd, _theirs) = stream(&mut l);
@@ -333,11 +348,12 @@ fn another_socket_of_the_same_number(cx: &mut Cx) {
     l.abandon(); // The sockets go first.
 }
 
+#[cfg(unix)]
 fn one_that_must_not_wait(cx: &mut Cx) {
     let mut l = cx.ledger();
     let (ours, fd, mut theirs) = stream(&mut l);
-    let now = || Recv::new(fd, [0; ROOM]).flags(DONT_WAIT);
-    assert_eq!(l.errno(now()), libc::EAGAIN);
+    let now = || Recv::new(fd, [0; ROOM]).flags(MsgFlags::from_bits(kit::DONT_WAIT));
+    assert_eq!(l.errno(now()), code::EAGAIN);
     theirs.write_all(b"x").unwrap();
     kit::wait_readable(&ours);
     assert_eq!(l.run(now()).unwrap(), 1);

@@ -8,8 +8,8 @@
 //! that is closed and reused while a job waits leads it to no other file.
 #![allow(unsafe_code, reason = "asks the kernel about handles")]
 
-use super::Iocp;
 use super::table::Way;
+use super::{Iocp, net};
 use crate::error::AttachError;
 use crate::local::Core;
 use crate::sys::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -81,7 +81,10 @@ impl Iocp {
     /// How calls on a number are made: as it was attached, or as it is. An error is its number, negated.
     pub(super) fn way(&mut self, fd: RawFd, slot: Option<u32>) -> Result<Way, i32> {
         let Some(slot) = slot else {
-            return Err(-crate::sys::errno::EMFILE);
+            return Err(match crate::sys::check_open(fd) {
+                Ok(()) => -crate::sys::errno::EMFILE,
+                Err(_) => net::NOT_OPEN,
+            });
         };
         if let Some(way) = self.table[slot].attached() {
             return Ok(way);

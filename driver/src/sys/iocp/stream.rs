@@ -37,6 +37,8 @@ impl Iocp {
             Err(error) => return self.complete(core, index, error),
         };
         match way {
+            // The calls would wait for something to read.
+            _ if has_no_room(call) => self.complete(core, index, 0),
             Way::Worker => {
                 let work = |fd| Work::Stream { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
@@ -151,6 +153,14 @@ impl Iocp {
         // SAFETY: (D1) the caller's contract.
         unsafe { self.begin(core, index, (fd, about), call) };
     }
+}
+
+/// Whether it is a read, and of nothing.
+fn has_no_room(call: StreamCall) -> bool {
+    matches!(
+        call,
+        StreamCall::Read { len: 0, .. } | StreamCall::ReadVectored { count: 0, .. }
+    )
 }
 
 /// The first of so many parts, none of which is empty; a handle takes one at a time, and a transfer may

@@ -42,6 +42,26 @@ pub(crate) mod code {
     pub(crate) use libc::{
         EBADF, ECANCELED, ECONNREFUSED, EEXIST, EINVAL, ENOENT, ENOTSOCK, EPIPE,
     };
+    /// Of a file whose name is empty.
+    pub(crate) const NO_PATH: i32 = libc::ENOENT;
+    /// Of a send after the end of our side.
+    pub(crate) const SAID_ALL: i32 = libc::EPIPE;
+    /// Of a send on a socket that was never connected.
+    pub(crate) const NEVER_A_PEER: i32 = libc::EPIPE;
+    /// Of a receive after one that was told of a reset: 0 is the end.
+    pub(crate) const AFTER_A_RESET: i32 = 0;
+    /// Of a connect of a socket that listens.
+    pub(crate) const LISTENS: i32 = libc::EISCONN;
+    /// Of an accept of a socket that does not listen.
+    pub(crate) const LISTENS_NOT: i32 = libc::EINVAL;
+    /// Of a read of what is open for writing, and the other way round.
+    pub(crate) const WRONG_DIRECTION: i32 = libc::EBADF;
+    /// Of what was in flight on a number that was closed.
+    pub(crate) const CLOSED_UNDER_IT: &[i32] = &[libc::EBADF];
+    pub(crate) use libc::{
+        EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNRESET, EISCONN, EISDIR, EMFILE,
+        ENOTCONN, ENOTDIR, EOPNOTSUPP, ESPIPE,
+    };
 }
 
 /// A file, a pipe's end or a socket, whose reads and writes wait.
@@ -175,6 +195,27 @@ pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
 
 /// A number that no descriptor has.
 pub(crate) const CLOSED: RawFd = i32::MAX;
+/// Numbers that no descriptor has, within every table and outside.
+pub(crate) const ALL_CLOSED: [RawFd; 2] = [900_000, CLOSED];
+
+/// A device that is always there.
+pub(crate) const NULL: &std::ffi::CStr = c"/dev/null";
+
+/// Has a receive tell of more than there was room for.
+pub(crate) const TRUNCATE: i32 = libc::MSG_TRUNC;
+
+pub(crate) fn open_directory(path: &Path) -> File {
+    File::open(path).unwrap()
+}
+
+/// How many of the open descriptors a new program would have.
+pub(crate) fn inherited() -> usize {
+    // SAFETY: reads no memory of ours.
+    let flags = |fd: &RawFd| checked(unsafe { libc::fcntl(*fd, libc::F_GETFD) });
+    let open = open_fds();
+    let kept = open.keys().filter(|fd| flags(fd) & libc::FD_CLOEXEC == 0);
+    kept.count()
+}
 
 /// The descriptor that a result names.
 pub(crate) fn made(result: usize) -> RawFd {

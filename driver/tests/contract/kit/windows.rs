@@ -2,9 +2,9 @@
 
 use super::{TempPath, tcp_pair};
 use completeio_driver::clock::Clock;
-use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -47,10 +47,38 @@ pub(crate) mod code {
     pub(crate) const ENOTSOCK: i32 = w::WSAENOTSOCK;
     pub(crate) const EINVAL: i32 = signed(f::ERROR_INVALID_PARAMETER);
     pub(crate) const EEXIST: i32 = signed(f::ERROR_FILE_EXISTS);
+    /// Of a file whose name is empty.
+    pub(crate) const NO_PATH: i32 = signed(f::ERROR_PATH_NOT_FOUND);
+    /// Of a send after the end of our side.
+    pub(crate) const SAID_ALL: i32 = w::WSAESHUTDOWN;
+    /// Of a send on a socket that was never connected.
+    pub(crate) const NEVER_A_PEER: i32 = w::WSAENOTCONN;
+    /// Of a receive after one that was told of a reset.
+    pub(crate) const AFTER_A_RESET: i32 = w::WSAECONNRESET;
+    /// Of a connect of a socket that listens.
+    pub(crate) const LISTENS: i32 = w::WSAEINVAL;
+    /// Of an accept of a socket that does not listen.
+    pub(crate) const LISTENS_NOT: i32 = w::WSAEINVAL;
+    /// Of a read of what is open for writing, and the other way round.
+    pub(crate) const WRONG_DIRECTION: i32 = signed(f::ERROR_ACCESS_DENIED);
+    /// Of what was in flight on a number that was closed.
+    pub(crate) const CLOSED_UNDER_IT: &[i32] = &[ECANCELED, NO_SOCKET];
+    pub(crate) const ECONNRESET: i32 = w::WSAECONNRESET;
+    pub(crate) const EISCONN: i32 = w::WSAEISCONN;
+    pub(crate) const ENOTCONN: i32 = w::WSAENOTCONN;
+    pub(crate) const EISDIR: i32 = signed(f::ERROR_INVALID_FUNCTION);
+    pub(crate) const ENOTDIR: i32 = signed(f::ERROR_PATH_NOT_FOUND);
+    pub(crate) const ESPIPE: i32 = signed(f::ERROR_SEEK_ON_DEVICE);
 }
 
 /// Flags of a receive: none keeps it from waiting.
 pub(crate) const DONT_WAIT: i32 = 0;
+
+/// The flag that tells a caller of a message that was longer than the room.
+pub(crate) const TRUNCATE: i32 = 0x100;
+
+/// A device that is always there.
+pub(crate) const NULL: &CStr = c"NUL";
 
 /// The open files, pipes and sockets.
 pub(crate) fn open_fds() -> BTreeSet<usize> {
@@ -64,6 +92,12 @@ pub(crate) fn open_fds() -> BTreeSet<usize> {
 
 pub(crate) fn is_open(fd: RawFd) -> bool {
     let mut flags = 0;
+    if let Some(socket) = fd.as_socket() {
+        // Other threads have handles that are none, under any number.
+        let (socket, to, mut len) = (socket.try_into().unwrap(), (&raw mut flags).cast(), 4);
+        // SAFETY: writes two locals.
+        return unsafe { w::getsockopt(socket, w::SOL_SOCKET, w::SO_TYPE, to, &raw mut len) } == 0;
+    }
     // SAFETY: writes a local.
     unsafe { f::GetHandleInformation(raw(fd), &raw mut flags) != 0 }
 }
@@ -173,6 +207,50 @@ pub(crate) fn cold_file(bytes: &[u8]) -> File {
 
 /// A number that nothing has.
 pub(crate) const CLOSED: RawFd = RawFd::from_number(0x7fff_fff0);
+/// Numbers that nothing has, within every table and outside: a handle's and a socket's of each.
+pub(crate) const ALL_CLOSED: [RawFd; 4] = [
+    CLOSED,
+    RawFd::from_number(0x7fff_fff1),
+    RawFd::from_number(0x0ff0),
+    RawFd::from_number(0x0ff1),
+];
+
+pub(crate) fn open_directory(path: &Path) -> File {
+    let mut options = File::options();
+    options
+        .read(true)
+        .custom_flags(s::FILE_FLAG_BACKUP_SEMANTICS)
+        .open(path)
+        .unwrap()
+}
+
+/// How many of the open handles a child would have.
+pub(crate) fn inherited() -> usize {
+    let is_inherited = |number: &usize| {
+        let (handle, mut flags) = (ptr::without_provenance_mut(*number), 0);
+        // SAFETY: writes a local.
+        let ok = unsafe { f::GetHandleInformation(handle, &raw mut flags) };
+        ok != 0 && flags & f::HANDLE_FLAG_INHERIT != 0
+    };
+    (4..1 << 12).step_by(4).filter(|n| is_inherited(n)).count()
+}
+
+/// Makes `to` another number for what `from` is: what was there is closed. Both are files, for Wine gives
+/// the number of a socket to nobody else at once.
+pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
+    // SAFETY: `to` is the test's own number.
+    drop(unsafe { OwnedFd::from_raw_fd(to) });
+    let mut others = Vec::new();
+    loop {
+        let another = super::plain(from).try_clone_to_owned().unwrap();
+        if another.as_raw_fd() == to {
+            let _number = another.into_raw_fd();
+            return;
+        }
+        others.push(another);
+        assert!(others.len() < 1 << 12, "nobody else has taken it");
+    }
+}
 
 /// What a result names.
 pub(crate) fn made(result: usize) -> RawFd {
