@@ -102,7 +102,12 @@ impl<Role> List<Role> {
     #[inline]
     pub(crate) fn pop_front<T: Linked<Role>>(&mut self, items: &mut [T]) -> Option<u32> {
         let index = self.front()?;
-        self.remove(items, index);
+        let links = std::mem::replace(items[index as usize].links_mut(), Links::UNLINKED);
+        self.head = links.next;
+        match some(links.next) {
+            Some(next) => items[next as usize].links_mut().prev = NONE,
+            None => self.tail = NONE,
+        }
         Some(index)
     }
 

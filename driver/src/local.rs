@@ -8,7 +8,7 @@ use crate::loans::Loans;
 use crate::notify::Shared;
 use crate::op::OpHead;
 use crate::outlet::Outlet;
-use crate::slots::Slab;
+use crate::slots::{Completed, Slab};
 use crate::stats::Stats;
 use crate::sys::errno;
 use std::collections::VecDeque;
@@ -210,12 +210,17 @@ impl Core {
     /// One that is not for the outlet: a slot's, or one that nobody knows (I37).
     #[inline(never)]
     fn deliver_aside(&mut self, completion: Completion) {
-        if completion.class() == Class::Slot && self.slots.expects(completion.key) {
-            self.count(&completion);
-            let slots = self.slots.clone();
-            slots.complete(completion);
-        } else {
+        let completed = match completion.class() {
+            Class::Slot => self.slots.complete(completion),
+            _ => None,
+        };
+        let Some(completed) = completed else {
             self.stats.unknown += 1;
+            return;
+        };
+        self.count(&completion);
+        if let Completed::Orphan(orphan) = completed {
+            self.slots.end_orphan(orphan);
         }
     }
 

@@ -98,13 +98,20 @@ struct Slot {
     cancellable: bool,
     token: usize,
     waker: Option<Waker>,
-    /// Among the free ones, or the finished ones.
-    queue: Links,
+    finished: Links,
     cancels: Links,
     scope: Links,
 }
 
-struct Queued;
+impl Slot {
+    /// Whether a completion of this generation is to come.
+    #[inline]
+    fn expects(&self, generation: u32) -> bool {
+        self.generation == generation && matches!(self.state, State::InFlight | State::Orphan)
+    }
+}
+
+struct Announced;
 struct Cancelled;
 struct Scoped;
 
@@ -123,21 +130,21 @@ macro_rules! linked {
         }
     )*};
 }
-linked!(Queued by queue, Cancelled by cancels, Scoped by scope);
+linked!(Announced by finished, Cancelled by cancels, Scoped by scope);
 
 /// Everything about the slots but their memory. Borrowed for a few lines at a time, in which no
 /// code of the user's runs.
 struct Table {
     slots: Box<[Slot]>,
-    free: List<Queued>,
-    finished: List<Queued>,
+    /// Last in, first out: what is touched next is still in the cache.
+    free: Vec<u32>,
+    finished: List<Announced>,
     cancels: List<Cancelled>,
     scoped: List<Scoped>,
 }
 
 /// The slots of a driver, shared with the keys.
 pub(crate) struct Slab {
-    free: Cell<u32>,
     in_flight: Cell<u32>,
     /// Operations that have completed, ever; wraps.
     completions: Cell<usize>,
@@ -160,24 +167,18 @@ impl Slab {
             cancellable: false,
             token: 0,
             waker: None,
-            queue: Links::UNLINKED,
+            finished: Links::UNLINKED,
             cancels: Links::UNLINKED,
             scope: Links::UNLINKED,
         };
-        let mut table: Box<[Slot]> = (0..slots).map(slot).collect();
-        let mut free = List::new();
-        for index in 0..slots {
-            free.push_back(&mut table, index);
-        }
         let place = |_| Place(UnsafeCell::new(MaybeUninit::uninit()));
         Self {
-            free: Cell::new(slots),
             in_flight: Cell::new(0),
             completions: Cell::new(0),
             cancels: Cell::new(false),
             table: RefCell::new(Table {
-                slots: table,
-                free,
+                slots: (0..slots).map(slot).collect(),
+                free: (0..slots).rev().collect(),
                 finished: List::new(),
                 cancels: List::new(),
                 scoped: List::new(),
@@ -193,7 +194,7 @@ impl Slab {
 
     /// How many slots are free.
     pub(crate) fn free(&self) -> usize {
-        self.free.get() as usize
+        self.table.borrow().free.len()
     }
 
     /// How many operations the driver has, orphans included.
@@ -212,12 +213,13 @@ impl Slab {
         NonNull::new(place.cast()).expect("a place has an address")
     }
 
-    /// Moves an operation into a slot, of which there is a free one.
-    fn put<O: Op>(&self, op: O, token: usize, scoped: bool) -> Occupied<'_> {
+    /// Moves an operation into a slot; gives it back if none is free.
+    fn put<O: Op>(&self, op: O, token: usize, scoped: bool) -> Result<Occupied<'_>, O> {
         const { Fits::<O, SLOT_SIZE>::CHECK };
         let mut table = self.table.borrow_mut();
-        let Table { slots, free, .. } = &mut *table;
-        let index = free.pop_front(slots).expect("I2: asked before");
+        let Some(index) = table.free.pop() else {
+            return Err(op);
+        };
         let slot = &mut table.slots[index as usize];
         assert_eq!(slot.state, State::Free, "slot {index} is taken");
         slot.state = State::InFlight;
@@ -231,56 +233,58 @@ impl Slab {
             scoped.push_back(slots, index);
         }
         self.in_flight.set(self.in_flight.get() + 1);
-        self.free.set(self.free.get() - 1);
-        drop(table);
-        let head = self.place(index);
         // SAFETY: (S3) the slot was free, so nobody else has the place; `Fits` has checked its size
         // and alignment.
-        unsafe { head.cast::<O>().write(op) };
-        Occupied {
+        unsafe { self.place(index).cast::<O>().write(op) };
+        drop(table);
+        Ok(Occupied {
             slab: self,
             index,
             generation,
-        }
+        })
     }
 
-    /// Whether a completion is for an operation that is in flight (I37).
-    pub(crate) fn expects(&self, key: Word) -> bool {
-        let (index, generation) = key.as_slot();
-        let table = self.table.borrow();
-        let Some(slot) = table.slots.get(index as usize) else {
-            return false;
-        };
-        slot.generation == generation && matches!(slot.state, State::InFlight | State::Orphan)
-    }
-
-    /// The one door to "complete" of the slots. `expects` was asked before.
-    pub(crate) fn complete(&self, completion: Completion) {
-        debug_assert!(self.expects(completion.key), "I37: asked before");
+    /// The one door to "complete" of the slots. `None` if the completion is for nobody (I37).
+    #[inline]
+    pub(crate) fn complete(&self, completion: Completion) -> Option<Completed> {
+        let (index, generation) = completion.key.as_slot();
+        let mut table = self.table.borrow_mut();
+        let Table {
+            slots,
+            finished,
+            cancels,
+            ..
+        } = &mut *table;
+        let slot = slots
+            .get_mut(index as usize)
+            .filter(|slot| slot.expects(generation))?;
         assert!(!completion.more(), "no operation of a slot is a multishot");
-        let (index, _) = completion.key.as_slot();
         self.in_flight.set(self.in_flight.get() - 1);
         self.completions.set(self.completions.get().wrapping_add(1));
-        let mut table = self.table.borrow_mut();
-        table.forget_cancel(index);
-        let slot = &mut table.slots[index as usize];
-        if slot.state == State::InFlight {
-            slot.state = State::Done(completion);
-            slot.announced = true;
-            let Table {
-                slots, finished, ..
-            } = &mut *table;
-            finished.push_back(slots, index);
-            return;
+        let was_cancelled = mem::take(&mut slot.cancelled);
+        let completed = match slot.state {
+            State::Orphan if planted!("orphan-kept") => Completed::Announced,
+            State::Orphan => {
+                slot.state = State::Taken;
+                let entry = Entry::new(slot.token, &completion);
+                Completed::Orphan(Orphan { index, entry })
+            }
+            _ => {
+                slot.state = State::Done(completion);
+                slot.announced = true;
+                finished.push_back(slots, index);
+                Completed::Announced
+            }
+        };
+        if was_cancelled {
+            cancels.remove(slots, index);
         }
-        assert_eq!(slot.state, State::Orphan, "slot {index} completes twice");
-        if planted!("orphan-kept") {
-            return;
-        }
-        slot.state = State::Taken;
-        let entry = Entry::new(slot.token, &completion);
-        drop(table);
-        self.dispose(index, entry);
+        Some(completed)
+    }
+
+    /// Ends an operation whose key is gone.
+    pub(crate) fn end_orphan(&self, orphan: Orphan) {
+        self.dispose(orphan.index, orphan.entry);
     }
 
     /// Gives up what an entry names, and drops the operation. The slot is `Taken`.
@@ -348,65 +352,10 @@ impl Slab {
         })
     }
 
-    /// Takes the completion of a slot that is done; it is `Taken` then. The waker is for the caller
-    /// to drop, which runs code of the user's.
-    fn take_done(&self, index: u32, generation: u32) -> Option<(Entry, Option<Waker>)> {
-        let mut table = self.table.borrow_mut();
-        let Table {
-            slots, finished, ..
-        } = &mut *table;
-        let slot = &mut slots[index as usize];
-        assert_eq!(
-            slot.generation, generation,
-            "a key of slot {index} is stale"
-        );
-        let State::Done(completion) = slot.state else {
-            return None;
-        };
-        slot.state = State::Taken;
-        let waker = slot.waker.take();
-        let entry = Entry::new(slot.token, &completion);
-        if mem::take(&mut slot.announced) {
-            finished.remove(slots, index);
-        }
-        Some((entry, waker))
-    }
-
-    /// Empties a slot that is `Taken`.
-    fn release(&self, index: u32) {
-        let mut table = self.table.borrow_mut();
-        let Table {
-            slots,
-            free,
-            scoped,
-            ..
-        } = &mut *table;
-        let slot = &mut slots[index as usize];
-        assert_eq!(slot.state, State::Taken, "slot {index} is not empty");
-        debug_assert!(
-            !slot.announced && !slot.cancelled,
-            "in no list but the scope's"
-        );
-        if mem::take(&mut slot.scoped) {
-            scoped.remove(slots, index);
-        }
-        let slot = &mut slots[index as usize];
-        match slot.generation.checked_add(1) {
-            Some(generation) => {
-                slot.generation = generation;
-                slot.state = State::Free;
-                // Last in, first out: what is touched next is still in the cache.
-                free.push_front(slots, index);
-                self.free.set(self.free.get() + 1);
-            }
-            // A key of the first generation might be taken for one of a new first generation.
-            None => slot.state = State::Retired,
-        }
-    }
-
     /// A key is gone: cancels its operation, or disposes of it.
     fn orphan(&self, index: u32, generation: u32) {
-        if let Some((entry, _waker)) = self.take_done(index, generation) {
+        let done = self.table.borrow_mut().take_done(index, generation);
+        if let Some((entry, _waker)) = done {
             return self.dispose(index, entry);
         }
         let _waker = self.make_orphan(index);
@@ -453,14 +402,67 @@ impl Slab {
                 let slot = &self.table.borrow().slots[index as usize];
                 Word::slot(index, slot.generation).with_fd(slot.makes_fd)
             };
-            if self.expects(key) {
-                self.complete(Completion::discarded(key));
+            if let Some(Completed::Orphan(orphan)) = self.complete(Completion::discarded(key)) {
+                self.end_orphan(orphan);
             }
         }
     }
 }
 
 impl Table {
+    /// Takes the completion of a slot that is done; it is `Taken` then. The waker is for the caller
+    /// to drop, which runs code of the user's.
+    #[inline]
+    fn take_done(&mut self, index: u32, generation: u32) -> Option<(Entry, Option<Waker>)> {
+        let Self {
+            slots, finished, ..
+        } = self;
+        let slot = &mut slots[index as usize];
+        assert_eq!(
+            slot.generation, generation,
+            "a key of slot {index} is stale"
+        );
+        let State::Done(completion) = slot.state else {
+            return None;
+        };
+        slot.state = State::Taken;
+        let waker = slot.waker.take();
+        let entry = Entry::new(slot.token, &completion);
+        if mem::take(&mut slot.announced) {
+            finished.remove(slots, index);
+        }
+        Some((entry, waker))
+    }
+
+    /// Empties a slot that is `Taken`.
+    #[inline]
+    fn release(&mut self, index: u32) {
+        let Self {
+            slots,
+            free,
+            scoped,
+            ..
+        } = self;
+        let slot = &mut slots[index as usize];
+        assert_eq!(slot.state, State::Taken, "slot {index} is not empty");
+        debug_assert!(
+            !slot.announced && !slot.cancelled,
+            "in no list but the scope's"
+        );
+        match slot.generation.checked_add(1) {
+            Some(generation) => {
+                slot.generation = generation;
+                slot.state = State::Free;
+                free.push(index);
+            }
+            // A key of the first generation might be taken for one of a new first generation.
+            None => slot.state = State::Retired,
+        }
+        if mem::take(&mut slot.scoped) {
+            scoped.remove(slots, index);
+        }
+    }
+
     /// Takes a slot out of the cancellations, if it is there.
     fn forget_cancel(&mut self, index: u32) {
         if mem::take(&mut self.slots[index as usize].cancelled) {
@@ -496,13 +498,31 @@ impl Occupied<'_> {
     }
 }
 
+impl Occupied<'_> {
+    /// There was no place for it: the operation, which is an `O`, again.
+    #[cold]
+    fn take_back<O: Op>(self) -> O {
+        self.taken();
+        let slab = self.slab;
+        let (index, _) = self.pushed();
+        // SAFETY: (S3) not in flight, and taken here and once, as the type that `put` was given.
+        let op = unsafe { slab.place(index).cast::<O>().read() };
+        slab.table.borrow_mut().release(index);
+        op
+    }
+
+    /// Nothing is in flight.
+    fn taken(&self) {
+        self.slab.in_flight.set(self.slab.in_flight.get() - 1);
+        let mut table = self.slab.table.borrow_mut();
+        table.slots[self.index as usize].state = State::Taken;
+    }
+}
+
 impl Drop for Occupied<'_> {
     fn drop(&mut self) {
+        self.taken();
         let slab = self.slab;
-        slab.in_flight.set(slab.in_flight.get() - 1);
-        let mut table = slab.table.borrow_mut();
-        table.slots[self.index as usize].state = State::Taken;
-        drop(table);
         let entry = Entry::new(0, &Completion::last(Word::slot(0, 0), 0));
         slab.dispose(self.index, entry);
     }
@@ -516,8 +536,23 @@ struct Emptied<'slab> {
 
 impl Drop for Emptied<'_> {
     fn drop(&mut self) {
-        self.slab.release(self.index);
+        self.slab.table.borrow_mut().release(self.index);
     }
+}
+
+/// What a completion was to the slots.
+pub(crate) enum Completed {
+    /// Its key has the operation from now on.
+    Announced,
+    /// Nobody has it: it is to be ended.
+    Orphan(Orphan),
+}
+
+/// An operation that has completed, and whose key is gone.
+#[must_use = "nobody else ends it"]
+pub(crate) struct Orphan {
+    index: u32,
+    entry: Entry,
 }
 
 /// An operation that has completed: [`next_finished`](crate::driver::Driver::next_finished) gives
@@ -601,14 +636,17 @@ impl<O: Op> Key<'_, O> {
         !self.spent && matches!(table.slots[self.index as usize].state, State::Done(_))
     }
 
+    #[inline]
     fn take(&mut self) -> Option<(io::Result<O::Output>, O)> {
-        let (entry, _waker) = self.slab.take_done(self.index, self.generation)?;
+        let mut table = self.slab.table.borrow_mut();
+        let (entry, _waker) = table.take_done(self.index, self.generation)?;
         self.spent = true;
         let place = self.slab.place(self.index).cast::<O>();
         // SAFETY: (S3) done, and taken here and once; the key's type is that of the push, for it is
         // invariant.
         let mut op = unsafe { place.read() };
-        self.slab.release(self.index);
+        table.release(self.index);
+        drop(table);
         // SAFETY: (D3) the last entry of this slot's operation.
         let output = unsafe { op.finish(entry) };
         Some((output, op))
@@ -706,17 +744,15 @@ impl Engine {
         token: usize,
         scoped: bool,
     ) -> Result<Key<'s, O>, Full<O>> {
-        if self.owned_capacity_left() == 0 {
-            return Err(Full::new(op));
-        }
         let slab = self.core.slots.clone();
-        let occupied = slab.put(op, token, scoped);
+        let occupied = slab.put(op, token, scoped).map_err(Full::new)?;
         let key = Word::slot(occupied.index, occupied.generation);
-        let op = slab.place(occupied.index).cast::<O>();
+        let head = slab.place(occupied.index).cast::<O>();
         // SAFETY: (S3) the slot keeps the operation until its last completion came, whatever
         // becomes of the key.
-        let pushed = unsafe { self.try_push(op, key) };
-        assert!(pushed, "I2: asked before");
+        if !unsafe { self.try_push(head, key) } {
+            return Err(Full::new(occupied.take_back()));
+        }
         let (index, generation) = occupied.pushed();
         Ok(Key {
             slab,
