@@ -242,7 +242,13 @@ macro_rules! stream {
             }
         }
 
-        impl AsyncRead for &$Stream {
+        reads_and_writes!($Stream, &$Stream);
+    )*};
+}
+
+macro_rules! reads_and_writes {
+    ($($Stream:ty),*) => {$(
+        impl AsyncRead for $Stream {
             async fn read<B: IoBufMut + 'static>(&mut self, mut buffer: B) -> BufResult<usize, B> {
                 if !has_room(&mut [&mut buffer]) {
                     return (Ok(0), buffer);
@@ -261,7 +267,7 @@ macro_rules! stream {
             }
         }
 
-        impl AsyncWrite for &$Stream {
+        impl AsyncWrite for $Stream {
             async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
                 transfer(Send::new(self.fd.hold(), buffer)).await
             }
@@ -465,7 +471,6 @@ datagrams!(UdpSocket at SocketAddr);
 /// Those of Unix.
 #[cfg(unix)]
 mod unix {
-    use super::super::split::by_reference;
     use super::super::{UnixDatagram, UnixListener, UnixStream};
     use super::*;
     use std::os::unix;
@@ -492,7 +497,6 @@ mod unix {
     listener!(UnixListener gives UnixStream at Address);
     connected!(UnixStream at Address, UnixDatagram at Address);
     stream!(UnixStream);
-    by_reference!([] UnixStream, UnixStream: |stream| (&*stream););
     messages!(UnixStream, UnixDatagram);
     datagrams!(UnixDatagram at Address);
 }

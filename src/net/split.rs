@@ -127,59 +127,52 @@ impl<S> fmt::Debug for ReuniteError<S> {
 impl<S> Error for ReuniteError<S> {}
 
 macro_rules! by_reference {
-    ($([$($S:ident)?] $Read:ty, $Write:ty: |$this:ident| $shared:expr;)*) => {$(
-        impl<$($S)?> AsyncRead for $Read
-        $(where for<'s> &'s $S: AsyncRead)?
+    ($($Read:ty, $Write:ty);*) => {$(
+        impl<S> AsyncRead for $Read
+        where
+            for<'s> &'s S: AsyncRead,
         {
             async fn read<B: IoBufMut + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-                let $this = self;
-                $shared.read(buffer).await
+                (&*self.0).read(buffer).await
             }
 
             async fn read_vectored<V>(&mut self, buffers: V) -> BufResult<usize, V>
             where
                 V: IoBufsMut + 'static,
             {
-                let $this = self;
-                $shared.read_vectored(buffers).await
+                (&*self.0).read_vectored(buffers).await
             }
         }
 
-        impl<$($S)?> AsyncWrite for $Write
-        $(where for<'s> &'s $S: AsyncWrite)?
+        impl<S> AsyncWrite for $Write
+        where
+            for<'s> &'s S: AsyncWrite,
         {
             async fn write<B: IoBuf + 'static>(&mut self, buffer: B) -> BufResult<usize, B> {
-                let $this = self;
-                $shared.write(buffer).await
+                (&*self.0).write(buffer).await
             }
 
             async fn write_vectored<V>(&mut self, buffers: V) -> BufResult<usize, V>
             where
                 V: IoBufs + 'static,
             {
-                let $this = self;
-                $shared.write_vectored(buffers).await
+                (&*self.0).write_vectored(buffers).await
             }
 
             async fn flush(&mut self) -> io::Result<()> {
-                let $this = self;
-                $shared.flush().await
+                (&*self.0).flush().await
             }
 
             async fn shutdown(&mut self) -> io::Result<()> {
-                let $this = self;
-                $shared.shutdown().await
+                (&*self.0).shutdown().await
             }
         }
     )*};
 }
 by_reference!(
-    [S] ReadHalf<'_, S>, WriteHalf<'_, S>: |half| (&*half.0);
-    [S] OwnedReadHalf<S>, OwnedWriteHalf<S>: |half| (&*half.0);
-    [] TcpStream, TcpStream: |stream| (&*stream);
+    ReadHalf<'_, S>, WriteHalf<'_, S>;
+    OwnedReadHalf<S>, OwnedWriteHalf<S>
 );
-#[cfg(unix)]
-pub(super) use by_reference;
 
 macro_rules! as_ref {
     ($($Half:ty),*) => {$(
