@@ -114,7 +114,15 @@ pub(super) struct Listed(Option<(CancelToken, usize)>);
 
 impl Listed {
     /// Whether the operation is to end; if it is not, whom to wake for that.
+    #[inline]
     pub(super) fn poll(&mut self, runtime: &Inner, context: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_none() && runtime.token.borrow().is_none() {
+            return Poll::Pending;
+        }
+        self.poll_token(runtime, context)
+    }
+
+    fn poll_token(&mut self, runtime: &Inner, context: &mut Context<'_>) -> Poll<()> {
         // The user may come back here from a waker: nothing is borrowed around one.
         let token = runtime.token.borrow().clone();
         let Some(token) = token else {
@@ -164,6 +172,7 @@ impl Listed {
 }
 
 impl Drop for Listed {
+    #[inline]
     fn drop(&mut self) {
         self.leave();
     }

@@ -1,8 +1,10 @@
 //! Destructors that may panic.
 
-use std::future::{Future, poll_fn};
+use pin_project_lite::pin_project;
+use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// A value of the user's that is dropped where a panic would end the process: a task, or the output that
 /// nobody took. Its panic is told by the panic hook, and goes no further.
@@ -18,40 +20,50 @@ impl<T> Contained<T> {
     }
 }
 
-/// A task of `future`, which drops `listed` when that is dropped.
-///
-/// A panic of a destructor in a poll is one of the task, as any.
-pub(super) fn task<F: Future, L>(
-    future: F,
-    listed: L,
-) -> impl Future<Output = Contained<F::Output>> {
-    let future = Contained::new(future);
-    async move {
-        let _listed = listed;
-        let future = pin!(Some(future.into_inner()));
-        let mut future = InPlace(future);
-        let output = poll_fn(|context| {
-            let future = future.0.as_mut().as_pin_mut();
-            future.expect("it has not ended").poll(context)
-        })
-        .await;
-        future.0.set(None);
-        Contained::new(output)
+pin_project! {
+    /// A task of a future, which drops what lists it when it is dropped.
+    ///
+    /// A panic of a destructor in a poll is one of the task, as any.
+    pub(super) struct Task<F, L> {
+        #[pin]
+        future: Option<F>,
+        _listed: L,
+    }
+
+    impl<F, L> PinnedDrop for Task<F, L> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut future = this.project().future;
+            contain(|| future.set(None));
+        }
+    }
+}
+
+impl<F, L> Task<F, L> {
+    pub(super) fn new(future: F, listed: L) -> Self {
+        Self {
+            future: Some(future),
+            _listed: listed,
+        }
+    }
+}
+
+impl<F: Future, L> Future for Task<F, L> {
+    type Output = Contained<F::Output>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut place = self.project().future;
+        let future = place.as_mut().as_pin_mut().expect("it has not ended");
+        let output = ready!(future.poll(context));
+        let output = Contained::new(output);
+        place.set(None);
+        Poll::Ready(output)
     }
 }
 
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
         contain(|| self.0 = None);
-    }
-}
-
-/// The same of what stays where it is.
-struct InPlace<'a, F>(Pin<&'a mut Option<F>>);
-
-impl<F> Drop for InPlace<'_, F> {
-    fn drop(&mut self) {
-        contain(|| self.0.set(None));
     }
 }
 

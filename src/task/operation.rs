@@ -9,7 +9,6 @@ use crate::slots::Key;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -17,28 +16,39 @@ use std::task::{Context, Poll};
 /// What a cancelled operation says: `ERROR_OPERATION_ABORTED` on Windows.
 const CANCELLED: i32 = if cfg!(windows) { 995 } else { libc::ECANCELED };
 
-/// Pushes `op`, and gives it back with its output.
+/// Pushes `op` at once, and gives it back with its output.
 ///
 /// A future of it that is dropped cancels the operation and disposes of its result; a
 /// [`CancelToken`](super::CancelToken) cancels it and keeps both.
+#[inline]
 pub(crate) fn submit<O: Op + 'static>(op: O) -> Pending<O>
 where
     O::Fd: Holds,
 {
-    Pending {
-        runtime: Rc::downgrade(&Inner::current()),
-        stage: Stage::Waiting(op, None),
-        listed: Listed::default(),
-    }
+    Inner::with_current(|runtime| {
+        let pushed = if runtime.is_cancelled() {
+            Err(op)
+        } else {
+            runtime.push(op, None)
+        };
+        Pending {
+            runtime: Rc::downgrade(runtime),
+            stage: match pushed {
+                Ok(key) => Stage::Pushed(key),
+                Err(op) => Stage::Waiting(Some(op), None),
+            },
+            listed: Listed::default(),
+        }
+    })
 }
 
 /// The same of what moves bytes: gives the buffer back.
-pub(crate) async fn transfer<O>(op: O) -> BufResult<O::Output, O::Inner>
+#[inline]
+pub(crate) fn transfer<O>(op: O) -> Transfer<O>
 where
     O: Op<Fd: Holds> + IntoInner + 'static,
 {
-    let (moved, op) = submit(op).await;
-    (moved, op.into_inner())
+    Transfer(submit(op))
 }
 
 /// The future of one operation.
@@ -51,13 +61,11 @@ pub(crate) struct Pending<O: Op + 'static> {
 
 /// | stage | who has the operation | what comes next |
 /// |---|---|---|
-/// | `Waiting` | this future; with a ticket it is, or was, among the waiters | `Pushed` by a poll |
-/// | `Pushed` | a slot of the driver, until the key gives it back | `Ended` |
-/// | `Ended` | the caller | |
+/// | `Waiting` | this future; with a ticket it is, or was, among the waiters | `Pushed`, or its end, by a poll |
+/// | `Pushed` | a slot of the driver, until the key gives it back | |
 enum Stage<O: Op + 'static> {
-    Waiting(O, Option<u64>),
+    Waiting(Option<O>, Option<u64>),
     Pushed(Key<'static, O>),
-    Ended,
 }
 
 // Nothing is pinned: an operation is in flight in its slot only.
@@ -69,42 +77,41 @@ where
 {
     type Output = (io::Result<O::Output>, O);
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let runtime = Inner::current();
-        assert!(
-            this.runtime.as_ptr() == Rc::as_ptr(&runtime),
-            "a future is awaited in the `block_on` in which it began"
-        );
-        let cancelled = this.listed.poll(&runtime, context).is_ready();
-        if let Stage::Waiting(..) = this.stage {
-            let Stage::Waiting(op, ticket) = mem::replace(&mut this.stage, Stage::Ended) else {
-                unreachable!("asked before")
+        Inner::with_current(|runtime| {
+            assert!(
+                this.runtime.as_ptr() == Rc::as_ptr(runtime),
+                "a future is awaited in the `block_on` in which it began"
+            );
+            let cancelled = this.listed.poll(runtime, context).is_ready();
+            if let Stage::Waiting(place, ticket) = &mut this.stage {
+                let op = place.take().expect("a future is polled until it is ready");
+                if cancelled {
+                    if let Some(ticket) = ticket.take() {
+                        runtime.places.leave(ticket);
+                    }
+                    let error = io::Error::from_raw_os_error(CANCELLED);
+                    return Poll::Ready((Err(error), op));
+                }
+                match runtime.push(op, *ticket) {
+                    Ok(key) => this.stage = Stage::Pushed(key),
+                    Err(op) => {
+                        *place = Some(op);
+                        *ticket = Some(runtime.places.wait(*ticket, context.waker()));
+                        return Poll::Pending;
+                    }
+                }
+            }
+            let Stage::Pushed(key) = &mut this.stage else {
+                unreachable!("it has a place")
             };
             if cancelled {
-                runtime.places.leave(ticket);
-                let error = io::Error::from_raw_os_error(CANCELLED);
-                return Poll::Ready((Err(error), op));
+                key.cancel();
             }
-            this.stage = match runtime.push(op, ticket) {
-                Ok(key) => Stage::Pushed(key),
-                Err(op) => Stage::Waiting(op, Some(runtime.places.wait(ticket, context.waker()))),
-            };
-        }
-        match &mut this.stage {
-            Stage::Waiting(..) => Poll::Pending,
-            Stage::Pushed(key) => {
-                if cancelled {
-                    key.cancel();
-                }
-                let output = Pin::new(key).poll(context);
-                if output.is_ready() {
-                    this.stage = Stage::Ended;
-                }
-                output
-            }
-            Stage::Ended => panic!("a future is polled until it is ready"),
-        }
+            Pin::new(key).poll(context)
+        })
     }
 }
 
@@ -116,10 +123,27 @@ impl<O: Op + 'static> fmt::Debug for Pending<O> {
 
 impl<O: Op + 'static> Drop for Pending<O> {
     fn drop(&mut self) {
-        if let Stage::Waiting(_, ticket) = self.stage {
+        if let Stage::Waiting(_, Some(ticket)) = self.stage {
             if let Some(runtime) = self.runtime.upgrade() {
                 runtime.places.leave(ticket);
             }
         }
+    }
+}
+
+/// The future of an operation that gives its buffer back.
+#[derive(Debug)]
+pub(crate) struct Transfer<O: Op + 'static>(Pending<O>);
+
+impl<O> Future for Transfer<O>
+where
+    O: Op<Fd: Holds> + IntoInner + 'static,
+{
+    type Output = BufResult<O::Output, O::Inner>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let moved = Pin::new(&mut self.0).poll(context);
+        moved.map(|(moved, op)| (moved, op.into_inner()))
     }
 }

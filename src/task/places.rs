@@ -61,10 +61,7 @@ impl Places {
     }
 
     /// Somebody waits no more, if they did.
-    pub(super) fn leave(&self, ticket: Option<u64>) {
-        let Some(ticket) = ticket else {
-            return;
-        };
+    pub(super) fn leave(&self, ticket: u64) {
         let mut queue = self.queue.borrow_mut();
         let left = match Self::find(&queue, ticket) {
             Ok(at) => queue.remove(at),

@@ -28,6 +28,8 @@ pub const OPERATIONS_MAX: usize = 2048;
 /// Operations that one turn hands over.
 const ENTRIES: usize = 512;
 
+const OUTSIDE: &str = "completeio's futures run inside `completeio::task::block_on`";
+
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
 }
@@ -209,7 +211,14 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn current() -> Rc<Self> {
-        Self::try_current().expect("completeio's futures run inside `completeio::task::block_on`")
+        Self::try_current().expect(OUTSIDE)
+    }
+
+    /// Lends the current one, which costs less than a share of it.
+    #[inline]
+    pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<Self>) -> R) -> R {
+        let found = CURRENT.try_with(|current| current.borrow().as_ref().map(f));
+        found.ok().flatten().expect(OUTSIDE)
     }
 
     /// The current one, if the thread is in one, and has not ended.
@@ -247,7 +256,7 @@ impl Inner {
         };
         let (runnable, task) = async_task::Builder::new()
             .propagate_panic(true)
-            .spawn_local(|()| contained::task(future, listed), schedule);
+            .spawn_local(|()| contained::Task::new(future, listed), schedule);
         entry.insert(runnable.waker());
         drop(tasks);
         runnable.schedule();
@@ -350,7 +359,15 @@ impl Inner {
         self.places.call(places)
     }
 
+    /// Whether what begins now is not to begin.
+    #[inline]
+    pub(super) fn is_cancelled(&self) -> bool {
+        let token = self.token.borrow();
+        token.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
     /// Pushes an operation, unless others wait before it, or there is no place.
+    #[inline]
     pub(super) fn push<O: Op + 'static>(
         &self,
         op: O,
