@@ -245,15 +245,12 @@ impl Slab {
     }
 
     /// The one door to "complete" of the slots. `None` if the completion is for nobody (I37).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn complete(&self, completion: Completion) -> Option<Completed> {
         let (index, generation) = completion.key.as_slot();
         let mut table = self.table.borrow_mut();
         let Table {
-            slots,
-            finished,
-            cancels,
-            ..
+            slots, finished, ..
         } = &mut *table;
         let slot = slots
             .get_mut(index as usize)
@@ -261,7 +258,7 @@ impl Slab {
         assert!(!completion.more(), "no operation of a slot is a multishot");
         self.in_flight.set(self.in_flight.get() - 1);
         self.completions.set(self.completions.get().wrapping_add(1));
-        let was_cancelled = mem::take(&mut slot.cancelled);
+        let was_cancelled = slot.cancelled;
         let completed = match slot.state {
             State::Orphan if planted!("orphan-kept") => Completed::Announced,
             State::Orphan => {
@@ -277,7 +274,7 @@ impl Slab {
             }
         };
         if was_cancelled {
-            cancels.remove(slots, index);
+            table.forget_cancel(index);
         }
         Some(completed)
     }
@@ -338,6 +335,7 @@ impl Slab {
     }
 
     /// The next operation that has completed, once.
+    #[inline(always)]
     pub(crate) fn next_finished(&self) -> Option<Finished> {
         let mut table = self.table.borrow_mut();
         let Table {
@@ -414,22 +412,16 @@ impl Table {
     /// to drop, which runs code of the user's.
     #[inline]
     fn take_done(&mut self, index: u32, generation: u32) -> Option<(Entry, Option<Waker>)> {
-        let Self {
-            slots, finished, ..
-        } = self;
-        let slot = &mut slots[index as usize];
-        assert_eq!(
-            slot.generation, generation,
-            "a key of slot {index} is stale"
-        );
+        let slot = &mut self.slots[index as usize];
+        assert!(slot.generation == generation, "a slot's key is stale");
         let State::Done(completion) = slot.state else {
             return None;
         };
         slot.state = State::Taken;
         let waker = slot.waker.take();
         let entry = Entry::new(slot.token, &completion);
-        if mem::take(&mut slot.announced) {
-            finished.remove(slots, index);
+        if slot.announced {
+            self.forget_announced(index);
         }
         Some((entry, waker))
     }
@@ -437,14 +429,8 @@ impl Table {
     /// Empties a slot that is `Taken`.
     #[inline]
     fn release(&mut self, index: u32) {
-        let Self {
-            slots,
-            free,
-            scoped,
-            ..
-        } = self;
-        let slot = &mut slots[index as usize];
-        assert_eq!(slot.state, State::Taken, "slot {index} is not empty");
+        let slot = &mut self.slots[index as usize];
+        assert!(slot.state == State::Taken, "a slot is not empty");
         debug_assert!(
             !slot.announced && !slot.cancelled,
             "in no list but the scope's"
@@ -453,22 +439,35 @@ impl Table {
             Some(generation) => {
                 slot.generation = generation;
                 slot.state = State::Free;
-                free.push(index);
+                self.free.push(index);
             }
             // A key of the first generation might be taken for one of a new first generation.
             None => slot.state = State::Retired,
         }
-        if mem::take(&mut slot.scoped) {
-            scoped.remove(slots, index);
+        if slot.scoped {
+            self.forget_scoped(index);
         }
     }
 
-    /// Takes a slot out of the cancellations, if it is there.
+    /// Takes a slot that is done out of those that are announced: its key came first.
+    #[cold]
+    fn forget_announced(&mut self, index: u32) {
+        self.slots[index as usize].announced = false;
+        self.finished.remove(&mut self.slots, index);
+    }
+
+    /// Takes a slot out of those of the scope.
+    #[cold]
+    fn forget_scoped(&mut self, index: u32) {
+        self.slots[index as usize].scoped = false;
+        self.scoped.remove(&mut self.slots, index);
+    }
+
+    /// Takes a slot out of the cancellations.
+    #[cold]
     fn forget_cancel(&mut self, index: u32) {
-        if mem::take(&mut self.slots[index as usize].cancelled) {
-            let Self { slots, cancels, .. } = self;
-            cancels.remove(slots, index);
-        }
+        self.slots[index as usize].cancelled = false;
+        self.cancels.remove(&mut self.slots, index);
     }
 }
 
@@ -726,6 +725,7 @@ impl Driver<'_> {
     }
 
     /// The next owned operation that has completed, in the order of their completions.
+    #[inline]
     pub fn next_finished(&mut self) -> Option<Finished> {
         self.engine.core.slots.next_finished()
     }

@@ -174,6 +174,8 @@ impl Listed {
 impl Drop for Listed {
     #[inline]
     fn drop(&mut self) {
-        self.leave();
+        if self.0.is_some() {
+            self.leave();
+        }
     }
 }

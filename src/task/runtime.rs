@@ -475,7 +475,9 @@ pub(super) fn schedule_here(shared: &Arc<Shared>, task: Runnable) -> Result<(), 
     let _ = CURRENT.try_with(|current| {
         let is_own = |own: &&Rc<Inner>| Arc::ptr_eq(&own.shared, shared);
         if let Some(own) = current.borrow().as_ref().filter(is_own) {
-            own.ready.borrow_mut().extend(task.take());
+            own.ready
+                .borrow_mut()
+                .push_back(task.take().expect("set above"));
         }
     });
     task.map_or(Ok(()), Err)

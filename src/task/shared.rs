@@ -41,11 +41,17 @@ impl Shared {
     /// Puts a task that is to run into the queue of its runtime.
     pub(super) fn schedule(self: &Arc<Self>, task: Runnable) {
         if let Err(task) = runtime::schedule_here(self, task) {
-            // It is never closed, and grows: nothing comes back.
-            let pushed = self.woken.push(task);
-            debug_assert!(pushed.is_ok(), "the queue takes all");
-            self.ring();
+            self.schedule_elsewhere(task);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn schedule_elsewhere(&self, task: Runnable) {
+        // It is never closed, and grows: nothing comes back.
+        let pushed = self.woken.push(task);
+        debug_assert!(pushed.is_ok(), "the queue takes all");
+        self.ring();
     }
 
     /// The next task that was woken elsewhere.
