@@ -45,6 +45,8 @@ mod stream_vectored;
 mod time;
 mod transfer;
 mod vectored;
+#[cfg(iocp)]
+mod windows;
 mod xattr;
 
 /// The accessors of every operation that has one descriptor and one buffer.
@@ -119,6 +121,8 @@ pub use self::stream::{Read, Write};
 pub use self::stream_vectored::{ReadVectored, WriteVectored};
 pub use self::time::{Timeout, TimeoutName, TimeoutUpdate, Timespec};
 pub use self::vectored::{ReadVectoredAt, WriteVectoredAt};
+#[cfg(iocp)]
+pub use self::windows::{ConnectNamedPipe, Disconnect, TransmitFile};
 pub use self::xattr::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};
 
 use self::call::Call;

@@ -10,10 +10,11 @@ use completeio_driver::driver::{
     AsFd, AsRawFd, CompleteIo, Cwd, Driver, Entry, FixedFd, FromRawFd, OwnedFd, RawFd,
 };
 use completeio_driver::op::{
-    Accept, Bind, Close, Connect, Deadline, Exact, Listen, MakeDir, Nop, Op, OpObject, OpenAt,
-    OpenOptions, Poll, PollEvents, Read, ReadAt, ReadVectoredAt, Recv, RecvFrom, RecvVectored,
-    Rename, Send, SendTo, SendVectored, SetSockOpt, Shutdown, SockOpt, Socket, Stat, StatAt, Sync,
-    Timeout, TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt, WriteVectoredAt,
+    Accept, Bind, Close, Connect, ConnectNamedPipe, Deadline, Disconnect, Exact, Listen, MakeDir,
+    Nop, Op, OpObject, OpenAt, OpenOptions, Pipe, Poll, PollEvents, Read, ReadAt, ReadVectoredAt,
+    Recv, RecvFrom, RecvVectored, Rename, Send, SendTo, SendVectored, SetSockOpt, Shutdown,
+    SockOpt, Socket, Stat, StatAt, Sync, Timeout, TimeoutUpdate, TransmitFile, Truncate, Unlink,
+    WaitId, Write, WriteAt, WriteVectoredAt,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
@@ -250,6 +251,22 @@ fn nothing_is_allocated_after_init() {
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     c.run("Bind", &mut Bind::new(at(&server), any));
     c.run("Listen", &mut Listen::new(at(&server), 8));
+    let mut pipe = Pipe::new();
+    let entry = c.run("Pipe", &mut pipe);
+    // SAFETY: the entry is the operation's last one.
+    let (reader, writer) = unsafe { pipe.finish(entry).unwrap() };
+    c.run("Write to a pipe", &mut Write::new(at(&writer), [1_u8; 8]));
+    c.run("Read of a pipe", &mut Read::new(at(&reader), [0_u8; 8]));
+    c.run(
+        "ConnectNamedPipe, where a client is",
+        &mut ConnectNamedPipe::new(at(&reader)),
+    );
+    c.run("Disconnect", &mut Disconnect::new(at(&reader)));
+    let program = File::open(std::env::current_exe().unwrap()).unwrap();
+    c.run(
+        "TransmitFile",
+        &mut TransmitFile::new(at(&program), 0, 64, at(&client)),
+    );
     c.run("what is missing", &mut Poll::new(fd, PollEvents::READABLE));
 
     // A child, and wake-ups.

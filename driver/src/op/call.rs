@@ -286,6 +286,11 @@ pub enum StreamCall {
         count: u32,
         len: u32,
     },
+    /// Of a named pipe.
+    #[cfg(iocp)]
+    AwaitClient,
+    #[cfg(iocp)]
+    Disconnect,
 }
 
 /// Between two descriptors: may wait for either, or for a disk. Touches no memory.
@@ -352,6 +357,12 @@ pub enum SocketCall {
     WaitId {
         info: *mut RawExit,
         keep: bool,
+    },
+    #[cfg(iocp)]
+    TransmitFile {
+        file: RawFd,
+        offset: u64,
+        len: u32,
     },
 }
 

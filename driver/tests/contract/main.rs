@@ -91,6 +91,8 @@ mod wait;
 mod wake;
 #[cfg(unix)]
 mod whole_deadlines;
+#[cfg(windows)]
+mod windows;
 
 // Other systems have no such calls, or others in their place: the operations are refused there, or are
 // reported to do less. How io_uring differs from the calls is told on Linux.

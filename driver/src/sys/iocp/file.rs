@@ -16,7 +16,8 @@ use crate::sys::fd::{FromRawFd, OwnedFd, RawFd};
 use crate::sys::file::RawMetadata;
 use crate::sys::flights::State;
 use crate::sys::keeper::Keeper as _;
-use crate::sys::plain::{last_error, unsupported};
+use crate::sys::pipe;
+use crate::sys::plain::{last_error, said, unsupported};
 use crate::sys::signed;
 use crate::sys::workers;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -202,6 +203,8 @@ unsafe fn stream(fd: RawFd, call: StreamCall, kit: &mut Kit) -> i32 {
             // SAFETY: (W1) the caller's contract.
             unsafe { transfers(fd, About::Handle, (places, count), None, kit) }
         }
+        StreamCall::AwaitClient => pipe::wait_for_client(handle(fd)),
+        StreamCall::Disconnect => pipe::disconnect(handle(fd)),
     }
 }
 
@@ -276,11 +279,6 @@ unsafe fn transfers(
         }
     }
     moved
-}
-
-/// What a call says that returns 0 when it fails.
-pub(super) fn said(ok: i32) -> i32 {
-    if ok != 0 { 0 } else { last_error() }
 }
 
 /// Sets what is known of a file.

@@ -51,7 +51,7 @@ use super::files::Files;
 use super::flights::State;
 use super::keeper::{Keeper, Kept};
 use super::port::{Port, Sender};
-use super::{Block, plain};
+use super::{Block, pipe, pipe_flags, plain};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::error::SetupError;
@@ -132,6 +132,7 @@ impl Iocp {
     pub(crate) fn new(limits: &Limits, core: &Core) -> Result<Self, SetupError> {
         let descriptors = u32::try_from(limits.descriptors).expect("a limit of 20 bits");
         let port = core.shared.waker().port().clone();
+        pipe::keys();
         let extensions = Extensions::find()
             .map_err(|e| SetupError::os("asking Winsock for its extensions", e))?;
         let workers = match limits.workers {
@@ -207,7 +208,7 @@ impl Iocp {
             ("RecvMsg", Support::Native),
             ("Shutdown", Support::Inline),
             ("Socket", Support::Inline),
-            ("Pipe", Support::Missing),
+            ("Pipe", Support::Inline),
             ("Bind", Support::Inline),
             ("Listen", Support::Inline),
             ("SetSockOpt", Support::Inline),
@@ -230,6 +231,9 @@ impl Iocp {
             ("SetPathXattr", Support::Missing),
             ("Close", worker),
             ("Raw", Support::Missing),
+            ("ConnectNamedPipe", Support::Native),
+            ("Disconnect", Support::Native),
+            ("TransmitFile", Support::Native),
         ]
     }
 
@@ -358,8 +362,14 @@ impl Iocp {
         };
         // SAFETY: (D1) the caller's contract.
         let result = unsafe { plain::perform(fd, call) };
-        if let (PlainCall::Socket { .. }, 0..) = (call, result) {
-            self.forget(super::fd_of(result));
+        match call {
+            PlainCall::Socket { .. } if result >= 0 => self.forget(super::fd_of(result)),
+            PlainCall::Pipe { ends, .. } if result >= 0 => {
+                // SAFETY: (D1) a place of the operation, which the call has filled.
+                let ends = unsafe { *ends };
+                ends.into_iter().for_each(|end| self.forget(end));
+            }
+            _ => {}
         }
         result
     }
@@ -419,9 +429,8 @@ impl Keeper for Iocp {
     fn is_missing(call: &Call) -> bool {
         match call {
             Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => true,
-            Call::Plain(call) => {
-                matches!(call, PlainCall::FutexWake { .. } | PlainCall::Pipe { .. })
-            }
+            Call::Plain(PlainCall::FutexWake { .. }) => true,
+            Call::Plain(PlainCall::Pipe { flags, .. }) => flags & pipe_flags::NONBLOCK != 0,
             Call::File { call, .. } => matches!(
                 call,
                 FileCall::SyncRange { .. }
@@ -437,6 +446,7 @@ impl Keeper for Iocp {
             | Call::Timeout { .. }
             | Call::TimeoutUpdate { .. }
             | Call::Stream { .. }
+            | Call::Plain(_)
             | Call::Close { .. } => false,
         }
     }

@@ -1,7 +1,7 @@
 //! Sockets: overlapped calls of Winsock.
 #![allow(unsafe_code, reason = "makes the calls")]
 
-use super::attach::protocol;
+use super::attach::{handle, protocol};
 use super::status::{About, Outcome};
 use super::table::Way;
 use super::{Begun, Iocp};
@@ -36,7 +36,9 @@ pub(super) struct Extensions {
     accept: AcceptEx,
     accepted_addresses: GetAcceptExSockaddrs,
     connect: ConnectEx,
+    disconnect: DisconnectEx,
     recv_message: RecvMsg,
+    transmit_file: TransmitFile,
 }
 
 type AcceptEx = unsafe extern "system" fn(
@@ -68,6 +70,21 @@ type ConnectEx = unsafe extern "system" fn(
     *mut u32,
     *mut windows_sys::Win32::System::IO::OVERLAPPED,
 ) -> i32;
+type DisconnectEx = unsafe extern "system" fn(
+    w::SOCKET,
+    *mut windows_sys::Win32::System::IO::OVERLAPPED,
+    u32,
+    u32,
+) -> i32;
+type TransmitFile = unsafe extern "system" fn(
+    w::SOCKET,
+    windows_sys::Win32::Foundation::HANDLE,
+    u32,
+    u32,
+    *mut windows_sys::Win32::System::IO::OVERLAPPED,
+    *const w::TRANSMIT_FILE_BUFFERS,
+    u32,
+) -> i32;
 type RecvMsg = unsafe extern "system" fn(
     w::SOCKET,
     *mut w::WSAMSG,
@@ -95,8 +112,16 @@ impl Extensions {
                 mem::transmute::<usize, ConnectEx>(find(socket, w::WSAID_CONNECTEX)?)
             },
             // SAFETY: (K1) as above.
+            disconnect: unsafe {
+                mem::transmute::<usize, DisconnectEx>(find(socket, w::WSAID_DISCONNECTEX)?)
+            },
+            // SAFETY: (K1) as above.
             recv_message: unsafe {
                 mem::transmute::<usize, RecvMsg>(find(socket, w::WSAID_WSARECVMSG)?)
+            },
+            // SAFETY: (K1) as above.
+            transmit_file: unsafe {
+                mem::transmute::<usize, TransmitFile>(find(socket, w::WSAID_TRANSMITFILE)?)
             },
         })
     }
@@ -173,6 +198,10 @@ impl Iocp {
             Err(error) if error == NOT_OPEN => return self.complete(core, index, NOT_A_SOCKET),
             Err(error) => return self.complete(core, index, error),
         };
+        // None would be the whole file.
+        if let SocketCall::TransmitFile { len: 0, .. } = call {
+            return self.complete(core, index, 0);
+        }
         let begin = |iocp: &mut Self| {
             // SAFETY: (D1) the caller's contract.
             unsafe { iocp.begin_socket(index, fd, skips, call) }
@@ -291,6 +320,16 @@ impl Iocp {
                 };
                 Begun::of(ok, skips)
             }
+            SocketCall::TransmitFile { file, offset, len } => {
+                self.packets.begin(index, offset, 0);
+                let overlapped = self.packets.overlapped(index);
+                let (file, nothing, piece) = (handle(file), ptr::null(), 0);
+                // SAFETY: (V1) the kernel has the place; the file stays open (D1).
+                let ok = unsafe {
+                    (self.extensions.transmit_file)(s, file, len, piece, overlapped, nothing, 0)
+                };
+                Begun::of(ok, skips)
+            }
             SocketCall::Poll { .. } | SocketCall::WaitId { .. } => {
                 unreachable!("it has another door")
             }
@@ -377,6 +416,16 @@ impl Iocp {
         Begun::of_winsock(failed, skips)
     }
 
+    /// Ends a connection, so that the socket may be connected again.
+    pub(super) fn disconnect(&mut self, index: u32, fd: RawFd, skips: bool) -> Begun {
+        self.packets.begin(index, 0, 0);
+        let overlapped = self.packets.overlapped(index);
+        let (socket, reuse) = (plain::socket(fd), w::TF_REUSE_SOCKET);
+        // SAFETY: (V1) the kernel has the place.
+        let ok = unsafe { (self.extensions.disconnect)(socket, overlapped, reuse, 0) };
+        Begun::of(ok, skips)
+    }
+
     /// # Safety
     /// (V2) A message of the operation, whose pieces were lent for writing.
     unsafe fn recv_message(
@@ -461,6 +510,7 @@ impl Iocp {
             | SocketCall::Send { .. }
             | SocketCall::SendTo { .. }
             | SocketCall::SendMsg { .. }
+            | SocketCall::TransmitFile { .. }
             | SocketCall::Poll { .. } => result,
         }
     }

@@ -5,14 +5,14 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::attach::handle;
-use super::file::{Kit, said, stat};
+use super::file::{Kit, stat};
 use super::{Iocp, Work, net};
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::PathCall;
 use crate::sys::fd::{AsRawFd, RawFd};
 use crate::sys::keeper::Keeper as _;
-use crate::sys::plain::{last_error, made, unsupported};
+use crate::sys::plain::{last_error, made, said, unsupported};
 use crate::sys::signed;
 use crate::sys::{CWD, name_flags, open_flags};
 use std::ffi::{CStr, c_char};

@@ -46,6 +46,8 @@ pub(super) fn decode(about: About, status: i32, bytes: usize) -> Outcome {
 pub(super) fn decode_error(about: About, error: u32) -> i32 {
     match (about, error) {
         (About::Read, f::ERROR_HANDLE_EOF | f::ERROR_BROKEN_PIPE) => 0,
+        // A client of a named pipe was there before it was waited for.
+        (_, f::ERROR_PIPE_CONNECTED) => 0,
         (_, error) => -i32::try_from(error).unwrap_or(i32::MAX),
     }
 }

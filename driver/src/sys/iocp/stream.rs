@@ -12,10 +12,12 @@ use crate::local::Core;
 use crate::op::call::StreamCall;
 use crate::sys::fd::RawFd;
 use crate::sys::keeper::Keeper as _;
+use crate::sys::pipe;
 use crate::sys::signed;
 use std::ptr;
 use windows_sys::Win32::Foundation::ERROR_INVALID_PARAMETER;
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::System::Pipes::ConnectNamedPipe;
 
 impl Iocp {
     /// Starts a read or a write at the current position.
@@ -37,12 +39,20 @@ impl Iocp {
             Err(error) => return self.complete(core, index, error),
         };
         match way {
+            _ if matches!(call, StreamCall::Disconnect) && !fd.is_socket() => {
+                let result = pipe::disconnect(handle(fd));
+                self.complete(core, index, result);
+            }
             // The calls would wait for something to read.
             _ if has_no_room(call) => self.complete(core, index, 0),
             Way::Worker => {
                 let work = |fd| Work::Stream { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
                 unsafe { self.perform_on(core, index, (fd, slot), work) };
+            }
+            Way::Port { skips, .. } if matches!(call, StreamCall::AwaitClient) => {
+                // SAFETY: (D1) nothing was lent but the place.
+                unsafe { self.begin_to_await_client(core, index, fd, skips) };
             }
             Way::Port { skips, .. } if fd.is_socket() => {
                 // SAFETY: (D1) the caller's contract.
@@ -82,6 +92,12 @@ impl Iocp {
             }
             StreamCall::ReadVectored { places, count } => (places, count, true),
             StreamCall::WriteVectored { places, count, .. } => (places, count, false),
+            StreamCall::Disconnect => {
+                let call = |iocp: &mut Self| iocp.disconnect(index, fd, skips);
+                // SAFETY: (D1) nothing was lent but the place.
+                return unsafe { self.begin(core, index, (fd, About::Socket), call) };
+            }
+            StreamCall::AwaitClient => unreachable!("it has another door"),
         };
         let call = |iocp: &mut Self| {
             if reads {
@@ -119,9 +135,31 @@ impl Iocp {
                 let (ptr, len) = unsafe { first(places, count) };
                 (ptr, len, About::Handle)
             }
+            StreamCall::AwaitClient | StreamCall::Disconnect => {
+                unreachable!("it has another door")
+            }
         };
         // SAFETY: (D1) the caller's contract.
         unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), 0) };
+    }
+
+    /// # Safety
+    /// (D1) As [`turn`](Iocp::turn).
+    unsafe fn begin_to_await_client(
+        &mut self,
+        core: &mut Core,
+        index: u32,
+        fd: RawFd,
+        skips: bool,
+    ) {
+        let call = |iocp: &mut Self| {
+            iocp.packets.begin(index, 0, 0);
+            let overlapped = iocp.packets.overlapped(index);
+            // SAFETY: (V1) the kernel has the place.
+            Begun::of(unsafe { ConnectNamedPipe(handle(fd), overlapped) }, skips)
+        };
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.begin(core, index, (fd, About::Handle), call) };
     }
 
     /// Begins a read or a write of a handle.

@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) mod message;
 mod numbers;
 pub(crate) mod options;
+pub(crate) mod pipe;
 pub(crate) mod plain;
 pub(crate) mod port;
 pub(crate) mod process;

@@ -4,6 +4,7 @@
 use super::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use super::numbers::{shutdown_how, signed};
 use super::options::kind;
+use super::pipe;
 use crate::op::call::PlainCall;
 use std::io;
 use std::os::windows::io::{FromRawSocket, OwnedSocket};
@@ -29,7 +30,15 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             kind,
             protocol,
         } => made(new_socket(domain, kind, protocol)),
-        PlainCall::Pipe { .. } | PlainCall::FutexWake { .. } => unsupported(),
+        PlainCall::Pipe { flags, ends } => match pipe::pair(flags) {
+            Ok(made) => {
+                // SAFETY: (K1) a place that was lent.
+                unsafe { ends.write(made.map(OwnedFd::into_raw_fd)) };
+                0
+            }
+            Err(error) => number(error),
+        },
+        PlainCall::FutexWake { .. } => unsupported(),
         PlainCall::Bind { addr, addr_len, .. } => {
             // SAFETY: (K1) the kernel reads an address that was lent.
             winsock_result(unsafe { w::bind(s, addr.cast(), addr_len) })
@@ -95,10 +104,14 @@ pub(crate) fn new_socket(domain: i32, kind: i32, protocol: i32) -> io::Result<Ow
 pub(crate) fn made(made: io::Result<OwnedFd>) -> i32 {
     match made {
         Ok(fd) => fd.into_raw_fd().into_result(),
-        Err(error) => -error
-            .raw_os_error()
-            .expect("the error of a call has a number"),
+        Err(error) => number(error),
     }
+}
+
+fn number(error: io::Error) -> i32 {
+    -error
+        .raw_os_error()
+        .expect("the error of a call has a number")
 }
 
 /// Winsock has to be started once in a process, and stays so.
@@ -152,9 +165,12 @@ pub(crate) fn kind_of_socket(fd: RawFd) -> io::Result<i32> {
 
 /// The number of the error that a call of the system has left, negated.
 pub(crate) fn last_error() -> i32 {
-    -io::Error::last_os_error()
-        .raw_os_error()
-        .expect("the error of a call has a number")
+    number(io::Error::last_os_error())
+}
+
+/// What a call says that returns 0 when it fails.
+pub(crate) fn said(ok: i32) -> i32 {
+    if ok != 0 { 0 } else { last_error() }
 }
 
 /// The result of what there is not.

@@ -1,0 +1,354 @@
+//! What only Windows has, or has in its own way: pipes with and without names, files sent by the kernel,
+//! sockets connected anew.
+
+use crate::kit;
+use crate::ledger::{Cx, Ledger};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, FixedFd, OwnedFd, Refusal};
+use completeio_driver::op::{
+    Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Read, ReadAt, Recv, Send,
+    TransmitFile, Write, WriteVectored,
+};
+use std::ffi::CString;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::windows::io::{FromRawHandle, OwnedHandle};
+use std::ptr;
+use windows_sys::Win32::Foundation::{
+    ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY, INVALID_HANDLE_VALUE,
+};
+use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OVERLAPPED, PIPE_ACCESS_DUPLEX};
+use windows_sys::Win32::System::Pipes::{
+    CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_READMODE_MESSAGE, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE,
+};
+
+contract! {
+    pipes_move_bytes_and_end,
+    reads_and_writes_of_a_pipe_wait,
+    messages_stay_apart_and_none_is_lost,
+    calls_of_a_pipe_always_wait,
+    a_pipe_is_given_out_or_closed,
+    a_client_comes_before_or_after,
+    the_next_client_of_one_end,
+    a_wait_for_a_client_is_cancelled,
+    a_server_end_that_waits_itself,
+    a_part_of_a_file_is_sent,
+    what_cannot_be_sent,
+    a_socket_is_connected_anew,
+}
+
+/// The kind of an error by its number.
+fn number(error: u32) -> Option<i32> {
+    i32::try_from(error).ok()
+}
+
+fn read(l: &mut Ledger, from: &OwnedFd, room: usize) -> Vec<u8> {
+    let (op, entry) = l.entry_of(Read::new(
+        kit::plain(from),
+        vec![0; room].into_boxed_slice(),
+    ));
+    let n = l.finish(op, entry).unwrap();
+    l.op(op).buf()[..n].to_vec()
+}
+
+fn write(l: &mut Ledger, to: &OwnedFd, bytes: &'static [u8]) -> io::Result<usize> {
+    l.run(Write::new(kit::plain(to), bytes))
+}
+
+fn pipes_move_bytes_and_end(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (reader, writer) = l.run(Pipe::new()).unwrap();
+    assert_eq!(write(&mut l, &writer, b"some bytes").unwrap(), 10);
+    let vectored = WriteVectored::new(kit::plain(&writer), [b"and ", b"more"]);
+    assert!(l.run(vectored).unwrap() > 0);
+    assert_eq!(read(&mut l, &reader, 4), b"some");
+    assert!(read(&mut l, &reader, 64).starts_with(b" bytesand "));
+    drop(writer);
+    assert_eq!(read(&mut l, &reader, 8), b"");
+    let (reader, writer) = l.run(Pipe::default()).unwrap();
+    drop(reader);
+    let error = write(&mut l, &writer, b"to nobody").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
+    // No pipe has positions.
+    assert!(l.run(ReadAt::new(kit::plain(&writer), 0, [0; 4])).is_err());
+}
+
+fn reads_and_writes_of_a_pipe_wait(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (reader, writer) = l.run(Pipe::new()).unwrap();
+    let op = l.start(Read::new(kit::plain(&reader), [0; 8]), 1);
+    assert!(l.turn().is_empty(), "nothing is there");
+    l.start(Write::new(kit::plain(&writer), "text"), 2);
+    let entry = l.take_sorted(2).remove(0);
+    assert_eq!(l.finish(op, entry).unwrap(), 4);
+    // Full, until somebody reads.
+    l.start(Write::new(kit::plain(&writer), vec![7; 1 << 20]), 3);
+    assert!(l.turn().is_empty(), "there is no room for all of it");
+    let mut got = 0;
+    let room = || vec![0; 1 << 16].into_boxed_slice();
+    while got < 1 << 20 {
+        let op = l.start(Read::new(kit::plain(&reader), room()), 4);
+        let mut entry = l.one();
+        if entry.user_data() == 3 {
+            assert_eq!(entry.result().unwrap(), 1 << 20);
+            entry = l.one();
+        }
+        got += l.finish(op, entry).unwrap();
+    }
+    l.settle();
+    // Cancelled, a read leaves what comes.
+    let op = l.start(Read::new(kit::plain(&reader), [0; 8]), 2);
+    l.hand_over();
+    l.try_cancel(2).unwrap();
+    let entry = l.one();
+    let error = l.finish(op, entry).unwrap_err();
+    assert_eq!(error.raw_os_error(), number(ERROR_OPERATION_ABORTED));
+    assert_eq!(write(&mut l, &writer, b"next").unwrap(), 4);
+    assert_eq!(read(&mut l, &reader, 8), b"next");
+    // One that is in flight when the driver ends.
+    l.start(Read::new(kit::plain(&reader), [0; 8]), 3);
+    l.hand_over();
+    l.abandon();
+}
+
+/// What a read has no room for, the next one gets.
+fn messages_stay_apart_and_none_is_lost(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (reader, writer) = l.run(Pipe::new().packets(true)).unwrap();
+    for message in [&b"one"[..], b"twenty", b"three"] {
+        assert_eq!(write(&mut l, &writer, message).unwrap(), message.len());
+    }
+    assert_eq!(read(&mut l, &reader, 64), b"one");
+    assert_eq!(read(&mut l, &reader, 4), b"twen");
+    assert_eq!(read(&mut l, &reader, 64), b"ty");
+    assert_eq!(read(&mut l, &reader, 5), b"three");
+    // The same for one that waits.
+    for _ in 0..64 {
+        let op = l.start(Read::new(kit::plain(&reader), [0; 4]), 1);
+        l.hand_over();
+        l.start(Write::new(kit::plain(&writer), "message"), 2);
+        let entry = l.take_sorted(2).remove(0);
+        assert_eq!(l.finish(op, entry).unwrap(), 4);
+        assert_eq!(read(&mut l, &reader, 4), b"age");
+    }
+}
+
+fn calls_of_a_pipe_always_wait(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    assert_eq!(
+        refusal(&mut l, Pipe::new().non_blocking(true)),
+        Some(Refusal::Unsupported)
+    );
+}
+
+/// The runner counts what is open.
+fn a_pipe_is_given_out_or_closed(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let before = kit::open_fds();
+    let (op, entry) = l.entry_of(Pipe::new());
+    assert_eq!(kit::open_fds().len(), before.len() + 2);
+    l.dispose(entry);
+    l.free(op);
+    assert_eq!(kit::open_fds(), before);
+    let mut ops = Vec::new();
+    for i in 0..8 {
+        ops.push(l.start(Pipe::new(), i));
+    }
+    let entries = l.take_sorted(8);
+    let mut ends = Vec::new();
+    for (op, entry) in ops.into_iter().zip(entries) {
+        ends.push(l.finish(op, entry).unwrap());
+    }
+    assert_eq!(kit::open_fds().len(), before.len() + 16);
+    drop(ends);
+    assert_eq!(kit::open_fds(), before);
+}
+
+/// A name for a pipe, and its server end.
+fn server(overlapped: bool, messages: bool) -> (CString, OwnedFd) {
+    let name = format!(
+        r"\\.\pipe\contract-{}-{}",
+        std::process::id(),
+        kit::unique()
+    );
+    let wide: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let access = if overlapped {
+        PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED
+    } else {
+        PIPE_ACCESS_DUPLEX
+    };
+    let mode = if messages {
+        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE
+    } else {
+        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE
+    };
+    // SAFETY: reads a name that ends with a zero.
+    let end = unsafe { CreateNamedPipeW(wide.as_ptr(), access, mode, 1, 512, 512, 0, ptr::null()) };
+    assert_ne!(end, INVALID_HANDLE_VALUE, "{}", io::Error::last_os_error());
+    // SAFETY: made just now, and nobody else's.
+    let end = unsafe { OwnedHandle::from_raw_handle(end) };
+    (CString::new(name).unwrap(), end.into())
+}
+
+fn client(name: &CString) -> OpenAt<Cwd> {
+    OpenAt::new(Cwd, name.clone(), OpenOptions::new().read(true).write(true))
+}
+
+fn both_ways(l: &mut Ledger, a: &OwnedFd, b: &OwnedFd) {
+    assert_eq!(write(l, a, b"there").unwrap(), 5);
+    assert_eq!(read(l, b, 16), b"there");
+    assert_eq!(write(l, b, b"and back").unwrap(), 8);
+    assert_eq!(read(l, a, 16), b"and back");
+}
+
+fn a_client_comes_before_or_after(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    for messages in [false, true] {
+        let (name, end) = server(true, messages);
+        let waits = l.start(ConnectNamedPipe::new(kit::plain(&end)), 1);
+        assert!(l.turn().is_empty(), "nobody has come");
+        let comes = l.start(client(&name), 2);
+        let mut entries = l.take_sorted(2);
+        let theirs = l.finish(comes, entries.remove(1)).unwrap();
+        l.finish(waits, entries.remove(0)).unwrap();
+        both_ways(&mut l, &end, &theirs);
+    }
+    let (name, end) = server(true, false);
+    let theirs = l.run(client(&name)).unwrap();
+    l.run(ConnectNamedPipe::new(kit::plain(&end))).unwrap();
+    both_ways(&mut l, &end, &theirs);
+}
+
+fn the_next_client_of_one_end(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (name, end) = server(true, false);
+    for _ in 0..3 {
+        let waits = l.start(ConnectNamedPipe::new(kit::plain(&end)), 1);
+        let comes = l.start(client(&name), 2);
+        let mut entries = l.take_sorted(2);
+        let theirs = l.finish(comes, entries.remove(1)).unwrap();
+        l.finish(waits, entries.remove(0)).unwrap();
+        let busy = l.run(client(&name)).unwrap_err();
+        assert_eq!(busy.raw_os_error(), number(ERROR_PIPE_BUSY));
+        both_ways(&mut l, &end, &theirs);
+        l.run(Disconnect::new(kit::plain(&end))).unwrap();
+        assert!(write(&mut l, &theirs, b"to nobody").is_err());
+    }
+    // One that has come and gone.
+    let (name, end) = server(true, false);
+    drop(l.run(client(&name)).unwrap());
+    let gone = l.run(ConnectNamedPipe::new(kit::plain(&end)));
+    assert_eq!(gone.unwrap_err().raw_os_error(), number(ERROR_NO_DATA));
+}
+
+fn a_wait_for_a_client_is_cancelled(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (name, end) = server(true, false);
+    for _ in 0..100 {
+        let waits = l.start(ConnectNamedPipe::new(kit::plain(&end)), 1);
+        l.hand_over();
+        l.try_cancel(1).unwrap();
+        let entry = l.one();
+        let error = l.finish(waits, entry).unwrap_err();
+        assert_eq!(error.raw_os_error(), number(ERROR_OPERATION_ABORTED));
+    }
+    let theirs = l.run(client(&name)).unwrap();
+    l.run(ConnectNamedPipe::new(kit::plain(&end))).unwrap();
+    both_ways(&mut l, &end, &theirs);
+    let (_name, end) = server(true, false);
+    l.start(ConnectNamedPipe::new(kit::plain(&end)), 1);
+    l.hand_over();
+    l.abandon();
+}
+
+/// A worker waits for it.
+fn a_server_end_that_waits_itself(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (name, end) = server(false, false);
+    let waits = l.start(ConnectNamedPipe::new(kit::plain(&end)), 1);
+    l.hand_over();
+    let theirs = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let entry = l.one();
+    l.finish(waits, entry).unwrap();
+    (&theirs).write_all(b"text").unwrap();
+    assert_eq!(read(&mut l, &end, 8), b"text");
+}
+
+fn a_part_of_a_file_is_sent(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let bytes: Vec<u8> = (0..100_000_u32)
+        .map(|i| u8::try_from(i % 251).unwrap())
+        .collect();
+    let file = kit::file(&bytes);
+    let (socket, peer) = kit::tcp_pair();
+    let to = l.at(&socket);
+    for (offset, len) in [(0, 1), (7, 5000), (99_000, 1000), (0, 100_000), (3, 0)] {
+        let send = TransmitFile::new(kit::plain(&file), offset, len, to);
+        let send = l.start(send, 1);
+        let mut entries = l.turn();
+        let mut got = vec![0; len];
+        (&peer).read_exact(&mut got).unwrap();
+        let start = usize::try_from(offset).unwrap();
+        assert_eq!(got, &bytes[start..start + len], "{offset} {len}");
+        let entry = entries.pop().unwrap_or_else(|| l.one());
+        assert_eq!(l.finish(send, entry).unwrap(), len);
+    }
+    // Where the file ends.
+    let send = TransmitFile::new(kit::plain(&file), 99_990, 64, to);
+    assert_eq!(l.run(send).unwrap(), 10);
+    // What was sent before and after stays in order.
+    assert_eq!(l.run(Send::new(to, "end")).unwrap(), 3);
+    let mut got = [0; 13];
+    (&peer).read_exact(&mut got).unwrap();
+    assert_eq!((&got[..10], &got[10..]), (&bytes[99_990..], &b"end"[..]));
+}
+
+fn what_cannot_be_sent(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let file = kit::file(b"text");
+    let (socket, _peer) = kit::tcp_pair();
+    let to = kit::plain(&socket);
+    let send = TransmitFile::new(kit::plain(&file), u64::MAX, 1, to);
+    assert_eq!(refusal(&mut l, send), Some(Refusal::Offset));
+    let send = TransmitFile::new(FixedFd::from_id(0), 0, 1, to);
+    assert_eq!(refusal(&mut l, send), Some(Refusal::FixedDescriptor));
+    let send = TransmitFile::new(kit::plain(&file), 0, 4, kit::plain(&file));
+    assert_eq!(l.run(send).unwrap_err().raw_os_error(), Some(10038));
+    let unconnected = kit::tcp_socket();
+    let send = TransmitFile::new(kit::plain(&file), 0, 4, kit::plain(&unconnected));
+    assert_eq!(l.run(send).unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+fn refusal<O: Op + 'static>(l: &mut Ledger, op: O) -> Option<Refusal> {
+    let (_op, entry) = l.entry_of(op);
+    entry.refusal()
+}
+
+fn a_socket_is_connected_anew(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let socket = kit::tcp_socket();
+    let at = l.at(&socket);
+    for listener in &listeners {
+        l.run(Connect::new(at, listener.local_addr().unwrap()))
+            .unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        assert_eq!(l.run(Send::new(at, "text")).unwrap(), 4);
+        let ends = l.start(Disconnect::new(at), 1);
+        let mut entries = l.turn();
+        let mut got = String::new();
+        (&peer).read_to_string(&mut got).unwrap();
+        assert_eq!(got, "text");
+        drop(peer);
+        let entry = entries.pop().unwrap_or_else(|| l.one());
+
+        l.finish(ends, entry).unwrap();
+        assert_eq!(
+            l.run(Recv::new(at, [0; 4])).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+    }
+}
