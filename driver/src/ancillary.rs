@@ -119,11 +119,13 @@ pub enum ControlMessage<'a> {
     Credentials(Credentials),
     /// When the packet arrived (after `SO_TIMESTAMPNS`).
     Timestamp(SystemTime),
-    /// The traffic class, whose two low bits are ECN (after `IP_RECVTOS` or `IPV6_RECVTCLASS`).
+    /// The traffic class, whose two low bits are ECN (after `IP_RECVTOS` or `IPV6_RECVTCLASS`;
+    /// after Windows's `IP_RECVECN` these two alone).
     TrafficClass(u8),
     /// Where it arrived (after `IP_PKTINFO` or `IPV6_RECVPKTINFO`).
     PacketInfo(PacketInfo),
-    /// Several datagrams in one, each of so many bytes but for the last (after `UDP_GRO`).
+    /// Several datagrams in one, each of so many bytes but for the last (after `UDP_GRO`, or
+    /// Windows's `UDP_RECV_MAX_COALESCED_SIZE`).
     SegmentSize(u16),
     /// Anything else, or what is known but not of the right size.
     Other {
@@ -446,7 +448,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         self.add((level, kind, &data))
     }
 
-    /// The traffic class of an IPv4 datagram, whose two low bits are ECN (`IP_TOS`). 4 bytes.
+    /// The traffic class of an IPv4 datagram, whose two low bits are ECN (`IP_TOS`; on Windows `IP_ECN`
+    /// where no other bits are set). 4 bytes.
     ///
     /// # Errors
     /// [`NoRoom`].
@@ -455,7 +458,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         self.add((level, kind, &data))
     }
 
-    /// The traffic class of an IPv6 datagram, whose two low bits are ECN (`IPV6_TCLASS`). 4 bytes.
+    /// The traffic class of an IPv6 datagram, whose two low bits are ECN (`IPV6_TCLASS`;
+    /// on Windows `IPV6_ECN` where no other bits are set). 4 bytes.
     ///
     /// # Errors
     /// [`NoRoom`].
@@ -465,7 +469,7 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
     }
 
     /// The local address and the interface (0: any) that a datagram is sent from (`IP_PKTINFO`,
-    /// `IPV6_PKTINFO`). 12 bytes for IPv4, 20 for IPv6.
+    /// `IPV6_PKTINFO`). 12 bytes for IPv4, on Windows 8; 20 for IPv6.
     ///
     /// # Errors
     /// [`NoRoom`].
@@ -482,7 +486,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         }
     }
 
-    /// Sends UDP datagrams of so many bytes each out of one buffer (`UDP_SEGMENT`, GSO). 2 bytes.
+    /// Sends UDP datagrams of so many bytes each out of one buffer (`UDP_SEGMENT`, GSO; on Windows
+    /// `UDP_SEND_MSG_SIZE`). 2 bytes, on Windows 4.
     ///
     /// # Errors
     /// [`NoRoom`].

@@ -84,7 +84,7 @@ impl SockOpt<bool> {
     pub const V6_ONLY: Self = Self::known(name::IPV6, name::V6ONLY);
 }
 
-/// What control messages come: see [`ancillary`](crate::ancillary). Linux only.
+/// What control messages come: see [`ancillary`](crate::ancillary). Linux and Windows only.
 impl SockOpt<bool> {
     /// The traffic class of IPv4 datagrams, whose two low bits are ECN (`IP_RECVTOS`).
     pub const RECV_TRAFFIC_CLASS_V4: Self = Self::known(name::IP, name::RECVTOS);
@@ -94,9 +94,10 @@ impl SockOpt<bool> {
     pub const RECV_PACKET_INFO_V4: Self = Self::known(name::IP, name::PKTINFO);
     /// Where IPv6 datagrams have arrived (`IPV6_RECVPKTINFO`).
     pub const RECV_PACKET_INFO_V6: Self = Self::known(name::IPV6, name::RECVPKTINFO);
-    /// Several UDP datagrams of one sender as one, with the size of each (`UDP_GRO`).
+    /// Several UDP datagrams of one sender as one, with the size of each (`UDP_GRO`). On
+    /// Windows `UDP_RECV_MAX_COALESCED_SIZE`, of 65,535 bytes when it is set.
     pub const RECV_SEGMENTS: Self = Self::known(name::UDP, name::GRO);
-    /// Who has sent a message, on Unix sockets (`SO_PASSCRED`).
+    /// Who has sent a message, on Linux's Unix sockets (`SO_PASSCRED`).
     pub const RECV_CREDENTIALS: Self = Self::known(name::SOCKET, name::PASSCRED);
 }
 

@@ -154,13 +154,7 @@ mod linux {
                     destination: destination.into(),
                 })
             }
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                let (destination, interface) = data.split_first_chunk::<16>()?;
-                Some(Known::PacketInfo6 {
-                    interface: u32::from_ne_bytes(interface.try_into().ok()?),
-                    destination: (*destination).into(),
-                })
-            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => packet_info_v6(data),
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 let [size] = words(data)?;
                 let size = u16::try_from(i32::from_ne_bytes(size)).ok()?;
@@ -168,18 +162,6 @@ mod linux {
             }
             _ => None,
         }
-    }
-
-    /// Data that is so many words of four bytes, and no more.
-    fn words<const N: usize>(data: &[u8]) -> Option<[[u8; 4]; N]> {
-        let mut words = [[0; 4]; N];
-        if data.len() != 4 * N {
-            return None;
-        }
-        for (word, bytes) in words.iter_mut().zip(data.chunks_exact(4)) {
-            word.copy_from_slice(bytes);
-        }
-        Some(words)
     }
 
     /// A `timespec` since 1970.
@@ -221,9 +203,7 @@ mod linux {
     }
 
     pub(crate) fn source_v6(source: Ipv6Addr, interface: u32) -> Raw<20> {
-        let mut data = [0; 20];
-        data[..16].copy_from_slice(&source.octets());
-        data[16..].copy_from_slice(&interface.to_ne_bytes());
+        let data = source_data_v6(source, interface);
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, data)
     }
 
@@ -240,16 +220,170 @@ mod linux {
     }
 }
 
+#[cfg(windows)]
+pub(crate) use self::winsock::*;
+
+/// Every message's data is whole integers and addresses.
+#[cfg(windows)]
+mod winsock {
+    use super::*;
+    use windows_sys::Win32::Networking::WinSock as w;
+
+    pub(crate) fn known(level: i32, kind: i32, data: &[u8]) -> Option<Known> {
+        match (level, kind) {
+            // The whole class, or no more of it than its two bits of ECN.
+            (w::IPPROTO_IP, w::IP_TOS | w::IP_ECN)
+            | (w::IPPROTO_IPV6, w::IPV6_TCLASS | w::IPV6_ECN) => {
+                let [class] = words(data)?;
+                let class = u8::try_from(i32::from_ne_bytes(class)).ok()?;
+                Some(Known::TrafficClass(class))
+            }
+            (w::IPPROTO_IP, w::IP_PKTINFO) => {
+                let [destination, interface] = words(data)?;
+                Some(Known::PacketInfo4 {
+                    interface: u32::from_ne_bytes(interface),
+                    local: destination.into(),
+                    destination: destination.into(),
+                })
+            }
+            (w::IPPROTO_IPV6, w::IPV6_PKTINFO) => packet_info_v6(data),
+            (w::IPPROTO_UDP, COALESCED_INFO) => {
+                let [size] = words(data)?;
+                let size = u16::try_from(u32::from_ne_bytes(size)).ok()?;
+                Some(Known::SegmentSize(size))
+            }
+            _ => None,
+        }
+    }
+
+    const COALESCED_INFO: i32 = crate::sys::signed(w::UDP_COALESCED_INFO);
+
+    /// Level, kind and data of a message that is to be sent.
+    pub(crate) type Raw<const N: usize> = (i32, i32, [u8; N]);
+
+    /// There are none: the call says so.
+    pub(crate) fn credentials(_: i32, _: u32, _: u32) -> Raw<12> {
+        (-1, -1, [0; 12])
+    }
+
+    pub(crate) fn traffic_class_v4(class: u8) -> Raw<4> {
+        let kind = if class < 4 { w::IP_ECN } else { w::IP_TOS };
+        (w::IPPROTO_IP, kind, i32::from(class).to_ne_bytes())
+    }
+
+    pub(crate) fn traffic_class_v6(class: u8) -> Raw<4> {
+        let kind = if class < 4 {
+            w::IPV6_ECN
+        } else {
+            w::IPV6_TCLASS
+        };
+        (w::IPPROTO_IPV6, kind, i32::from(class).to_ne_bytes())
+    }
+
+    pub(crate) fn source_v4(source: Ipv4Addr, interface: u32) -> Raw<8> {
+        let mut data = [0; 8];
+        data[..4].copy_from_slice(&source.octets());
+        data[4..].copy_from_slice(&interface.to_ne_bytes());
+        (w::IPPROTO_IP, w::IP_PKTINFO, data)
+    }
+
+    pub(crate) fn source_v6(source: Ipv6Addr, interface: u32) -> Raw<20> {
+        let data = source_data_v6(source, interface);
+        (w::IPPROTO_IPV6, w::IPV6_PKTINFO, data)
+    }
+
+    pub(crate) fn segment_size(size: u16) -> Raw<4> {
+        let size = u32::from(size).to_ne_bytes();
+        (w::IPPROTO_UDP, w::UDP_SEND_MSG_SIZE, size)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn what_is_sent_is_known_when_it_comes() {
+            let v4 = Ipv4Addr::new(127, 0, 0, 7);
+            let (level, kind, data) = source_v4(v4, 3);
+            let here = Known::PacketInfo4 {
+                interface: 3,
+                local: v4,
+                destination: v4,
+            };
+            assert_eq!(known(level, kind, &data), Some(here));
+            let (level, kind, data) = source_v6(Ipv6Addr::LOCALHOST, 9);
+            let here = Known::PacketInfo6 {
+                interface: 9,
+                destination: Ipv6Addr::LOCALHOST,
+            };
+            assert_eq!(known(level, kind, &data), Some(here));
+            assert_eq!(known(level, kind, &data[1..]), None);
+            for class in [0, 3, 4, 255] {
+                for (level, kind, data) in [traffic_class_v4(class), traffic_class_v6(class)] {
+                    let there = Some(Known::TrafficClass(class));
+                    assert_eq!(known(level, kind, &data), there, "{level} {kind}");
+                }
+            }
+            assert_eq!(traffic_class_v4(3).1, w::IP_ECN);
+            assert_eq!(traffic_class_v6(4).1, w::IPV6_TCLASS);
+            assert_eq!(segment_size(1200), (17, 2, 1200_u32.to_ne_bytes()));
+            let coalesced = known(17, 3, &1200_u32.to_ne_bytes());
+            assert_eq!(coalesced, Some(Known::SegmentSize(1200)));
+        }
+
+        /// As `WSA_CMSG_LEN` and `WSA_CMSG_SPACE` have it.
+        #[test]
+        fn heads_are_as_winsock_has_them() {
+            assert_eq!(HEADER, size_of::<w::CMSGHDR>());
+            let mut bytes = [7; 64];
+            let data = begin(&mut bytes, 17, 2, 4).expect("there is room");
+            assert_eq!(data.len(), align_of::<w::CMSGHDR>().next_multiple_of(4));
+            assert_eq!(bytes[..8], (HEADER + 4).to_ne_bytes());
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+/// Data that is so many words of four bytes, and no more.
+fn words<const N: usize>(data: &[u8]) -> Option<[[u8; 4]; N]> {
+    let mut words = [[0; 4]; N];
+    if data.len() != 4 * N {
+        return None;
+    }
+    for (word, bytes) in words.iter_mut().zip(data.chunks_exact(4)) {
+        word.copy_from_slice(bytes);
+    }
+    Some(words)
+}
+
+/// An address and the index of an interface, as `in6_pktinfo` has them.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+fn packet_info_v6(data: &[u8]) -> Option<Known> {
+    let (destination, interface) = data.split_first_chunk::<16>()?;
+    Some(Known::PacketInfo6 {
+        interface: u32::from_ne_bytes(interface.try_into().ok()?),
+        destination: (*destination).into(),
+    })
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+fn source_data_v6(source: Ipv6Addr, interface: u32) -> [u8; 20] {
+    let mut data = [0; 20];
+    data[..16].copy_from_slice(&source.octets());
+    data[16..].copy_from_slice(&interface.to_ne_bytes());
+    data
+}
+
 /// Elsewhere only descriptors are known: there is no backend that would move the others.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 pub(crate) fn known(level: i32, kind: i32, _data: &[u8]) -> Option<Known> {
     ((level, kind) == (SOCKET, RIGHTS)).then_some(Known::Rights)
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 pub(crate) use self::elsewhere::*;
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 mod elsewhere {
     use super::*;
 

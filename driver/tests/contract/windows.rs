@@ -3,14 +3,15 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, FixedFd, OwnedFd, Refusal};
+use completeio_driver::ancillary::{Incoming, Outgoing};
+use completeio_driver::driver::{CompleteIo, Cwd, Fd, FixedFd, OwnedFd, Refusal};
 use completeio_driver::op::{
-    Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Read, ReadAt, Recv, Send,
-    TransmitFile, Write, WriteVectored,
+    Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Read, ReadAt, Recv,
+    RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write, WriteVectored,
 };
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 use windows_sys::Win32::Foundation::{
@@ -34,6 +35,9 @@ contract! {
     a_part_of_a_file_is_sent,
     what_cannot_be_sent,
     a_socket_is_connected_anew,
+    headers_of_datagrams_v4,
+    headers_of_datagrams_v6,
+    a_datagram_with_a_source_arrives,
 }
 
 /// The kind of an error by its number.
@@ -351,4 +355,74 @@ fn a_socket_is_connected_anew(cx: &mut Cx) {
             ErrorKind::NotConnected
         );
     }
+}
+
+type Receive = RecvMsg<Fd, [[u8; 16]; 1], Incoming<128>>;
+
+/// The sizes of the next datagram and of its control messages, and what these say.
+fn received(l: &mut Ledger, from: &UdpSocket) -> (usize, Vec<String>) {
+    let at = l.at(from);
+    let op: Receive = RecvMsg::new(at, [[0; 16]], Incoming::new());
+    let (op, entry) = l.entry_of(op);
+    let got = l.finish(op, entry).unwrap();
+    assert!(!got.truncated && !got.control_truncated);
+    let messages = l.op(op).control_mut().messages();
+    let said = messages.map(|message| format!("{message:?}")).collect();
+    l.detach(at);
+    (got.len, said)
+}
+
+fn on(l: &mut Ledger, socket: &UdpSocket, option: SockOpt<bool>) {
+    l.run(SetSockOpt::new(kit::plain(socket), option, true))
+        .unwrap();
+}
+
+fn headers_of_datagrams_v4(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.connect(b.local_addr().unwrap()).unwrap();
+    on(&mut l, &b, SockOpt::RECV_PACKET_INFO_V4);
+    a.send(b"text").unwrap();
+    let (len, said) = received(&mut l, &b);
+    assert_eq!((len, said.len()), (4, 1), "{said:?}");
+    let here = "destination: 127.0.0.1, local: 127.0.0.1, interface: ";
+    assert!(
+        said[0].starts_with(&format!("PacketInfo(PacketInfo {{ {here}")),
+        "{said:?}"
+    );
+    on(&mut l, &b, SockOpt::RECV_TRAFFIC_CLASS_V4);
+    a.send(b"more").unwrap();
+    let (_, said) = received(&mut l, &b);
+    assert!(
+        said.iter().any(|said| said == "TrafficClass(0)"),
+        "{said:?}"
+    );
+}
+
+fn headers_of_datagrams_v6(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let Ok(a) = UdpSocket::bind("[::1]:0") else {
+        return kit::skip("no IPv6 here");
+    };
+    let b = UdpSocket::bind("[::1]:0").unwrap();
+    a.connect(b.local_addr().unwrap()).unwrap();
+    on(&mut l, &b, SockOpt::RECV_PACKET_INFO_V6);
+    on(&mut l, &b, SockOpt::RECV_TRAFFIC_CLASS_V6);
+    a.send(b"text").unwrap();
+    let (_, mut said) = received(&mut l, &b);
+    said.sort();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("destination: ::1"), "{said:?}");
+    assert_eq!(said[1], "TrafficClass(0)");
+}
+
+fn a_datagram_with_a_source_arrives(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.connect(b.local_addr().unwrap()).unwrap();
+    let mut control = Outgoing::<128>::new();
+    control.source(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+    let send = SendMsg::new(kit::plain(&a), ["te", "xt"], control);
+    assert_eq!(l.run(send).unwrap(), 4);
+    assert_eq!(received(&mut l, &b), (4, Vec::new()));
 }

@@ -45,15 +45,16 @@ pub(crate) mod name {
     pub(crate) const KEEPIDLE: i32 = w::TCP_KEEPIDLE;
     pub(crate) const KEEPINTVL: i32 = w::TCP_KEEPINTVL;
     pub(crate) const V6ONLY: i32 = w::IPV6_V6ONLY;
+    pub(crate) const PKTINFO: i32 = w::IP_PKTINFO;
+    pub(crate) const RECVTOS: i32 = w::IP_RECVTOS;
+    pub(crate) const RECVPKTINFO: i32 = w::IPV6_PKTINFO;
+    pub(crate) const RECVTCLASS: i32 = w::IPV6_RECVTCLASS;
+    /// The most bytes that come as one, instead of yes or no.
+    pub(crate) const GRO: i32 = w::UDP_RECV_MAX_COALESCED_SIZE;
     /// No such options: whoever asks hears so.
     pub(crate) const REUSEPORT: i32 = -1;
-    pub(crate) const PKTINFO: i32 = -1;
-    pub(crate) const RECVTOS: i32 = -1;
-    pub(crate) const RECVPKTINFO: i32 = -1;
-    pub(crate) const RECVTCLASS: i32 = -1;
     pub(crate) const PASSCRED: i32 = -1;
     pub(crate) const PEERCRED: i32 = -1;
-    pub(crate) const GRO: i32 = -1;
 }
 
 /// The value of `SO_LINGER`.

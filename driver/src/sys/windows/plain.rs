@@ -3,7 +3,7 @@
 
 use super::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use super::numbers::{shutdown_how, signed};
-use super::options::kind;
+use super::options::{kind, name as option};
 use super::pipe;
 use crate::op::call::PlainCall;
 use std::io;
@@ -55,6 +55,14 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
             ..
         } => {
             let len = signed(len);
+            let most = i32::from(u16::MAX);
+            let is_size = (level, name) == (option::UDP, option::GRO) && len == 4;
+            // SAFETY: (K1) so many bytes were lent.
+            let value = if is_size && unsafe { value.cast::<i32>().read_unaligned() } == 1 {
+                (&raw const most).cast()
+            } else {
+                value
+            };
             // SAFETY: (K1) the kernel reads `len` bytes that were lent.
             winsock_result(unsafe { w::setsockopt(s, level, name, value, len) })
         }
