@@ -13,8 +13,8 @@ use completeio_driver::op::{
     Accept, Bind, Close, Connect, ConnectNamedPipe, Deadline, Disconnect, Exact, Listen, MakeDir,
     Nop, Op, OpObject, OpenAt, OpenOptions, Pipe, Poll, PollEvents, Read, ReadAt, ReadVectoredAt,
     Recv, RecvFrom, RecvVectored, Rename, Send, SendTo, SendVectored, SetSockOpt, Shutdown,
-    SockOpt, Socket, Stat, StatAt, Sync, Timeout, TimeoutUpdate, TransmitFile, Truncate, Unlink,
-    WaitId, Write, WriteAt, WriteVectoredAt,
+    SockOpt, Socket, Stat, StatAt, Sync, SyncRange, Timeout, TimeoutUpdate, TransmitFile, Truncate,
+    Unlink, WaitId, Write, WriteAt, WriteVectoredAt,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
@@ -267,7 +267,9 @@ fn nothing_is_allocated_after_init() {
         "TransmitFile",
         &mut TransmitFile::new(at(&program), 0, 64, at(&client)),
     );
-    c.run("what is missing", &mut Poll::new(fd, PollEvents::READABLE));
+    c.run("Poll", &mut Poll::new(at(&client), PollEvents::WRITABLE));
+    let range = &mut SyncRange::new(at(&program), 0, 1);
+    c.run("what is missing", range);
 
     // A child, and wake-ups.
     let mut child = Command::new("cmd").args(["/c", "exit 3"]).spawn().unwrap();

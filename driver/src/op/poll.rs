@@ -26,7 +26,8 @@ use std::io;
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_POLL_ADD`, Linux 5.1. readiness: `poll`, tried first, then when ready.
-/// IOCP: refused.
+/// IOCP: of sockets only (`WSAENOTSOCK` else), by the device that they are on (`IOCTL_AFD_POLL`); they
+/// need not be attached, and may be to another port. A socket that is closed meanwhile ends it so, too.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

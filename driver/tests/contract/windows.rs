@@ -4,14 +4,15 @@
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use completeio_driver::ancillary::{Incoming, Outgoing};
-use completeio_driver::driver::{CompleteIo, Cwd, Fd, FixedFd, OwnedFd, Refusal};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Fd, FixedFd, OwnedFd, Refusal};
 use completeio_driver::op::{
-    Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Read, ReadAt, Recv,
-    RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write, WriteVectored,
+    Close, Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Poll, PollEvents,
+    Read, ReadAt, Recv, RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write,
+    WriteVectored,
 };
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 use windows_sys::Win32::Foundation::{
@@ -38,6 +39,9 @@ contract! {
     headers_of_datagrams_v4,
     headers_of_datagrams_v6,
     a_datagram_with_a_source_arrives,
+    polls_tell_of_sockets,
+    polls_of_sockets_that_are_attached_elsewhere,
+    polls_end_by_cancellation_and_with_their_socket,
 }
 
 /// The kind of an error by its number.
@@ -425,4 +429,96 @@ fn a_datagram_with_a_source_arrives(cx: &mut Cx) {
     let send = SendMsg::new(kit::plain(&a), ["te", "xt"], control);
     assert_eq!(l.run(send).unwrap(), 4);
     assert_eq!(received(&mut l, &b), (4, Vec::new()));
+}
+
+fn asked(l: &mut Ledger, socket: &impl AsRawFd, events: PollEvents) -> PollEvents {
+    l.run(Poll::new(kit::plain(socket), events)).unwrap()
+}
+
+fn polls_tell_of_sockets(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let both = PollEvents::READABLE | PollEvents::WRITABLE;
+    let (a, b) = kit::tcp_pair();
+    assert_eq!(asked(&mut l, &a, both), PollEvents::WRITABLE);
+    let op = l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), 1);
+    assert!(l.turn().is_empty(), "nothing has come");
+    (&b).write_all(b"text").unwrap();
+    let entry = l.one();
+    assert_eq!(l.finish(op, entry).unwrap(), PollEvents::READABLE);
+    // It took nothing.
+    assert_eq!(asked(&mut l, &a, both), both);
+    assert_eq!(l.run(Recv::new(kit::plain(&a), [0; 8])).unwrap(), 4);
+    // The end of the peer's side, and the end of all.
+    b.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(
+        asked(&mut l, &a, PollEvents::READABLE),
+        PollEvents::READABLE
+    );
+    let (a, b) = kit::tcp_pair();
+    kit::reset_on_close(&b);
+    let op = l.start(Poll::new(kit::plain(&a), PollEvents::NONE), 1);
+    assert!(l.turn().is_empty(), "nothing has happened");
+    drop(b);
+    let entry = l.one();
+    assert!(l.finish(op, entry).unwrap().contains(PollEvents::HANG_UP));
+    // Who listens.
+    let (listener, addr) = kit::listener();
+    let op = l.start(Poll::new(kit::plain(&listener), PollEvents::READABLE), 1);
+    assert!(l.turn().is_empty(), "nobody has come");
+    let _client = TcpStream::connect(addr).unwrap();
+    let entry = l.one();
+    assert_eq!(l.finish(op, entry).unwrap(), PollEvents::READABLE);
+    let _accepted = listener.accept().unwrap();
+}
+
+/// A library's, which has its own port; and several polls of one.
+fn polls_of_sockets_that_are_attached_elsewhere(cx: &mut Cx) {
+    let (a, b) = kit::tcp_pair();
+    let mut elsewhere = cx.ledger();
+    let _there = elsewhere.at(&a);
+    let mut l = cx.ledger();
+    for i in 0..3 {
+        l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), i);
+    }
+    assert!(l.turn().is_empty(), "nothing has come");
+    (&b).write_all(b"text").unwrap();
+    for entry in l.take_sorted(3) {
+        assert!(entry.result().unwrap() > 0);
+    }
+    // The fixed ones are sockets as well.
+    let mut l = cx.ledger();
+    l.register_fd(b.as_raw_fd(), 0).unwrap();
+    let poll = Poll::new(FixedFd::from_id(0), PollEvents::WRITABLE);
+    assert_eq!(l.run(poll).unwrap(), PollEvents::WRITABLE);
+}
+
+fn polls_end_by_cancellation_and_with_their_socket(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (a, b) = kit::tcp_pair();
+    for _ in 0..100 {
+        let op = l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), 1);
+        l.hand_over();
+        l.try_cancel(1).unwrap();
+        let entry = l.one();
+        let error = l.finish(op, entry).unwrap_err();
+        assert_eq!(error.raw_os_error(), number(ERROR_OPERATION_ABORTED));
+    }
+    (&b).write_all(b"text").unwrap();
+    assert_eq!(
+        asked(&mut l, &a, PollEvents::READABLE),
+        PollEvents::READABLE
+    );
+    // What is no socket, or none any more.
+    let file = kit::file(b"text");
+    let poll = Poll::new(kit::plain(&file), PollEvents::READABLE);
+    assert_eq!(l.run(poll).unwrap_err().raw_os_error(), Some(10038));
+    let op = l.start(Poll::new(kit::plain(&b), PollEvents::READABLE), 1);
+    l.hand_over();
+    l.start(Close::new(kit::owned(b)), 2);
+    let entry = l.take_sorted(2).remove(0);
+    assert!(l.finish(op, entry).is_err());
+    let (a, _b) = kit::tcp_pair();
+    l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), 1);
+    l.hand_over();
+    l.abandon();
 }

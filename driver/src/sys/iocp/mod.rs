@@ -46,6 +46,7 @@ use self::net::Extensions;
 use self::packets::Packets;
 use self::status::About;
 use self::table::{Table, Way};
+use super::afd::Afd;
 use super::fd::{AsRawFd, OwnedFd, RawFd};
 use super::files::Files;
 use super::flights::State;
@@ -82,6 +83,8 @@ pub(crate) struct Iocp {
     kernel: u32,
     table: Table,
     extensions: Extensions,
+    /// None where the system keeps it from this program.
+    afd: Option<Afd>,
     port: Arc<Port>,
     taken: Box<[MaybeUninit<OVERLAPPED_ENTRY>; PACKETS]>,
 }
@@ -156,6 +159,7 @@ impl Iocp {
             kernel: 0,
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
             extensions,
+            afd: Afd::open(&port).ok(),
             port,
             taken: Box::new([const { MaybeUninit::uninit() }; PACKETS]),
         })
@@ -218,7 +222,14 @@ impl Iocp {
             ("WaitId", Support::Native),
             ("Deadline", Support::Inline),
             ("TimeoutUpdate", Support::Inline),
-            ("Poll", Support::Missing),
+            (
+                "Poll",
+                if self.afd.is_some() {
+                    Support::Native
+                } else {
+                    Support::Missing
+                },
+            ),
             ("OpenAt", worker),
             ("Unlink", worker),
             ("Rename", worker),
@@ -246,7 +257,17 @@ impl Iocp {
         {
             return self.stop_waiting(index);
         }
-        let handle = attach::handle(self.ongoing[index as usize].fd);
+        let fd = match (self.kept.flights[index].call, &self.afd) {
+            (
+                Call::Socket {
+                    call: SocketCall::Poll { .. },
+                    ..
+                },
+                Some(afd),
+            ) => afd.as_raw_fd(),
+            _ => self.ongoing[index as usize].fd,
+        };
+        let handle = attach::handle(fd);
         let overlapped = self.packets.overlapped(index);
         // Whatever it says, the packet is on its way or will come: the call may be over already.
         // SAFETY: (V1) the address names the call, and is not followed.
@@ -441,10 +462,10 @@ impl Keeper for Iocp {
             Call::Path(call) => {
                 matches!(call, PathCall::GetXattr { .. } | PathCall::SetXattr { .. })
             }
-            Call::Socket { call, .. } => matches!(call, SocketCall::Poll { .. }),
             Call::Nop
             | Call::Timeout { .. }
             | Call::TimeoutUpdate { .. }
+            | Call::Socket { .. }
             | Call::Stream { .. }
             | Call::Plain(_)
             | Call::Close { .. } => false,

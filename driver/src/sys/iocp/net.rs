@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::attach::{handle, protocol};
-use super::status::{About, Outcome};
+use super::status::{self, About, Outcome};
 use super::table::Way;
 use super::{Begun, Iocp};
 use crate::address::{RawAddress, RawAddressLen};
@@ -10,6 +10,7 @@ use crate::buf::IoVec;
 use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::SocketCall;
+use crate::sys::afd::Question;
 use crate::sys::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use crate::sys::keeper::Keeper as _;
 use crate::sys::message::RawMessage;
@@ -18,7 +19,9 @@ use crate::sys::signed;
 use std::io;
 use std::mem;
 use std::ptr;
-use windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
+use windows_sys::Win32::Foundation::{
+    ERROR_INVALID_HANDLE, ERROR_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+};
 use windows_sys::Win32::Networking::WinSock as w;
 use windows_sys::core::GUID;
 
@@ -192,6 +195,9 @@ impl Iocp {
         if !fd.is_socket() {
             return self.complete(core, index, NOT_A_SOCKET);
         }
+        if let SocketCall::Poll { events } = call {
+            return self.start_poll(core, index, fd, events);
+        }
         let skips = match self.way(fd, slot) {
             Ok(Way::Port { skips, .. }) => skips,
             Ok(Way::Worker) => unreachable!("a socket's calls are overlapped"),
@@ -220,6 +226,31 @@ impl Iocp {
         }
         // SAFETY: (D1) the caller's contract.
         unsafe { self.begin(core, index, (fd, About::Socket), begin) };
+    }
+
+    /// Starts a poll of a socket, which may be attached anywhere.
+    fn start_poll(&mut self, core: &mut Core, index: u32, fd: RawFd, events: u16) {
+        let question = match Question::new(fd, events) {
+            Ok(question) => question,
+            Err(error) => return self.complete(core, index, error),
+        };
+        let call = |iocp: &mut Self| {
+            let Some(afd) = &iocp.afd else {
+                return Begun::Failed(ERROR_NOT_SUPPORTED);
+            };
+            iocp.packets.begin(index, 0, 0);
+            let (place, overlapped) =
+                (iocp.packets.question(index), iocp.packets.overlapped(index));
+            // SAFETY: (V1) at rest: nobody else touches it.
+            unsafe { place.write(question) };
+            // SAFETY: (V1) the kernel has the place.
+            match unsafe { afd.ask(place, overlapped) } {
+                STATUS_SUCCESS | STATUS_PENDING => Begun::Pending,
+                status => Begun::Failed(status::winsock(status).unsigned_abs()),
+            }
+        };
+        // SAFETY: (D1) nothing was lent but the place.
+        unsafe { self.begin(core, index, (fd, About::Socket), call) };
     }
 
     /// # Safety
@@ -483,6 +514,10 @@ impl Iocp {
         match call {
             SocketCall::WaitId { .. } => self.waited(index),
             _ if result < 0 => result,
+            SocketCall::Poll { .. } => {
+                // SAFETY: (V1) the call is over: its place is at rest.
+                unsafe { *self.packets.question(index) }.answer()
+            }
             SocketCall::Accept { addr, addr_len } => {
                 // SAFETY: (D1) places of the operation.
                 unsafe { self.accepted(index, addr, addr_len) }
@@ -510,8 +545,7 @@ impl Iocp {
             | SocketCall::Send { .. }
             | SocketCall::SendTo { .. }
             | SocketCall::SendMsg { .. }
-            | SocketCall::TransmitFile { .. }
-            | SocketCall::Poll { .. } => result,
+            | SocketCall::TransmitFile { .. } => result,
         }
     }
 

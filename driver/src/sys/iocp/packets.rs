@@ -16,6 +16,7 @@
 //! of ours; any other is not followed.
 #![allow(unsafe_code, reason = "lends memory to the kernel")]
 
+use crate::sys::afd::Question;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,8 @@ pub(super) struct Packet {
     overlapped: OVERLAPPED,
     /// Flags that a receive reads and writes.
     flags: u32,
+    /// What is asked of a socket.
+    question: Question,
     /// Where the end of a process is told, and whether it was.
     port: HANDLE,
     told: AtomicBool,
@@ -49,6 +52,7 @@ impl Packets {
             UnsafeCell::new(Packet {
                 overlapped: OVERLAPPED::default(),
                 flags: 0,
+                question: Question::NONE,
                 port,
                 told: AtomicBool::new(false),
             })
@@ -77,6 +81,13 @@ impl Packets {
         let packet = self.packets[index as usize].get();
         // SAFETY: (V1) only the field's address is taken.
         unsafe { &raw mut (*packet).flags }
+    }
+
+    /// Where a question is put and answered, while the place is at rest.
+    pub(super) fn question(&self, index: u32) -> *mut Question {
+        let packet = self.packets[index as usize].get();
+        // SAFETY: (V1) only the field's address is taken.
+        unsafe { &raw mut (*packet).question }
     }
 
     /// Whose packet names this address, if it is one of ours.

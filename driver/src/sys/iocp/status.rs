@@ -67,7 +67,7 @@ fn number(status: i32) -> i32 {
 }
 
 /// The number of Winsock for a status; Win32's for what Winsock has none for.
-fn winsock(status: i32) -> i32 {
+pub(super) fn winsock(status: i32) -> i32 {
     match status {
         f::STATUS_CANCELLED => number(status), // `WSA_OPERATION_ABORTED` is the same.
         f::STATUS_CONNECTION_REFUSED | f::STATUS_REMOTE_NOT_LISTENING => w::WSAECONNREFUSED,

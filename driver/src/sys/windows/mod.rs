@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "asks the system")]
 
 pub(crate) mod address;
+pub(crate) mod afd;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod message;
