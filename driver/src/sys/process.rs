@@ -248,11 +248,29 @@ mod by_kqueue {
         use super::*;
         use crate::sys::process::How;
         use std::os::fd::AsRawFd;
-        use std::process::{Command, Stdio};
+        use std::process::{Child, Command, Stdio};
+        use std::sync::mpsc;
+        use std::thread;
 
         /// Returns when a child can be reaped.
         fn await_end(pid: u32) {
             assert_eq!(leave(pid, 0), 0);
+        }
+
+        /// Lets a child run until it is told to end. Where nobody tells it for long, somebody waits for the
+        /// child who may not: it ends then too, so that he fails and does not hang.
+        fn runs_until_told(child: &mut Child) -> impl FnOnce() + use<> {
+            const LONG: Duration = Duration::from_secs(10);
+            let input = child.stdin.take();
+            let (tell, told) = mpsc::channel::<()>();
+            let holder = thread::spawn(move || {
+                let _either_way = told.recv_timeout(LONG);
+                drop(input);
+            });
+            move || {
+                drop(tell);
+                holder.join().unwrap();
+            }
         }
 
         fn asked(fd: &OwnedFd, keep: bool) -> Result<Option<(u32, How, i32)>, i32> {
@@ -312,12 +330,13 @@ mod by_kqueue {
         #[test]
         fn another_child_with_its_number_is_neither_waited_for_nor_reaped() {
             let mut another = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let end = runs_until_told(&mut another);
             let child = usize::try_from(another.id()).unwrap();
             let fd = Kqueue::new().unwrap().into_fd();
             // As if an earlier child had had this number, and its end had been reported.
             kqueue::ask(fd.as_raw_fd(), &call(child), &mut [], NOW).unwrap();
             assert_eq!(asked(&fd, false), Err(libc::ECHILD), "it runs");
-            drop(another.stdin.take());
+            end();
             await_end(another.id());
             assert_eq!(asked(&fd, false), Err(libc::ECHILD));
             assert!(another.wait().unwrap().success(), "nobody has reaped it");
@@ -326,12 +345,15 @@ mod by_kqueue {
         #[test]
         fn who_ends_is_told_from_who_runs() {
             let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let end = runs_until_told(&mut child);
             let ident = usize::try_from(child.id()).unwrap();
             let kqueue = Kqueue::new().unwrap();
             for _ in 0..2 {
                 assert!(!is_ending(kqueue.as_raw_fd(), ident).unwrap());
             }
-            drop(child.stdin.take());
+            assert!(is_child(child.id()), "it runs");
+            assert!(!is_ending(kqueue.as_raw_fd(), ident).unwrap(), "still");
+            end();
             await_end(child.id());
             let reported = kqueue.ask(&[], &mut [Kevent::empty()], NOW);
             assert_eq!(reported.unwrap(), 0, "it is watched no more");
