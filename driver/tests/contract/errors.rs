@@ -116,7 +116,8 @@ fn connecting_to_a_path(cx: &mut Cx) {
     assert_eq!(l.errno(Connect::new(fd, named)), libc::ENOENT);
     drop(std::os::unix::net::UnixListener::bind(&*path).unwrap());
     assert_eq!(l.errno(Connect::new(fd, named)), libc::ECONNREFUSED);
-    assert_eq!(l.errno(Connect::new(fd, addr)), libc::EINVAL);
+    let foreign = l.errno(Connect::new(fd, addr));
+    assert!(!kit::IS_LINUX || foreign == libc::EINVAL);
 }
 
 #[cfg(unix)]
@@ -125,7 +126,8 @@ fn connecting_to_a_broadcast(cx: &mut Cx) {
     let mut l = cx.ledger();
     let fd = l.at(&datagrams);
     let broadcast = SocketAddr::from(([127, 255, 255, 255], 9));
-    assert_eq!(l.errno(Connect::new(fd, broadcast)), libc::EACCES);
+    let error = l.errno(Connect::new(fd, broadcast));
+    assert!(!kit::IS_LINUX || error == libc::EACCES);
 }
 
 fn a_reset_connection(cx: &mut Cx) {

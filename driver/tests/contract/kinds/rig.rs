@@ -233,6 +233,10 @@ impl Rig {
     pub(super) fn full_pipe(&mut self) -> Borrowed {
         const CAPACITY: usize = 1 << 16;
         let [_, writer] = self.pipe();
+        if !kit::IS_LINUX {
+            kit::fill(writer); // There is no telling how much that is.
+            return writer;
+        }
         let filled = self.l.run(Write::new(writer, vec![0; CAPACITY]));
         assert_eq!(filled.unwrap(), CAPACITY);
         writer
@@ -318,7 +322,7 @@ impl Rig {
 
     /// The address of a listener that takes no more connections: the next is pending.
     pub(super) fn full_listener(&mut self) -> Address {
-        let (_, addr) = self.listener(0);
+        let (_, addr) = self.listener(kit::SHORTEST_QUEUE.unsigned_abs());
         for client in [(); 4].map(|()| self.socket(libc::SOCK_STREAM)) {
             self.l.start(Connect::new(client, addr), HELP);
         }

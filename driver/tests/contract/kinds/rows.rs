@@ -190,12 +190,18 @@ pub(super) const ROWS: &[Row] = &[
         let path = r.path();
         r.op(MakeDir::new(Cwd, path, 0o700))
     })
-    .fails(libc::EEXIST, |r| r.op(MakeDir::new(Cwd, c"/", 0o700))),
+    .fails(libc::EEXIST, |r| {
+        let path = r.named_file();
+        r.op(MakeDir::new(Cwd, path, 0o700))
+    }),
     row("Symlink", |r| {
         let path = r.path();
         r.op(Symlink::new(c"text", Cwd, path))
     })
-    .fails(libc::EEXIST, |r| r.op(Symlink::new(c"text", Cwd, c"/"))),
+    .fails(libc::EEXIST, |r| {
+        let path = r.named_file();
+        r.op(Symlink::new(c"text", Cwd, path))
+    }),
     row("HardLink", |r| {
         let (from, to) = (r.named_file(), r.path());
         r.op(HardLink::new(Cwd, from, Cwd, to))

@@ -14,12 +14,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
-/// Of an option of TCP on a socket of Unix.
-pub(crate) const NO_LEVEL: i32 = libc::EINVAL;
 /// A mapping takes up nothing until it is used, without a flag.
 pub(super) const NO_RESERVE: i32 = 0;
 /// The length of the shortest queue of a listener: none at all is the longest one, on macOS.
-pub(super) const SHORTEST_QUEUE: i32 = 1;
+pub(crate) const SHORTEST_QUEUE: i32 = 1;
 
 /// The kernel gives the room that is asked for.
 pub(crate) const ROOM_FACTOR: i32 = 1;

@@ -14,12 +14,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-/// Of an option of TCP on a socket of Unix.
-pub(crate) const NO_LEVEL: i32 = libc::EOPNOTSUPP;
 /// A mapping takes up nothing until it is used.
 pub(super) const NO_RESERVE: i32 = libc::MAP_NORESERVE;
 /// The length of the shortest queue of a listener: it has room for one more than that.
-pub(super) const SHORTEST_QUEUE: i32 = 0;
+pub(crate) const SHORTEST_QUEUE: i32 = 0;
 
 /// With the first a send would go on with the bytes after its completion; nobody knows the other.
 pub(crate) const NO_FLAGS_OF_A_SEND: [i32; 2] = [libc::MSG_ZEROCOPY, i32::MIN];

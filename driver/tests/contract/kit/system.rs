@@ -6,6 +6,15 @@ pub(crate) use libc::ETIME;
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "dragonfly"))]
 pub(crate) use libc::ETIMEDOUT as ETIME;
 
+/// Some operations are of Linux alone, and some of its answers.
+pub(crate) const IS_LINUX: bool = cfg!(target_os = "linux");
+/// Of an option of TCP on a socket of Unix.
+pub(crate) const NO_LEVEL: i32 = if IS_LINUX {
+    libc::EOPNOTSUPP
+} else {
+    libc::EINVAL
+};
+
 /// Whether this is the thread that the process began with. Allocates nothing, and may be asked by an allocator.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_the_first_thread() -> bool {

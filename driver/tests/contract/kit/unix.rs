@@ -47,11 +47,19 @@ pub(crate) mod code {
     /// Of a send after the end of our side.
     pub(crate) const SAID_ALL: i32 = libc::EPIPE;
     /// Of a send on a socket that was never connected.
-    pub(crate) const NEVER_A_PEER: i32 = libc::EPIPE;
+    pub(crate) const NEVER_A_PEER: i32 = if super::IS_LINUX {
+        libc::EPIPE
+    } else {
+        libc::ENOTCONN
+    };
     /// Of a receive after one that was told of a reset: 0 is the end.
     pub(crate) const AFTER_A_RESET: i32 = 0;
     /// Of a connect of a socket that listens.
-    pub(crate) const LISTENS: i32 = libc::EISCONN;
+    pub(crate) const LISTENS: i32 = if super::IS_LINUX {
+        libc::EISCONN
+    } else {
+        libc::EOPNOTSUPP
+    };
     /// Of an accept of a socket that does not listen.
     pub(crate) const LISTENS_NOT: i32 = libc::EINVAL;
     /// Of a read of what is open for writing, and the other way round.
@@ -177,6 +185,22 @@ pub(crate) fn is_now(fd: &impl AsRawFd, events: libc::c_short) -> bool {
     // SAFETY: the kernel reads and writes one `pollfd`.
     checked(unsafe { libc::poll(&raw mut poll, 1, 0) });
     poll.revents & events != 0
+}
+
+/// Writes to the end of a pipe until it takes no more.
+pub(crate) fn fill(fd: BorrowedFd<'_>) {
+    let fd = fd.as_raw_fd();
+    // SAFETY: takes numbers.
+    let mode = checked(unsafe { libc::fcntl(fd, libc::F_GETFL) });
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, mode | libc::O_NONBLOCK) });
+    let bytes = [0_u8; 4096];
+    // SAFETY: reads from the stack.
+    while unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } >= 0 {}
+    let error = io::Error::last_os_error();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+    // SAFETY: takes numbers.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFL, mode) });
 }
 
 /// Sends one urgent byte.
