@@ -50,9 +50,9 @@ echo "$(wine --version)"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
-runtime=(charter event io net runtime signal_windows tasks)
+runtime=(charter compat event io net runtime signal_windows tasks)
 tests=("${runtime[@]/#/--test=}")
-features=(--features signal)
+features=(--features futures-io,hyper,signal)
 examples=(--example cat --example cp --example echo --example timer --example doctor)
 if [ ${#filter[@]} -eq 0 ]; then
   timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes -- -D warnings

@@ -15,7 +15,7 @@ pub use completeio_driver::{
     address, ancillary, buf, clock, driver, guide, op, remote, scope, sink, slots,
 };
 
-#[cfg(all(unix, any(feature = "futures-io", feature = "hyper")))]
+#[cfg(any(feature = "futures-io", feature = "hyper"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "futures-io", feature = "hyper"))))]
 pub mod compat;
 #[cfg(feature = "runtime")]

@@ -8,7 +8,7 @@ mod counting;
 
 use common::bounded;
 use completeio::compat::{HyperExecutor, HyperTimer, PollStream};
-use completeio::net::{TcpStream, UnixStream};
+use completeio::net::TcpStream;
 use completeio::task::{JoinHandle, block_on, spawn, spawn_blocking, yield_now};
 use completeio::time::sleep;
 use counting::allocations;
@@ -23,7 +23,6 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net;
-use std::os::unix;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -99,8 +98,12 @@ fn tcp_is_echoed_to_its_half_close() {
 }
 
 /// A socket in blocking mode, as std makes them.
+#[cfg(unix)]
 #[test]
 fn unix_sockets_are_echoed_to_their_half_close() {
+    use completeio::net::UnixStream;
+    use std::os::unix;
+
     let (own, peer) = unix::net::UnixStream::pair().unwrap();
     let writer = peer.try_clone().unwrap();
     let end = |writer: unix::net::UnixStream| writer.shutdown(net::Shutdown::Write).unwrap();
@@ -125,6 +128,7 @@ fn parts_are_written_in_order() {
             while written < parts.len() {
                 written += own.write_vectored(&parts[written..]).await.unwrap();
             }
+            own.flush().await.unwrap();
             drop(own);
             assert!(read_all(peer) == text, "dropping it has closed it");
         });
@@ -210,7 +214,8 @@ fn a_full_stream_of_a_peer_that_has_ended_does_not_spin() {
             for _ in 0..10_000 {
                 yield_now().await;
             }
-            assert!(polls.get() < 100, "{}", polls.get());
+            // Where it copies it is polled for each part.
+            assert!(polls.get() < 1000, "{}", polls.get());
             let reading = thread::spawn(move || read_all(peer));
             task.await.unwrap();
             assert!(reading.join().unwrap() == expected);

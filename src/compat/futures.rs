@@ -2,7 +2,6 @@
 
 use super::PollStream;
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::net::{self, RecvFlags};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,9 +16,7 @@ impl AsyncRead for PollStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0)); // The system would wait for a byte.
         }
-        self.get_mut().poll_read(context, |fd| {
-            net::recv(fd, &mut *bytes, RecvFlags::DONTWAIT).map(|(n, _)| n)
-        })
+        self.get_mut().0.poll_read(context, bytes)
     }
 }
 
@@ -30,7 +27,7 @@ impl AsyncWrite for PollStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(context, bytes)
+        self.get_mut().0.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -38,14 +35,14 @@ impl AsyncWrite for PollStream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_vectored(context, parts)
+        self.get_mut().0.poll_write_vectored(context, parts)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush(context)
+        self.get_mut().0.poll_flush(context)
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_shutdown(context)
+        self.get_mut().0.poll_shutdown(context)
     }
 }

@@ -4,17 +4,12 @@ use super::PollStream;
 use crate::task::spawn;
 use crate::time::{Sleep, sleep};
 use hyper::rt::{self, ReadBufCursor};
-use rustix::net::{self, RecvFlags};
 use send_wrapper::SendWrapper;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// Bytes that one call receives at most: they pass through the stack.
-const CHUNK: usize = 32 * 1024;
 
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 impl rt::Read for PollStream {
@@ -26,13 +21,9 @@ impl rt::Read for PollStream {
         if cursor.remaining() == 0 {
             return Poll::Ready(Ok(())); // The system would wait for a byte.
         }
-        let mut chunk = [MaybeUninit::<u8>::uninit(); CHUNK];
-        let room = &mut chunk[..cursor.remaining().min(CHUNK)];
-        self.get_mut().poll_read(context, |fd| {
-            let ((received, _), _) = net::recv(fd, &mut *room, RecvFlags::DONTWAIT)?;
-            cursor.put_slice(received);
-            Ok(())
-        })
+        let room = cursor.remaining();
+        let take = |bytes: &[u8]| cursor.put_slice(bytes);
+        self.get_mut().0.poll_take(context, room, take)
     }
 }
 
@@ -43,7 +34,7 @@ impl rt::Write for PollStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(context, bytes)
+        self.get_mut().0.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -51,7 +42,7 @@ impl rt::Write for PollStream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_vectored(context, parts)
+        self.get_mut().0.poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -59,11 +50,11 @@ impl rt::Write for PollStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush(context)
+        self.get_mut().0.poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_shutdown(context)
+        self.get_mut().0.poll_shutdown(context)
     }
 }
 
