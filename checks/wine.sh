@@ -50,7 +50,7 @@ echo "$(wine --version)"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
-runtime=(charter compat event io net runtime signal_windows tasks)
+runtime=(charter compat event io net process_windows runtime signal_windows tasks)
 tests=("${runtime[@]/#/--test=}")
 features=(--features futures-io,hyper,signal)
 examples=(--example cat --example cp --example echo --example timer --example doctor)

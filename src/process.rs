@@ -76,7 +76,7 @@ impl Command {
         stderr(stdio: impl Into<Stdio>);
     }
 
-    /// Whether the child is killed (`SIGKILL`) when its handle is dropped before it was waited for. It is
+    /// Whether the child is killed (`SIGKILL`; on Windows, with the code 1) when its handle is dropped before it was waited for. It is
     /// not, unless this says so.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_on_drop = kill;
@@ -150,7 +150,7 @@ impl From<std_process::Command> for Command {
 /// A child process.
 ///
 /// Dropping it leaves the process to itself, unless [`Command::kill_on_drop`] says otherwise. If it has
-/// not ended by then, a thread, with little more than a stack, waits for its end, and reaps it: no
+/// not ended by then, on Unix a thread, with little more than a stack, waits for its end, and reaps it: no
 /// zombie is left, whatever becomes of the runtime. (One is, if no thread can be had.)
 #[derive(Debug)]
 pub struct Child {
@@ -179,7 +179,7 @@ impl Child {
     /// ready with the same status again. Nothing is lost if the future is dropped.
     ///
     /// # Errors
-    /// As [`WaitId::child`] and [`WaitId`]: `ECHILD` if somebody else has reaped it.
+    /// As [`WaitId::child`] and [`WaitId`]: on Unix `ECHILD` if somebody else has reaped it.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -223,7 +223,7 @@ impl Child {
         })
     }
 
-    /// Kills it (`SIGKILL`). It is to be waited for nevertheless. Of one that has ended it is no error.
+    /// Kills it (`SIGKILL`; on Windows, with the code 1). It is to be waited for nevertheless. Of one that has ended it is no error.
     ///
     /// # Errors
     /// As [`std::process::Child::kill`].
@@ -255,7 +255,8 @@ impl Drop for Child {
             // Of one that has ended there is nothing to kill.
             let _ = child.kill();
         }
-        if let Ok(None) = child.try_wait() {
+        // Elsewhere nothing is left of who has ended.
+        if cfg!(unix) && matches!(child.try_wait(), Ok(None)) {
             let thread = thread::Builder::new().name("completeio-reaper".into());
             let reaper = thread.stack_size(STACK_BYTES).spawn(move || child.wait());
             // Without a thread there is nobody to wait.

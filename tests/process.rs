@@ -1,5 +1,5 @@
 //! Child processes of the small runtime.
-#![cfg(feature = "runtime")]
+#![cfg(all(feature = "runtime", unix))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
