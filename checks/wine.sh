@@ -50,7 +50,7 @@ echo "$(wine --version)"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
-runtime=(charter compat event io net process_windows runtime signal_windows tasks)
+runtime=(charter compat event fs io net pipe process_windows runtime signal_windows tasks)
 tests=("${runtime[@]/#/--test=}")
 features=(--features futures-io,hyper,signal)
 examples=(--example cat --example cp --example echo --example timer --example doctor)
@@ -86,7 +86,8 @@ excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer
 excuse "no operation waits until a socket is ready, on Windows" \
   memory::nothing_is_allocated_for_an_operation tcp::looked_at_and_waited_for udp::connected \
   udp::taken_over_from_std
-excuse "no operation makes a pipe, on Windows" very_many_buffers_are_written
+excuse "no operation makes a pipe, on Windows" very_many_buffers_are_written a_full_pipe \
+  a_pipe_ends_with_its_writer a_pipe_without_readers a_read_that_is_dropped an_end_that_is_given_up
 excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end where success is told by its return" \
   windows::iocp::a_socket_is_connected_anew
 

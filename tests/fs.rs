@@ -8,10 +8,7 @@ use common::{Temp, bounded, open_on, poll_once};
 use completeio::fs::{self, File, OpenOptions};
 use completeio::task::{block_on, spawn, yield_now};
 use std::future::{Future, poll_fn};
-use std::io::ErrorKind;
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::task::Poll;
@@ -40,20 +37,6 @@ impl Drop for Dir {
 
 fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
     result.map(|_| ()).unwrap_err().kind()
-}
-
-/// What the kernel says of an open file.
-#[cfg(target_os = "linux")]
-fn is_direct(file: &File) -> bool {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
-    flags & libc::O_DIRECT != 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_direct(_: &File) -> bool {
-    true
 }
 
 #[test]
@@ -106,40 +89,6 @@ fn several_buffers() {
     });
 }
 
-/// I27: holes are zeroes, and take no space until there is some.
-#[test]
-fn sparse_cut_off_and_allocated() {
-    const GIGABYTE: u64 = 1 << 30;
-    let temp = Temp::new("fs-sparse", b"");
-    block_on(async {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).open(&temp.0).await.unwrap();
-        file.write_all_at("end", GIGABYTE).await.0.unwrap();
-        let metadata = file.metadata().await.unwrap();
-        assert_eq!(metadata.size(), GIGABYTE + 3);
-        assert!(metadata.blocks() < 1 << 10, "{metadata:?}");
-        let (read, hole) = file
-            .read_exact_at(vec![1; 1 << 16].into_boxed_slice(), GIGABYTE / 2)
-            .await;
-        read.unwrap();
-        assert!(hole.iter().all(|byte| *byte == 0));
-        let (read, text) = file.read_to_end_at(Vec::new(), GIGABYTE - 1).await;
-        assert_eq!((read.unwrap(), &text[..]), (4, &b"\0end"[..]));
-        file.set_len(2).await.unwrap();
-        file.set_len(5).await.unwrap();
-        file.sync_data().await.unwrap();
-        file.sync_all().await.unwrap();
-        assert_eq!(fs::read(&temp.0).await.unwrap(), [0; 5]);
-        match file.allocate(0, 1 << 16).await {
-            Ok(()) => assert!(file.metadata().await.unwrap().blocks() >= 128),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
-        }
-        assert_eq!(kind(file.set_len(u64::MAX).await), ErrorKind::InvalidInput);
-        file.close().await.unwrap();
-    });
-    assert_eq!(open_on(&temp), 0);
-}
-
 /// I27: it becomes shorter between two reads, and while one is under way.
 #[test]
 fn truncated_while_it_is_read() {
@@ -183,50 +132,6 @@ fn truncated_while_it_is_read() {
     });
 }
 
-#[test]
-fn how_a_file_is_opened() {
-    let dir = Dir::new("fs-options");
-    block_on(async {
-        let path = dir.join("file");
-        let read = async |path| fs::read_to_string(path).await.unwrap();
-        assert_eq!(
-            kind(OpenOptions::new().read(true).open(&path).await),
-            ErrorKind::NotFound
-        );
-        let mut new = OpenOptions::new();
-        new.write(true).create_new(true).mode(0o640);
-        let file = new.open(&path).await.unwrap();
-        file.write_all_at("abc", 0).await.0.unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-        assert_eq!(kind(new.open(&path).await), ErrorKind::AlreadyExists);
-        let file = OpenOptions::new().append(true).open(&path).await.unwrap();
-        file.write_all_at("def", 0).await.0.unwrap();
-        assert_eq!(read(&path).await, "abcdef");
-        let file = OpenOptions::new().write(true).open(&path).await.unwrap();
-        file.write_all_at("A", 0).await.0.unwrap();
-        assert_eq!(read(&path).await, "Abcdef");
-        let mut flags = OpenOptions::new();
-        flags.read(true).custom_flags(libc::O_DIRECTORY);
-        assert_eq!(kind(flags.open(&path).await), ErrorKind::NotADirectory);
-        flags.open(&dir.0).await.unwrap();
-        match OpenOptions::new().read(true).direct(true).open(&path).await {
-            Ok(file) => assert!(is_direct(&file)),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "none here"),
-        }
-        let emptied = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .await;
-        assert_eq!(emptied.unwrap().metadata().await.unwrap().size(), 0);
-        assert_eq!(
-            kind(OpenOptions::new().read(true).open("a\0b").await),
-            ErrorKind::InvalidInput
-        );
-    });
-}
-
 /// Options that std takes are taken, and those that it refuses are refused.
 #[test]
 fn options_that_contradict_each_other() {
@@ -261,62 +166,6 @@ fn options_that_contradict_each_other() {
             let ours = end(ours.open(&path).await.map(drop));
             assert_eq!(theirs, ours, "{bits:07b}");
         }
-    });
-}
-
-#[test]
-fn names() {
-    let dir = Dir::new("fs-names");
-    block_on(async {
-        let (a, b, deep) = (dir.join("a"), dir.join("b"), dir.join("x/y/z"));
-        fs::write(&a, "text").await.0.unwrap();
-        fs::hard_link(&a, &b).await.unwrap();
-        assert_eq!(fs::metadata(&b).await.unwrap().nlink(), 2);
-        fs::remove_file(&a).await.unwrap();
-        assert!(!fs::try_exists(&a).await.unwrap());
-        fs::rename(&b, &a).await.unwrap();
-        assert_eq!(fs::read(&a).await.unwrap(), b"text");
-        fs::symlink("a", &b).await.unwrap();
-        assert_eq!(fs::read_link(&b).await.unwrap(), Path::new("a"));
-        assert_eq!(
-            fs::canonicalize(&b).await.unwrap(),
-            fs::canonicalize(&a).await.unwrap()
-        );
-        assert!(fs::symlink_metadata(&b).await.unwrap().is_symlink());
-        assert!(fs::metadata(&b).await.unwrap().is_file());
-        assert_eq!(
-            kind(fs::try_exists(a.join("below")).await),
-            ErrorKind::NotADirectory
-        );
-        assert_eq!(
-            kind(fs::create_dir(deep.join("..")).await),
-            ErrorKind::NotFound
-        );
-        fs::create_dir_all(&deep).await.unwrap();
-        fs::create_dir_all(&deep).await.unwrap();
-        fs::create_dir_all("").await.unwrap();
-        fs::create_dir_all("/").await.unwrap();
-        assert_eq!(
-            kind(fs::create_dir_all(a.join("below")).await),
-            ErrorKind::NotADirectory
-        );
-        assert_eq!(kind(fs::create_dir_all(&a).await), ErrorKind::AlreadyExists);
-        assert_eq!(
-            kind(fs::remove_dir(dir.join("x")).await),
-            ErrorKind::DirectoryNotEmpty
-        );
-        fs::remove_dir(&deep).await.unwrap();
-        assert!(!fs::try_exists(&deep).await.unwrap());
-        fs::remove_dir_all(dir.join("x")).await.unwrap();
-        assert_eq!(
-            kind(fs::remove_file(dir.join("x")).await),
-            ErrorKind::NotFound
-        );
-        assert_eq!(kind(fs::read_dir(dir.join("x")).await), ErrorKind::NotFound);
-        fs::write(&a, b"\xff").await.0.unwrap();
-        assert_eq!(kind(fs::read_to_string(&a).await), ErrorKind::InvalidData);
-        let (written, back) = fs::write(dir.join("x/y"), vec![1]).await;
-        assert_eq!((kind(written), back), (ErrorKind::NotFound, vec![1]));
     });
 }
 
@@ -366,10 +215,12 @@ fn copies() {
         let (from, to) = (dir.join("from"), dir.join("to"));
         for bytes in [&bytes[..], &bytes[..128 << 10], &[]] {
             std::fs::write(&from, bytes).unwrap();
-            std::fs::set_permissions(&from, PermissionsExt::from_mode(0o700)).unwrap();
+            #[cfg(unix)]
+            unix::allow(&from, 0o700);
             assert_eq!(fs::copy(&from, &to).await.unwrap(), bytes.len() as u64);
             assert_eq!(std::fs::read(&to).unwrap(), bytes, "and no more than that");
-            assert_eq!(fs::metadata(&to).await.unwrap().mode() & 0o777, 0o700);
+            #[cfg(unix)]
+            assert_eq!(unix::allowed(&to), 0o700);
         }
         std::fs::write(&from, "text").unwrap();
         std::fs::hard_link(&from, dir.join("same")).unwrap();
@@ -378,6 +229,7 @@ fn copies() {
         }
         assert_eq!(std::fs::read(&from).unwrap(), b"text", "it is still there");
         assert_eq!(kind(fs::copy(&dir.0, &to).await), ErrorKind::InvalidInput);
+        #[cfg(unix)]
         assert_eq!(
             kind(fs::copy("/dev/null", &to).await),
             ErrorKind::InvalidInput
@@ -387,29 +239,6 @@ fn copies() {
             ErrorKind::NotFound
         );
         assert_eq!(std::fs::read(&to).unwrap(), b"", "as it was");
-    });
-}
-
-#[test]
-fn very_long_paths() {
-    let dir = Dir::new("fs-long");
-    block_on(async {
-        let name = "n".repeat(255);
-        fs::write(dir.join(&name), "x").await.0.unwrap();
-        assert_eq!(fs::read(dir.join(&name)).await.unwrap(), b"x");
-        let too_long = dir.join(&"n".repeat(256));
-        assert_eq!(kind(fs::read(&too_long).await), ErrorKind::InvalidFilename);
-        // Just as long as a path may be, and a byte longer.
-        let mut long = dir.join(&name).into_os_string().into_string().unwrap();
-        let at = long.len() - name.len();
-        long.insert_str(at, &"./".repeat(4095));
-        let most = 4095 - name.len();
-        let slashes = "/".repeat(most - at);
-        let longest = format!("{}{slashes}{name}", &long[..at]);
-        assert_eq!(longest.len(), 4095);
-        assert_eq!(fs::read(&longest).await.unwrap(), b"x");
-        let longer = format!("{}/{slashes}{name}", &long[..at]);
-        assert_eq!(kind(fs::read(longer).await), ErrorKind::InvalidFilename);
     });
 }
 
@@ -526,7 +355,7 @@ fn closed_while_it_is_read() {
 #[test]
 fn shared_with_std() {
     let temp = Temp::new("fs-shared", b"abc");
-    let file = std::fs::File::open(&temp.0).unwrap();
+    let mut file = std::fs::File::open(&temp.0).unwrap();
     let again = file.try_clone().unwrap();
     block_on(async {
         let file = File::from(again);
@@ -534,8 +363,198 @@ fn shared_with_std() {
         assert_eq!((read.unwrap(), &text), (3, b"abc"));
     });
     let mut text = [0; 3];
-    file.read_exact_at(&mut text, 0).unwrap();
+    file.rewind().unwrap();
+    file.read_exact(&mut text).unwrap();
     assert_eq!(&text, b"abc");
+}
+
+/// What other systems do in another way.
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    #[cfg(target_os = "linux")]
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    pub(super) fn allow(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    pub(super) fn allowed(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    /// What the kernel says of an open file.
+    #[cfg(target_os = "linux")]
+    fn is_direct(file: &File) -> bool {
+        let info =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+        flags & libc::O_DIRECT != 0
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_direct(_: &File) -> bool {
+        true
+    }
+
+    /// I27: holes are zeroes, and take no space until there is some.
+    #[test]
+    fn sparse_cut_off_and_allocated() {
+        const GIGABYTE: u64 = 1 << 30;
+        let temp = Temp::new("fs-sparse", b"");
+        block_on(async {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).open(&temp.0).await.unwrap();
+            file.write_all_at("end", GIGABYTE).await.0.unwrap();
+            let metadata = file.metadata().await.unwrap();
+            assert_eq!(metadata.size(), GIGABYTE + 3);
+            assert!(metadata.blocks() < 1 << 10, "{metadata:?}");
+            let (read, hole) = file
+                .read_exact_at(vec![1; 1 << 16].into_boxed_slice(), GIGABYTE / 2)
+                .await;
+            read.unwrap();
+            assert!(hole.iter().all(|byte| *byte == 0));
+            let (read, text) = file.read_to_end_at(Vec::new(), GIGABYTE - 1).await;
+            assert_eq!((read.unwrap(), &text[..]), (4, &b"\0end"[..]));
+            file.set_len(2).await.unwrap();
+            file.set_len(5).await.unwrap();
+            file.sync_data().await.unwrap();
+            file.sync_all().await.unwrap();
+            assert_eq!(fs::read(&temp.0).await.unwrap(), [0; 5]);
+            match file.allocate(0, 1 << 16).await {
+                Ok(()) => assert!(file.metadata().await.unwrap().blocks() >= 128),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+            }
+            assert_eq!(kind(file.set_len(u64::MAX).await), ErrorKind::InvalidInput);
+            file.close().await.unwrap();
+        });
+        assert_eq!(open_on(&temp), 0);
+    }
+
+    #[test]
+    fn how_a_file_is_opened() {
+        let dir = Dir::new("fs-options");
+        block_on(async {
+            let path = dir.join("file");
+            let read = async |path| fs::read_to_string(path).await.unwrap();
+            assert_eq!(
+                kind(OpenOptions::new().read(true).open(&path).await),
+                ErrorKind::NotFound
+            );
+            let mut new = OpenOptions::new();
+            new.write(true).create_new(true).mode(0o640);
+            let file = new.open(&path).await.unwrap();
+            file.write_all_at("abc", 0).await.0.unwrap();
+            assert_eq!(allowed(&path), 0o640);
+            assert_eq!(kind(new.open(&path).await), ErrorKind::AlreadyExists);
+            let file = OpenOptions::new().append(true).open(&path).await.unwrap();
+            file.write_all_at("def", 0).await.0.unwrap();
+            assert_eq!(read(&path).await, "abcdef");
+            let file = OpenOptions::new().write(true).open(&path).await.unwrap();
+            file.write_all_at("A", 0).await.0.unwrap();
+            assert_eq!(read(&path).await, "Abcdef");
+            let mut flags = OpenOptions::new();
+            flags.read(true).custom_flags(libc::O_DIRECTORY);
+            assert_eq!(kind(flags.open(&path).await), ErrorKind::NotADirectory);
+            flags.open(&dir.0).await.unwrap();
+            match OpenOptions::new().read(true).direct(true).open(&path).await {
+                Ok(file) => assert!(is_direct(&file)),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "none here"),
+            }
+            let emptied = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&path)
+                .await;
+            assert_eq!(emptied.unwrap().metadata().await.unwrap().size(), 0);
+            assert_eq!(
+                kind(OpenOptions::new().read(true).open("a\0b").await),
+                ErrorKind::InvalidInput
+            );
+        });
+    }
+
+    #[test]
+    fn names() {
+        let dir = Dir::new("fs-names");
+        block_on(async {
+            let (a, b, deep) = (dir.join("a"), dir.join("b"), dir.join("x/y/z"));
+            fs::write(&a, "text").await.0.unwrap();
+            fs::hard_link(&a, &b).await.unwrap();
+            assert_eq!(fs::metadata(&b).await.unwrap().nlink(), 2);
+            fs::remove_file(&a).await.unwrap();
+            assert!(!fs::try_exists(&a).await.unwrap());
+            fs::rename(&b, &a).await.unwrap();
+            assert_eq!(fs::read(&a).await.unwrap(), b"text");
+            fs::symlink("a", &b).await.unwrap();
+            assert_eq!(fs::read_link(&b).await.unwrap(), Path::new("a"));
+            assert_eq!(
+                fs::canonicalize(&b).await.unwrap(),
+                fs::canonicalize(&a).await.unwrap()
+            );
+            assert!(fs::symlink_metadata(&b).await.unwrap().is_symlink());
+            assert!(fs::metadata(&b).await.unwrap().is_file());
+            assert_eq!(
+                kind(fs::try_exists(a.join("below")).await),
+                ErrorKind::NotADirectory
+            );
+            assert_eq!(
+                kind(fs::create_dir(deep.join("..")).await),
+                ErrorKind::NotFound
+            );
+            fs::create_dir_all(&deep).await.unwrap();
+            fs::create_dir_all(&deep).await.unwrap();
+            fs::create_dir_all("").await.unwrap();
+            fs::create_dir_all("/").await.unwrap();
+            assert_eq!(
+                kind(fs::create_dir_all(a.join("below")).await),
+                ErrorKind::NotADirectory
+            );
+            assert_eq!(kind(fs::create_dir_all(&a).await), ErrorKind::AlreadyExists);
+            assert_eq!(
+                kind(fs::remove_dir(dir.join("x")).await),
+                ErrorKind::DirectoryNotEmpty
+            );
+            fs::remove_dir(&deep).await.unwrap();
+            assert!(!fs::try_exists(&deep).await.unwrap());
+            fs::remove_dir_all(dir.join("x")).await.unwrap();
+            assert_eq!(
+                kind(fs::remove_file(dir.join("x")).await),
+                ErrorKind::NotFound
+            );
+            assert_eq!(kind(fs::read_dir(dir.join("x")).await), ErrorKind::NotFound);
+            fs::write(&a, b"\xff").await.0.unwrap();
+            assert_eq!(kind(fs::read_to_string(&a).await), ErrorKind::InvalidData);
+            let (written, back) = fs::write(dir.join("x/y"), vec![1]).await;
+            assert_eq!((kind(written), back), (ErrorKind::NotFound, vec![1]));
+        });
+    }
+
+    #[test]
+    fn very_long_paths() {
+        let dir = Dir::new("fs-long");
+        block_on(async {
+            let name = "n".repeat(255);
+            fs::write(dir.join(&name), "x").await.0.unwrap();
+            assert_eq!(fs::read(dir.join(&name)).await.unwrap(), b"x");
+            let too_long = dir.join(&"n".repeat(256));
+            assert_eq!(kind(fs::read(&too_long).await), ErrorKind::InvalidFilename);
+            // Just as long as a path may be, and a byte longer.
+            let mut long = dir.join(&name).into_os_string().into_string().unwrap();
+            let at = long.len() - name.len();
+            long.insert_str(at, &"./".repeat(4095));
+            let most = 4095 - name.len();
+            let slashes = "/".repeat(most - at);
+            let longest = format!("{}{slashes}{name}", &long[..at]);
+            assert_eq!(longest.len(), 4095);
+            assert_eq!(fs::read(&longest).await.unwrap(), b"x");
+            let longer = format!("{}/{slashes}{name}", &long[..at]);
+            assert_eq!(kind(fs::read(longer).await), ErrorKind::InvalidFilename);
+        });
+    }
 }
 
 #[cfg(feature = "sim")]

@@ -7,15 +7,14 @@ mod common;
 mod pipes;
 
 use common::{bounded, poll_once, this_test};
-use completeio::driver::{AsFd, AsRawFd, OwnedFd};
-use completeio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, IoBuf};
-use completeio::pipe::{PipeReader, PipeWriter, pipe};
+use completeio::driver::OwnedFd;
+use completeio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, IoBuf};
+use completeio::pipe::pipe;
 use completeio::stdio::{stderr, stdin, stdout};
 use completeio::task::{block_on, spawn, yield_now};
 use pipes::{ends_with_its_writer, fills_and_empties};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::FromRawFd;
 use std::pin::pin;
 use std::process::{Child, Stdio};
 
@@ -78,32 +77,11 @@ fn a_read_that_is_dropped() {
     });
 }
 
+/// Given up while a cancelled read has it still.
 #[test]
-fn the_ends_of_others() {
+fn an_end_that_is_given_up() {
     bounded(|| {
         block_on(async {
-            let (mut reader, writer) = pipe().await.unwrap();
-            let number = reader.as_fd().as_raw_fd();
-            let given_up = reader.into_owned_fd().unwrap();
-            assert_eq!(given_up.as_raw_fd(), number, "no other one");
-            reader = given_up.try_into().unwrap();
-            let given_up = writer.into_owned_fd().unwrap();
-            let number = given_up.as_raw_fd();
-            let writer = PipeWriter::try_from(given_up).unwrap();
-            let given_up = writer.into_owned_fd().unwrap();
-            assert_eq!(given_up.as_raw_fd(), number, "no other one");
-            let mut child = std::process::Command::new("cat")
-                .stdin(Stdio::piped())
-                .stdout(given_up)
-                .spawn()
-                .unwrap();
-            let stdin: OwnedFd = child.stdin.take().unwrap().into();
-            let mut stdin = PipeWriter::try_from(stdin).unwrap();
-            stdin.write("through a cat").await.0.unwrap();
-            drop(stdin);
-            assert_eq!(reader.read_to_end(Vec::new()).await.1, b"through a cat");
-            child.wait().unwrap();
-            // Given up while a cancelled read has it still.
             let (mut reader, mut writer) = pipe().await.unwrap();
             {
                 let mut read = pin!(reader.read([0; 8]));
@@ -117,31 +95,6 @@ fn the_ends_of_others() {
             reader.read_to_string(&mut text).unwrap();
             assert_eq!(text, "text");
             assert!(writer.into_owned_fd().is_err());
-        });
-    });
-}
-
-/// Ends of pipes that are closed while hundreds of reads wait on them.
-#[test]
-fn many_readers_of_one_pipe() {
-    bounded(|| {
-        block_on(async {
-            let (reader, mut writer) = pipe().await.unwrap();
-            let fd = reader.into_owned_fd().unwrap();
-            let tasks: Vec<_> = (0..600)
-                .map(|_| {
-                    let mut reader = PipeReader::try_from(fd.try_clone().unwrap()).unwrap();
-                    spawn(async move { reader.read([0; 1]).await.0.unwrap() })
-                })
-                .collect();
-            yield_now().await;
-            write_all(&mut writer, vec![7; 300]).await;
-            drop(writer);
-            let mut read = 0;
-            for task in tasks {
-                read += task.await.unwrap();
-            }
-            assert_eq!(read, 300, "each byte once");
         });
     });
 }
@@ -212,8 +165,10 @@ fn reads_its_input() {
     });
 }
 
-fn talk_to_reader(stdin: impl Into<Stdio>, mut input: File, end: &[u8]) {
+fn talk_to_reader(stdin: impl Into<Stdio>, input: Option<File>, end: &[u8]) {
     let (mut child, mut stdout, mut stderr) = start("reads_its_input", stdin);
+    let piped = || OwnedFd::from(child.stdin.take().unwrap()).into();
+    let mut input: File = input.unwrap_or_else(piped);
     stdout.read_until(b'>', &mut Vec::new()).unwrap();
     expect_line(&mut stderr, "it waits");
     input.write_all(b"one\n").unwrap();
@@ -222,24 +177,16 @@ fn talk_to_reader(stdin: impl Into<Stdio>, mut input: File, end: &[u8]) {
     // A line of a terminal is a read of its own.
     input.write_all(b"three\n").unwrap();
     input.write_all(end).unwrap();
+    // A pipe ends with its writer.
+    let kept = Some(input).filter(|_| !end.is_empty());
     expect_line(&mut stderr, "it ended");
-    drop(input);
+    drop(kept);
     assert!(child.wait().unwrap().success());
 }
 
 #[test]
-fn standard_input_from_a_terminal() {
-    bounded(|| {
-        let (mut master, mut slave) = (-1, -1);
-        use std::ptr::null_mut;
-        // SAFETY: two numbers to be filled in; nothing else is asked for.
-        let made =
-            unsafe { libc::openpty(&mut master, &mut slave, null_mut(), null_mut(), null_mut()) };
-        assert_eq!(made, 0);
-        // SAFETY: they were made just now, and are nobody else's.
-        let [master, slave] = [master, slave].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        talk_to_reader(slave, master.into(), b"\x04");
-    });
+fn standard_input_from_a_pipe() {
+    bounded(|| talk_to_reader(Stdio::piped(), None, b""));
 }
 
 /// Writes more than a pipe holds, and tells on its standard error that tasks run meanwhile.
@@ -281,4 +228,84 @@ fn standard_output_that_nobody_takes() {
         assert!(found, "{} bytes", text.len());
         assert!(child.wait().unwrap().success());
     });
+}
+
+/// Ends that others have too, and terminals.
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use completeio::driver::{AsFd, AsRawFd};
+    use completeio::io::AsyncReadExt;
+    use completeio::pipe::{PipeReader, PipeWriter};
+    use std::os::fd::FromRawFd;
+
+    #[test]
+    fn the_ends_of_others() {
+        bounded(|| {
+            block_on(async {
+                let (mut reader, writer) = pipe().await.unwrap();
+                let number = reader.as_fd().as_raw_fd();
+                let given_up = reader.into_owned_fd().unwrap();
+                assert_eq!(given_up.as_raw_fd(), number, "no other one");
+                reader = given_up.try_into().unwrap();
+                let given_up = writer.into_owned_fd().unwrap();
+                let number = given_up.as_raw_fd();
+                let writer = PipeWriter::try_from(given_up).unwrap();
+                let given_up = writer.into_owned_fd().unwrap();
+                assert_eq!(given_up.as_raw_fd(), number, "no other one");
+                let mut child = std::process::Command::new("cat")
+                    .stdin(Stdio::piped())
+                    .stdout(given_up)
+                    .spawn()
+                    .unwrap();
+                let stdin: OwnedFd = child.stdin.take().unwrap().into();
+                let mut stdin = PipeWriter::try_from(stdin).unwrap();
+                stdin.write("through a cat").await.0.unwrap();
+                drop(stdin);
+                assert_eq!(reader.read_to_end(Vec::new()).await.1, b"through a cat");
+                child.wait().unwrap();
+            });
+        });
+    }
+
+    /// Ends of pipes that are closed while hundreds of reads wait on them.
+    #[test]
+    fn many_readers_of_one_pipe() {
+        bounded(|| {
+            block_on(async {
+                let (reader, mut writer) = pipe().await.unwrap();
+                let fd = reader.into_owned_fd().unwrap();
+                let tasks: Vec<_> = (0..600)
+                    .map(|_| {
+                        let mut reader = PipeReader::try_from(fd.try_clone().unwrap()).unwrap();
+                        spawn(async move { reader.read([0; 1]).await.0.unwrap() })
+                    })
+                    .collect();
+                yield_now().await;
+                write_all(&mut writer, vec![7; 300]).await;
+                drop(writer);
+                let mut read = 0;
+                for task in tasks {
+                    read += task.await.unwrap();
+                }
+                assert_eq!(read, 300, "each byte once");
+            });
+        });
+    }
+
+    #[test]
+    fn standard_input_from_a_terminal() {
+        bounded(|| {
+            let (mut master, mut slave) = (-1, -1);
+            use std::ptr::null_mut;
+            // SAFETY: two numbers to be filled in; nothing else is asked for.
+            let made = unsafe {
+                libc::openpty(&mut master, &mut slave, null_mut(), null_mut(), null_mut())
+            };
+            assert_eq!(made, 0);
+            // SAFETY: they were made just now, and are nobody else's.
+            let [master, slave] = [master, slave].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+            talk_to_reader(slave, Some(master.into()), b"\x04");
+        });
+    }
 }
