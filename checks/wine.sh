@@ -50,14 +50,11 @@ echo "$(wine --version)"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$linker
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
-runtime=(charter compat event fs io net pipe process_windows runtime signal_windows tasks)
-tests=("${runtime[@]/#/--test=}")
-features=(--features futures-io,hyper,signal)
-examples=(--example cat --example cp --example echo --example timer --example doctor)
+runtime=(-p completeio --features futures-io,hyper,signal)
 if [ ${#filter[@]} -eq 0 ]; then
   timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes -- -D warnings
   verdict "clippy of the driver" $?
-  timeout 1200 cargo clippy -q "${on[@]}" -p completeio "${features[@]}" --lib "${tests[@]}" "${examples[@]}" -- -D warnings
+  timeout 1200 cargo clippy -q "${on[@]}" "${runtime[@]}" --all-targets -- -D warnings
   verdict "clippy of the runtime" $?
 fi
 
@@ -113,14 +110,16 @@ run "unit tests" -p completeio-driver --lib --
 run "what values show" -p completeio-driver --test shown --
 run "the contract" -p completeio-driver --test contract --
 run "allocations" -p completeio-driver --test allocs_windows --
-for name in "${runtime[@]}"; do
-  run "the runtime's tests: $name" -p completeio "${features[@]}" --test "$name" --
+
+echo "== examples"
+timeout 900 cargo build -q "${on[@]}" "${runtime[@]}" --examples
+verdict "the examples are built" $?
+for name in charter compat event examples_windows fs io net pipe process_windows runtime signal_windows tasks; do
+  run "the runtime's tests: $name" "${runtime[@]}" --test "$name" --
 done
 
 if [ ${#filter[@]} -eq 0 ]; then
-  echo "== examples"
-  timeout 900 cargo build -q "${on[@]}" -p completeio "${examples[@]}"
-  verdict "the examples are built" $?
+  echo "== other examples"
   bin=$dir/$target/debug/examples
   timeout 60 wine "$bin/cat.exe" README.md 2>/dev/null | cmp -s - README.md
   verdict "cat" $?

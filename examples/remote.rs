@@ -19,7 +19,6 @@ use completeio::remote::Remote;
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -62,7 +61,7 @@ impl fmt::Display for Sum {
 }
 
 fn open(name: &OsString) -> io::Result<OpenAt<Cwd>> {
-    let name = CString::new(name.as_bytes())?;
+    let name = CString::new(name.as_encoded_bytes())?;
     Ok(OpenAt::read(Cwd, name))
 }
 

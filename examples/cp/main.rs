@@ -105,16 +105,8 @@ fn start(options: Options) -> Result<Copier> {
 #[cfg(unix)]
 mod system {
     use super::Options;
-    use std::ffi::CString;
     use std::fs::Metadata;
-    use std::io;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::path::Path;
-
-    pub(super) fn path(name: &Path) -> io::Result<CString> {
-        Ok(CString::new(name.as_os_str().as_bytes())?)
-    }
 
     pub(super) fn mode(of: &Metadata) -> u32 {
         of.permissions().mode() & 0o777
@@ -129,14 +121,8 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     use super::Options;
-    use std::ffi::CString;
     use std::fs::{self, Metadata};
-    use std::io::{self, ErrorKind};
     use std::path::Path;
-
-    pub(super) fn path(name: &Path) -> io::Result<CString> {
-        Ok(CString::new(name.to_str().ok_or(ErrorKind::InvalidInput)?)?)
-    }
 
     pub(super) fn mode(_: &Metadata) -> u32 {
         0o666
@@ -155,7 +141,8 @@ fn open_regular(
     how: OpenOptions,
     doing: &str,
 ) -> Result<(File, Metadata)> {
-    let path = system::path(name).map_err(about(name, doing))?;
+    let path = CString::new(name.as_os_str().as_encoded_bytes());
+    let path = path.map_err(|error| about(name, doing)(error.into()))?;
     let file = open(driver, path, how).map_err(about(name, doing))?;
     let metadata = file.metadata().map_err(about(name, "looking at it"))?;
     if !metadata.is_file() {

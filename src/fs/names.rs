@@ -9,18 +9,9 @@ use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A path as operations take it.
-#[cfg(unix)]
+/// A path as operations take it: its bytes, on Windows in UTF-8.
 pub(super) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
-    use std::os::unix::ffi::OsStrExt;
-    Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
-}
-
-/// A path as operations take it: in UTF-8.
-#[cfg(windows)]
-pub(super) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
-    let path = path.as_ref().to_str();
-    Ok(CString::new(path.ok_or(io::ErrorKind::InvalidInput)?)?)
+    Ok(CString::new(path.as_ref().as_os_str().as_encoded_bytes())?)
 }
 
 /// Reads a whole file.
