@@ -6,6 +6,8 @@
 //! std's handles: in one order with `println!` and with [`std::io::stdin`]. That costs a copy, an
 //! allocation and two wake-ups of threads each time; what is known to be a pipe is faster as a
 //! [`PipeReader`](crate::pipe::PipeReader).
+//!
+//! A console of Windows takes and gives text in UTF-8, as std does it.
 
 use crate::buf::{each_slice, fill_all};
 use crate::io::{AsyncRead, AsyncWrite, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut};
