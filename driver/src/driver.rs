@@ -296,7 +296,7 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
     }
 
     fn detach(&mut self, fd: Fd) {
-        if !self.engine.core.shared.is_child() {
+        if !self.engine.core.is_child() {
             self.engine
                 .backend
                 .detach(&mut self.engine.core, fd.as_raw_fd());
@@ -325,7 +325,7 @@ impl<'arena> CompleteIo<'arena> for Driver<'arena> {
             .unregister(&mut self.engine.core, fd.id())
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push<O: OpCode + 'arena>(
         &mut self,
         op: &'arena mut O,

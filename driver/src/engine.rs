@@ -36,7 +36,7 @@ impl Engine {
     }
 
     pub(crate) fn check_process(&self) -> io::Result<()> {
-        if self.core.shared.is_child() {
+        if self.core.is_child() {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         }
         Ok(())
@@ -78,8 +78,25 @@ impl Engine {
     ///
     /// # Safety
     /// (D2) `op` is not in flight. It is handed over by `turn` only.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn try_push<O: OpCode>(&mut self, op: NonNull<O>, key: Key) -> bool {
+        // The usual way is compiled into the caller, and returns from no call: so it need not keep
+        // anything over one.
+        // SAFETY: (D2) the caller's contract.
+        if unsafe { self.backend.push_admitted(&mut self.core, op, key) } {
+            return true;
+        }
+        // SAFETY: (D2) the caller's contract; it was not pushed.
+        unsafe { self.try_push_anew(op, key) }
+    }
+
+    /// The same where places and credits may have to be counted, or on another backend.
+    ///
+    /// # Safety
+    /// As [`try_push`](Self::try_push).
+    #[cold]
+    #[inline(never)]
+    unsafe fn try_push_anew<O: OpCode>(&mut self, op: NonNull<O>, key: Key) -> bool {
         // SAFETY: (D2) the caller's contract.
         unsafe { self.backend.try_push(&mut self.core, op, key) }
     }
@@ -120,7 +137,7 @@ impl Engine {
     }
 
     pub(crate) fn cancel(&mut self, which: Which) -> Result<(), Full<()>> {
-        if self.core.shared.is_child() {
+        if self.core.is_child() {
             return Err(Full::new(()));
         }
         // First: who hears that there is no place for it has cancelled nothing.
@@ -306,7 +323,7 @@ impl Drop for Engine {
     /// Discards what was pushed without touching it, cancels the rest, and returns when nobody can
     /// touch an operation's memory any more.
     fn drop(&mut self) {
-        if self.core.shared.is_child() {
+        if self.core.is_child() {
             return;
         }
         let unwinding = AbortOnUnwind;

@@ -10,7 +10,7 @@ use crate::op::OpHead;
 use crate::outlet::Outlet;
 use crate::slots::{Completed, Slab};
 use crate::stats::Stats;
-use crate::sys::errno;
+use crate::sys::{ForkGuard, errno};
 use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
@@ -31,6 +31,8 @@ pub(crate) struct Core {
     /// The operations that go on after a short result, or are stopped at a deadline.
     pub(crate) exacts: Exacts,
     pub(crate) shared: Arc<Shared>,
+    /// A guard of its own beside the shared one: each push asks it.
+    guard: ForkGuard,
     /// Whether a notifier was ever handed out.
     pub(crate) notified: bool,
     /// Whether a wake-up was taken out of the flag and no `submit` has returned for it yet.
@@ -51,11 +53,18 @@ impl Core {
             slots: Rc::new(Slab::new(slots)),
             exacts: Exacts::with_capacity(in_flight_max),
             shared: Shared::new()?,
+            guard: ForkGuard::new(),
             notified: false,
             woken: false,
             limit: u64::from(in_flight_max),
             kernel_next: false,
         })
+    }
+
+    /// Whether this process is a forked child of the driver's.
+    #[inline]
+    pub(crate) fn is_child(&self) -> bool {
+        self.guard.is_child()
     }
 
     /// Operations accepted whose last entry has not come out.
@@ -67,7 +76,7 @@ impl Core {
     /// How many more operations may be accepted now.
     #[inline]
     pub(crate) fn credits(&self) -> u64 {
-        if self.shared.is_child() {
+        if self.is_child() {
             return 0;
         }
         self.limit.saturating_sub(self.in_flight())
@@ -86,21 +95,21 @@ impl Core {
     /// Whether an allowance is left for one more, which this spends.
     #[inline(always)]
     pub(crate) fn admits(&self) -> bool {
-        self.shared.guard().spend()
+        self.guard.spend()
     }
 
     #[inline(never)]
     fn admit_anew(&self, places: u32) -> bool {
         let credits = u32::try_from(self.credits()).unwrap_or(u32::MAX);
         let room = places.min(credits);
-        self.shared.guard().allow(room.saturating_sub(1));
+        self.guard.allow(room.saturating_sub(1));
         room > 0
     }
 
     /// What [`admit`](Self::admit) was told holds no more.
     #[inline]
     pub(crate) fn withdraw(&self) {
-        self.shared.guard().allow(0);
+        self.guard.allow(0);
     }
 
     /// Accepts no more operations.

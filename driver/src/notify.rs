@@ -125,12 +125,6 @@ impl Shared {
         self.guard.is_child()
     }
 
-    /// What tells the driver's process from a forked child.
-    #[inline]
-    pub(crate) fn guard(&self) -> &sys::ForkGuard {
-        &self.guard
-    }
-
     fn notify(&self) {
         // A child has a flag of its own, but the descriptor is its parent's too.
         if self.flag.wake() && !self.is_child() && !planted!("wake-up-lost") {

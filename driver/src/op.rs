@@ -266,7 +266,7 @@ pub(crate) unsafe fn encode<O: OpCode>(
     if O::DEADLINE {
         Place::EntryUntil
     } else {
-        Place::Entry
+        Place::of(&sqe)
     }
 }
 

@@ -173,7 +173,7 @@ impl Driver<'_> {
         f: impl for<'s> FnOnce(&mut Scope<'s, 'env>) -> R,
     ) -> Result<R, ScopeError> {
         let engine = &mut self.engine;
-        if engine.core.shared.is_child() {
+        if engine.core.is_child() {
             return Err(ScopeError::ForkedChild);
         }
         match engine.raw_in_flight() {
@@ -620,7 +620,7 @@ fn take(core: &mut Core, completion: &Completion) -> (NonNull<OpHead>, Entry) {
 impl Engine {
     /// Returns when nothing of the scope is in flight any more.
     fn end_scope(&mut self) {
-        if self.core.shared.is_child() {
+        if self.core.is_child() {
             return; // The operations are the parent's.
         }
         let unwinding = AbortOnUnwind;

@@ -252,19 +252,22 @@ impl Backend {
         each!(self, b => b.capacity_left())
     }
 
-    /// Pushes an operation of a known type; `false` when there is no place for it.
+    /// Pushes an operation of a known type as most are: into the kernel's queue, admitted before, and
+    /// not followed. `false` if it is none of these: then nothing was done.
     ///
     /// # Safety
     /// (D2) `op` is not in flight.
     #[inline(always)]
-    pub(crate) unsafe fn try_push<O: OpCode>(
+    #[cfg_attr(
+        not(io_uring),
+        expect(unused_variables, reason = "there is no such queue")
+    )]
+    pub(crate) unsafe fn push_admitted<O: OpCode>(
         &mut self,
         core: &mut Core,
         op: NonNull<O>,
         key: Key,
     ) -> bool {
-        // The usual way is compiled into the caller: it returns from no call, so that nothing need be
-        // kept over one.
         match self {
             #[cfg(io_uring)]
             Self::Uring(uring) if O::GOES_ON.is_none() && core.admits() => {
@@ -272,18 +275,16 @@ impl Backend {
                 unsafe { uring.push_admitted(core, op, key) };
                 true
             }
-            // SAFETY: (D2) the caller's contract.
-            _ => unsafe { self.try_push_anew(core, op, key) },
+            _ => false,
         }
     }
 
-    /// The same by all backends, where places and credits may have to be counted.
+    /// Pushes an operation of a known type; `false` when there is no place for it.
     ///
     /// # Safety
-    /// As `try_push`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn try_push_anew<O: OpCode>(
+    /// (D2) `op` is not in flight.
+    #[inline]
+    pub(crate) unsafe fn try_push<O: OpCode>(
         &mut self,
         core: &mut Core,
         op: NonNull<O>,
@@ -415,12 +416,16 @@ impl Backend {
                 uring.drain(core, n, outlet)
             }
             #[cfg(iocp)]
-            Self::Iocp(_) if core.takes::<T>() => put_each(core, n, outlet, Core::take_local::<T>),
+            Self::Iocp(_) if core.takes::<T>() => {
+                put_each(core, n, 0..n, outlet, |core, _| core.take_local::<T>())
+            }
             #[cfg(readiness)]
             Self::Readiness(_) if core.takes::<T>() => {
-                put_each(core, n, outlet, Core::take_local::<T>)
+                put_each(core, n, 0..n, outlet, |core, _| core.take_local::<T>())
             }
-            other => put_each(core, n, outlet, |core| other.take_in_turn::<T>(core)),
+            other => put_each(core, n, 0..n, outlet, |core, _| {
+                other.take_in_turn::<T>(core)
+            }),
         }
     }
 
@@ -502,18 +507,19 @@ unsafe fn push_under(
     }
 }
 
-/// Puts what is taken `n` times into `outlet`, and returns how much that was: what is not of its class
-/// was seen to. A loop for each source of completions, with the sink compiled into it.
+/// Puts what is made of each of the `n` that are taken into `outlet`, and returns how much that was: what is
+/// not of its class was seen to. A loop for each source of completions, with the sink compiled into it.
 #[inline]
-fn put_each<T: Outlet>(
+fn put_each<I, T: Outlet>(
     core: &mut Core,
     n: usize,
+    taken: impl Iterator<Item = I>,
     outlet: &mut T,
-    mut take: impl FnMut(&mut Core) -> Option<Completion>,
+    mut sort: impl FnMut(&mut Core, I) -> Option<Completion>,
 ) -> usize {
     let mut aside = 0;
-    for _ in 0..n {
-        match take(core) {
+    for one in taken {
+        match sort(core, one) {
             Some(completion) => core.put(completion, outlet),
             None => aside += 1,
         }

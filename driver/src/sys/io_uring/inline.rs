@@ -8,6 +8,7 @@
 
 use super::Uring;
 use super::encode::opcode;
+use super::ring::Sqe;
 use crate::error::Refusal;
 use crate::fd::Target;
 use crate::key::{Completion, Key};
@@ -22,6 +23,12 @@ use std::collections::VecDeque;
 pub(super) struct Opcodes(pub(super) [u64; 4]);
 
 impl Opcodes {
+    /// Whether every kernel has it on which this backend runs: it is in Linux 6.1.
+    #[inline(always)]
+    pub(super) const fn is_old(opcode: u8) -> bool {
+        opcode <= op::IORING_OP_SENDMSG_ZC as u8
+    }
+
     #[inline]
     pub(super) fn has(&self, opcode: u8) -> bool {
         self.0[usize::from(opcode >> 6)] >> (opcode & 63) & 1 != 0
@@ -62,12 +69,26 @@ const _: () = assert!(
 pub(crate) enum Place {
     /// Into the entry that it was given.
     Entry,
+    /// The same, by an opcode that the kernel may lack.
+    NewEntry,
     /// The same, and its deadline is to follow it.
     EntryUntil,
     /// Among the calls that are made in place.
     Inline,
     /// Nowhere.
     Refused(Refusal),
+}
+
+impl Place {
+    /// That of an operation which was encoded into this entry.
+    #[inline(always)]
+    pub(crate) fn of(sqe: &Sqe) -> Self {
+        if Opcodes::is_old(sqe.opcode) {
+            Self::Entry
+        } else {
+            Self::NewEntry
+        }
+    }
 }
 
 impl Pushes {

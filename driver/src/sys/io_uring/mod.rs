@@ -45,7 +45,6 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The state of one ring.
 #[derive(Debug)]
@@ -58,8 +57,7 @@ pub(crate) struct Uring {
     /// Operations that were handed over, ever; wraps.
     handed_over: u32,
     pushes: Pushes,
-    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes: each entry's is
-    /// looked up then.
+    /// Whether the kernel lacks an opcode that is modelled, and whose place no call takes.
     lacks_opcodes: bool,
     /// Cancellations asked for since the last turn.
     cancels: u32,
@@ -406,7 +404,7 @@ impl Uring {
     /// elsewhere.
     #[inline(always)]
     fn pushed(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
-        if matches!(place, Place::Entry) && !self.lacks_opcodes {
+        if let Place::Entry = place {
             self.ring.advance();
         } else {
             self.pushed_aside(core, place, key, head);
@@ -418,7 +416,8 @@ impl Uring {
     #[inline(never)]
     fn pushed_aside(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
         match place {
-            Place::Entry => self.keep(core, key),
+            Place::Entry => self.ring.advance(),
+            Place::NewEntry => self.keep(core, key),
             Place::EntryUntil => self.keep_until(core, key, head),
             Place::Inline => {}
             Place::Refused(refusal) => core.refuse(key, refusal),
@@ -429,7 +428,7 @@ impl Uring {
     fn keep(&mut self, core: &mut Core, key: Key) {
         let slot = self.ring.slot();
         // SAFETY: (U1) just written.
-        if !self.has(unsafe { (*slot).opcode }) {
+        if self.lacks_opcodes && !self.has(unsafe { (*slot).opcode }) {
             // SAFETY: (U1) as above.
             let Some(other) = net::stand_in(unsafe { &*slot }) else {
                 return core.refuse(key, Refusal::Unsupported);
@@ -534,46 +533,58 @@ impl Uring {
         };
         let mut fruitless = 0;
         loop {
-            let missing = want.saturating_sub(core.local_len());
-            let timeout = match deadline {
-                Some(deadline) if missing > 0 => Some(deadline.duration_since(Instant::now())),
-                _ => None,
-            };
             // SAFETY: (D1) the caller's contract.
-            let Entered { left, refused } = unsafe { self.enter(core, missing, timeout) }?;
-            let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let satisfied = want == 0 || self.available(core) > 0 || expired();
-            if left == 0 && satisfied {
-                break;
+            let entered = unsafe { self.enter(core, want, deadline) }?;
+            let is_done = entered.left == 0 && (want == 0 || self.available(core) > 0);
+            if is_done || self.gives_up(core, want, deadline, &entered, &mut fruitless) {
+                return Ok(());
             }
-            // A wait that was interrupted waits on; what the kernel does not take is asked for again,
-            // though not without end.
-            if !refused && left == 0 {
-                continue;
-            }
-            fruitless += 1;
-            if fruitless < ATTEMPTS {
-                continue;
-            }
-            if satisfied {
-                break;
-            }
+        }
+    }
+
+    /// Whether a turn ends with what a call has not done.
+    #[cold]
+    fn gives_up(
+        &self,
+        core: &Core,
+        want: usize,
+        deadline: Option<Instant>,
+        entered: &Entered,
+        fruitless: &mut u32,
+    ) -> bool {
+        let expired = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let satisfied = want == 0 || self.available(core) > 0 || expired();
+        // A wait that was interrupted waits on; what the kernel does not take is asked for again,
+        // though not without end.
+        if entered.left == 0 && (satisfied || !entered.refused) {
+            return satisfied;
+        }
+        *fruitless += 1;
+        if *fruitless < ATTEMPTS {
+            return false;
+        }
+        if !satisfied {
             self.back_off();
         }
-        Ok(())
+        satisfied
     }
 
     /// One `io_uring_enter`. What interrupts it ends here; the caller looks at the queues.
     ///
     /// # Safety
     /// As [`turn`](Self::turn).
-    #[inline]
+    #[inline(always)]
     unsafe fn enter(
         &mut self,
         core: &mut Core,
-        missing: usize,
-        timeout: Option<Duration>,
+        want: usize,
+        deadline: Option<Instant>,
     ) -> io::Result<Entered> {
+        let missing = want.saturating_sub(core.local_len());
+        let timeout = match deadline {
+            Some(deadline) if missing > 0 => Some(deadline.duration_since(Instant::now())),
+            _ => None,
+        };
         let to_submit = self.ring.unconsumed();
         let min_complete = u32::try_from(missing).unwrap_or(u32::MAX);
         core.stats.enters += 1;
@@ -644,7 +655,7 @@ impl Uring {
     #[inline]
     pub(crate) fn next(&mut self, _core: &mut Core) -> Option<Completion> {
         while self.ring.completions() > 0 {
-            let cqe = self.ring.take().next();
+            let cqe = self.ring.take(1).next()?;
             if let Some(completion) = self.own.decode(cqe.user_data, cqe.result, cqe.flags) {
                 return Some(completion);
             }
@@ -656,9 +667,13 @@ impl Uring {
     /// how many it got.
     #[inline]
     pub(crate) fn drain<T: Outlet>(&mut self, core: &mut Core, n: usize, outlet: &mut T) -> usize {
-        let mut taking = self.ring.take();
-        put_each(core, n, outlet, |core| {
-            self.own.sort::<T>(core, taking.next())
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "no more than the queue has"
+        )]
+        let cqes = self.ring.take(n as u32);
+        put_each(core, n, cqes, outlet, |core, cqe| {
+            self.own.sort::<T>(core, cqe)
         })
     }
 

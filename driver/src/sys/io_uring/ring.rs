@@ -397,11 +397,13 @@ impl Ring {
             .wrapping_sub(self.head)
     }
 
-    /// Takes completions, of those that `completions` counted, out of the queue.
+    /// Takes `n` completions, of those that `completions` counted, out of the queue.
     #[inline]
-    pub(super) fn take(&mut self) -> Taking<'_> {
+    pub(super) fn take(&mut self, n: u32) -> Taking<'_> {
+        debug_assert!(n <= self.completions(), "U1: the queue has no more");
         Taking {
             head: self.head,
+            end: self.head.wrapping_add(n),
             cq_mask: self.cq_mask,
             cqes: self.cqes,
             ring: self,
@@ -413,25 +415,25 @@ impl Ring {
     }
 }
 
-/// Takes completions one by one. Those that were taken have left the queue, and their places are free,
-/// when this is dropped: also when whoever was given one has panicked.
+/// Completions that leave the queue. The places of those that were taken are free when this is dropped:
+/// also when whoever was given one has panicked.
 pub(super) struct Taking<'r> {
     ring: &'r mut Ring,
-    /// The next to take, and what leads there: of its own, so that it stays in registers.
+    /// The next to take, where to stop, and what leads there: of its own, so that it stays in registers.
     head: u32,
+    end: u32,
     cq_mask: u32,
     cqes: NonNull<Cqe>,
 }
 
-impl Taking<'_> {
-    /// The next; no more than there are.
-    #[inline(always)]
-    pub(super) fn next(&mut self) -> Cqe {
-        debug_assert_ne!(
-            self.ring.completions(),
-            self.head.wrapping_sub(self.ring.head),
-            "U1: the queue is empty"
-        );
+impl Iterator for Taking<'_> {
+    type Item = Cqe;
+
+    #[inline]
+    fn next(&mut self) -> Option<Cqe> {
+        if self.head == self.end {
+            return None;
+        }
         let index = self.head & self.cq_mask;
         // SAFETY: (U1) masked to the size of the array.
         let cqe = unsafe { self.cqes.add(index as usize) };
@@ -443,11 +445,11 @@ impl Taking<'_> {
             flags,
         } = *unsafe { cqe.as_ref() };
         self.head = self.head.wrapping_add(1);
-        Cqe {
+        Some(Cqe {
             user_data,
             result,
             flags,
-        }
+        })
     }
 }
 

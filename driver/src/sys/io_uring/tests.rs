@@ -3,10 +3,14 @@
 
 mod inline;
 
-use crate::driver::{Backend, CompleteIo, Driver, Entry, Refusal, Support};
+use super::inline::Opcodes;
+use crate::driver::{Backend, CompleteIo, Driver, Entry, OwnedFd, Refusal, Support, Wait};
 use crate::key::Class;
-use crate::op::{Nop, Op, WaitId};
+use crate::op::{Nop, Op, OpObject, Recv, Send, WaitId};
 use crate::sys::Backend as Sys;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::ptr::NonNull;
 
 /// A driver on io_uring, or none where it is forbidden; the suite's other tests say so.
 fn driver<'arena>() -> Option<Driver<'arena>> {
@@ -50,31 +54,11 @@ fn a_thread_may_have_many_drivers_and_make_them_again_and_again() {
     }
 }
 
-/// I21: an opcode that the kernel lacks is refused at its push, and the report says so.
+/// I21: an opcode that the kernel lacks is refused at its push, and the report says so. Before Linux
+/// 6.9 there is no truncation.
 #[test]
 fn a_missing_opcode_is_unsupported() {
-    let mut op = Nop::new();
-    let Some(mut driver) = driver() else { return };
-    let nop = linux_raw_sys::io_uring::io_uring_op::IORING_OP_NOP as usize;
-    let Sys::Uring(uring) = &mut driver.engine.backend else {
-        unreachable!("asked for io_uring")
-    };
-    let mut opcodes = uring.pushes.opcodes;
-    opcodes.0[nop / 64] &= !(1 << (nop % 64));
-    uring.set_opcodes(opcodes);
-    assert!(uring.operations().contains(&("Nop", Support::Missing)));
-    let entry = complete_a_nop(&mut driver, &mut op);
-    assert_eq!(entry.refusal(), Some(Refusal::Unsupported));
-    assert_eq!(
-        entry.into_result().unwrap_err().kind(),
-        std::io::ErrorKind::Unsupported
-    );
-}
-
-/// I21: before Linux 6.9 there is no truncation.
-#[test]
-fn a_kernel_without_truncation() {
-    let mut op = crate::op::Truncate::new(crate::driver::Cwd, 0);
+    let mut ops = [(); 2].map(|()| crate::op::Truncate::new(crate::driver::Cwd, 0));
     let Some(mut driver) = driver() else { return };
     let Sys::Uring(uring) = &mut driver.engine.backend else {
         unreachable!("asked for io_uring")
@@ -83,11 +67,32 @@ fn a_kernel_without_truncation() {
     opcodes.0[0] &= !(1 << linux_raw_sys::io_uring::io_uring_op::IORING_OP_FTRUNCATE as usize);
     uring.set_opcodes(opcodes);
     assert!(uring.operations().contains(&("Truncate", Support::Missing)));
-    driver.try_push(&mut op, 1).unwrap();
-    let mut entry: Option<Entry> = None;
-    // SAFETY: (D1) the operation outlives the driver.
-    unsafe { driver.submit(None, &mut entry) }.unwrap();
-    assert_eq!(entry.unwrap().refusal(), Some(Refusal::Unsupported));
+    let [first, second] = &mut ops;
+    driver.try_push(first, 1).unwrap();
+    driver.try_push_dyn((second, 2).into()).unwrap();
+    let mut entries: Vec<Entry> = Vec::with_capacity(2);
+    // SAFETY: (D1) the operations outlive the driver.
+    unsafe { driver.submit(None, &mut entries) }.unwrap();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        assert_eq!(entry.refusal(), Some(Refusal::Unsupported));
+        assert_eq!(
+            entry.into_result().unwrap_err().kind(),
+            std::io::ErrorKind::Unsupported
+        );
+    }
+}
+
+/// A number above which nothing is old: the kernel of the floor has all below.
+#[test]
+fn every_old_opcode_is_there() {
+    let Some(mut driver) = driver() else { return };
+    let Sys::Uring(uring) = &mut driver.engine.backend else {
+        unreachable!("asked for io_uring")
+    };
+    let old = (0..=u8::MAX).take_while(|opcode| Opcodes::is_old(*opcode));
+    let missing: Vec<u8> = old.filter(|opcode| !uring.has(*opcode)).collect();
+    assert_eq!(missing, []);
 }
 
 /// Before Linux 6.7 a child's descriptor is polled, and `finish` reaps: the same comes out.
@@ -133,6 +138,48 @@ fn a_child_is_waited_for_without_the_opcode() {
     // SAFETY: (D3) as above.
     let error = unsafe { reaped.finish(next()) }.unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
+}
+
+/// A ping-pong takes one call of the kernel where answer and next request are waited for together: by
+/// who knows that the answer does not wait.
+#[test]
+fn a_ping_pong_can_take_one_call() {
+    const ROUNDS: u64 = 50;
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut send = Send::new(OwnedFd::from(ours.try_clone().unwrap()), *b"pong");
+    let mut recv = Recv::new(OwnedFd::from(ours), [0; 4]);
+    let Some(mut driver) = driver() else { return };
+    let peer = std::thread::spawn(move || {
+        let mut buffer = [0; 4];
+        for _ in 0..ROUNDS {
+            theirs.write_all(b"ping").unwrap();
+            theirs.read_exact(&mut buffer).unwrap();
+        }
+        theirs.write_all(b"over").unwrap();
+    });
+    let (send, recv) = (NonNull::from(&mut send), NonNull::from(&mut recv));
+    let mut entries: Vec<Entry> = Vec::with_capacity(2);
+    for round in 0..=ROUNDS {
+        if round > 0 {
+            // SAFETY: (D2) its last entry came, and it is reached through this pointer alone.
+            let answer = unsafe { OpObject::from_ptr(send, 1) };
+            driver.try_push_dyn(answer).unwrap();
+        }
+        // SAFETY: (D2) as above.
+        let request = unsafe { OpObject::from_ptr(recv, 0) };
+        driver.try_push_dyn(request).unwrap();
+        let all = driver.in_flight();
+        // SAFETY: (D1) the operations outlive the driver.
+        unsafe { driver.submit_until(Wait::new().at_least(all), &mut entries) }.unwrap();
+        assert_eq!(entries.len(), all);
+        assert!(
+            entries
+                .drain(..)
+                .all(|entry| entry.into_result().unwrap() == 4)
+        );
+    }
+    peer.join().unwrap();
+    assert_eq!(driver.stats().enters, ROUNDS + 1);
 }
 
 /// A deadline whose operation the kernel took alone posts an entry of the driver's own.
