@@ -88,34 +88,20 @@ excuse "no operation makes a pipe, on Windows" very_many_buffers_are_written a_f
 excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end where success is told by its return" \
   windows::iocp::a_socket_is_connected_anew
 
-run() { # name, arguments of cargo test …
-  local log ok bad
-  log=$(mktemp)
-  echo "== $1"
-  timeout 1800 cargo test "${on[@]}" "${@:2}" ${filter[@]+"${filter[@]}"} ${excused[@]+"${excused[@]}"} 2>&1 |
-    tee "$log"
-  local status=${PIPESTATUS[0]}
-  # The last line of all that ran: `test result: ok. 76 passed; 0 failed; 14 ignored; …`.
-  read -r ok bad < <(
-    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; .*/\1 \2/p' "$log" | tail -n 1
-    echo 0 0
-  )
-  rm -f "$log"
-  # A test that hangs ends its whole process.
-  [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
-  [ "$ok" -gt 0 ] || [ "$bad" -gt 0 ] || [ ${#filter[@]} -gt 0 ] || bad=1
-  passed=$((passed + ok)) failed=$((failed + bad))
+part() { # name, arguments of cargo test …
+  tests "$1" timeout 1800 cargo test "${on[@]}" "${@:2}" ${filter[@]+"${filter[@]}"} ${excused[@]+"${excused[@]}"}
 }
-run "unit tests" -p completeio-driver --lib --
-run "what values show" -p completeio-driver --test shown --
-run "the contract" -p completeio-driver --test contract --
-run "allocations" -p completeio-driver --test allocs_windows --
+part "unit tests" -p completeio-driver --lib --
+part "what values show" -p completeio-driver --test shown --
+part "the contract" -p completeio-driver --test contract --
+part "a driver on another thread" -p completeio-driver --test remote --
+part "allocations" -p completeio-driver --test allocs_windows --
 
 echo "== examples"
 timeout 900 cargo build -q "${on[@]}" "${runtime[@]}" --examples
 verdict "the examples are built" $?
 for name in charter compat event examples_windows fs io net pipe process_windows runtime signal_windows tasks; do
-  run "the runtime's tests: $name" "${runtime[@]}" --test "$name" --
+  part "the runtime's tests: $name" "${runtime[@]}" --test "$name" --
 done
 
 if [ ${#filter[@]} -eq 0 ]; then

@@ -191,7 +191,7 @@ fn an_accept_where_nothing_listens(cx: &mut Cx) {
     let socket = kit::tcp_socket();
     let mut l = cx.ledger();
     let fd = l.at(&socket);
-    assert_eq!(l.errno(Accept::new(fd)), code::LISTENS_NOT);
+    assert_eq!(l.errno(Accept::new(fd)), code::WRONG_STATE);
 }
 
 fn files_and_sockets_confused(cx: &mut Cx) {

@@ -25,6 +25,7 @@ mod ends;
 mod kit;
 mod region;
 mod steps;
+mod tree;
 
 #[cfg(unix)]
 mod ancillary;
@@ -39,11 +40,9 @@ mod errors;
 mod exact;
 mod forgotten;
 mod full;
-#[cfg(unix)]
 mod kinds;
 mod lengths;
 mod listeners;
-#[cfg(unix)]
 mod memory;
 #[cfg(unix)]
 mod message;
@@ -89,7 +88,6 @@ mod unix;
 mod vectored;
 mod wait;
 mod wake;
-#[cfg(unix)]
 mod whole_deadlines;
 #[cfg(windows)]
 mod windows;

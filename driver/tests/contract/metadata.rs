@@ -3,9 +3,10 @@
 
 use crate::kit;
 use crate::ledger::Cx;
-use crate::path::{Tree, c};
+use crate::path::c;
 use crate::region::Region;
 use crate::steps;
+use crate::tree::Tree;
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Cwd, OwnedFd, Refusal};
 use completeio_driver::op::{
     DirectIo, FileKind, Metadata, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, StatAt, Sync, WriteAt,

@@ -3,6 +3,7 @@
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use crate::steps;
+use crate::tree::Tree;
 use completeio_driver::driver::{
     AsFd, AsRawFd, CompleteIo, Cwd, Descriptor, Entry, FixedFd, RawFd, Refusal,
 };
@@ -32,16 +33,7 @@ contract! {
     ],
 }
 
-/// A directory of a test's own, which is removed with what is in it.
-pub(crate) struct Tree(PathBuf);
-
 impl Tree {
-    pub(crate) fn new() -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(kit::unique());
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
     /// With something of each kind.
     pub(crate) fn full() -> Self {
         let tree = Self::new();
@@ -55,14 +47,6 @@ impl Tree {
         tree
     }
 
-    pub(crate) fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(crate) fn c_string(&self, name: &str) -> CString {
-        CString::new(self.at(name).as_os_str().as_bytes()).unwrap()
-    }
-
     /// A file that holds its own name.
     pub(crate) fn file(&self, name: &str) {
         fs::write(self.at(name), name).unwrap();
@@ -70,10 +54,6 @@ impl Tree {
 
     pub(crate) fn open(&self) -> File {
         File::open(&self.0).unwrap()
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.at(name).symlink_metadata().is_ok()
     }
 
     /// All that is in it: names, types and permissions, links, contents.
@@ -104,12 +84,6 @@ impl Tree {
             }
         }
         all
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

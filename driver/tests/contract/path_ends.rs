@@ -3,7 +3,8 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use crate::path::{Tree, c};
+use crate::path::c;
+use crate::tree::Tree;
 use completeio_driver::driver::{AsRawFd, BorrowedFd, CompleteIo, Cwd, Entry};
 use completeio_driver::op::{
     HardLink, MakeDir, OpenAt, OpenOptions, Rename, StatAt, Symlink, Unlink,

@@ -2,11 +2,12 @@
 //! I1, I5, I9, I12.
 
 use crate::exact::swallow;
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::Cx;
 use crate::races::{ROUNDS, Rival, round};
 use crate::region::Region;
 use crate::steps;
+#[cfg(unix)]
 use crate::stream::ROOM;
 #[cfg(target_os = "linux")]
 use crate::stream::small_pipe;
@@ -26,8 +27,10 @@ contract! {
     ],
     on_host: [
         no_piece_begins_the_time_anew,
-        no_flight_begins_after_the_deadline,
         received_or_timed_out,
+    ],
+    on_unix: [
+        no_flight_begins_after_the_deadline,
     ],
     on_linux: [
         between_two_in_time,
@@ -68,9 +71,10 @@ fn kind<T: std::fmt::Debug>(result: std::io::Result<T>) -> ErrorKind {
 
 #[track_caller]
 fn is_cancelled<T: std::fmt::Debug>(result: std::io::Result<T>) -> bool {
-    result.unwrap_err().raw_os_error() == Some(libc::ECANCELED)
+    result.unwrap_err().raw_os_error() == Some(code::ECANCELED)
 }
 
+#[cfg(unix)]
 fn between_two_in_time(cx: &mut Cx) {
     let (reader, mut writer) = kit::pipe();
     let (mut end, middle) = kit::pipe();
@@ -94,6 +98,7 @@ fn between_two_in_time(cx: &mut Cx) {
 }
 
 /// I12: never early.
+#[cfg(unix)]
 fn between_two_out_of_time(cx: &mut Cx) {
     let (reader, mut writer) = kit::pipe();
     let (mut end, middle) = kit::pipe();
@@ -141,6 +146,7 @@ fn for_each_end_that_is_waited_for(cx: &mut Cx) {
 }
 
 /// Handed over before it is cancelled; io_uring's worker may come too late all the same.
+#[cfg(unix)]
 fn a_passed_deadline_of_a_splice(cx: &mut Cx) {
     let (reader, mut writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -158,6 +164,7 @@ fn a_passed_deadline_of_a_splice(cx: &mut Cx) {
 }
 
 /// A cancellation that comes first is told as one: pushed, handed over, between two flights.
+#[cfg(unix)]
 fn cancelled_before_the_deadline(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -189,6 +196,7 @@ fn cancelled_before_the_deadline(cx: &mut Cx) {
     }
 }
 
+#[cfg(unix)]
 fn refused_operations(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let file = kit::file(b"text");
@@ -202,6 +210,7 @@ fn refused_operations(cx: &mut Cx) {
 }
 
 /// The driver has one reserved place for them, in each turn.
+#[cfg(unix)]
 fn more_deadlines_than_cancellations(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -217,6 +226,7 @@ fn more_deadlines_than_cancellations(cx: &mut Cx) {
 }
 
 /// Moved or timed out, once, and never both.
+#[cfg(unix)]
 fn moved_or_timed_out(cx: &mut Cx) {
     let (reader, mut writer) = kit::pipe();
     let (mut end, middle) = kit::pipe();
@@ -244,6 +254,7 @@ fn moved_or_timed_out(cx: &mut Cx) {
 }
 
 /// Moved, timed out, or cancelled.
+#[cfg(unix)]
 fn moved_or_cancelled(cx: &mut Cx) {
     let (reader, mut writer) = kit::pipe();
     let (mut end, middle) = kit::pipe();
@@ -258,7 +269,7 @@ fn moved_or_cancelled(cx: &mut Cx) {
         match l.finish(op, entry) {
             Ok(_) => end.read_exact(&mut [0]).unwrap(),
             Err(error) => {
-                let cancelled = error.raw_os_error() == Some(libc::ECANCELED);
+                let cancelled = error.raw_os_error() == Some(code::ECANCELED);
                 let timed_out = error.kind() == ErrorKind::TimedOut;
                 assert!(cancelled || n % 2 == 0 && timed_out, "{error}");
                 (&reader).read_exact(&mut [0]).unwrap();
@@ -339,6 +350,7 @@ fn a_push_begins_the_time_anew(cx: &mut Cx) {
 }
 
 /// The first one is tried, unless a worker comes too late; a call moves no more than 0x7fff_f000 bytes.
+#[cfg(unix)]
 fn no_flight_begins_after_the_deadline(cx: &mut Cx) {
     const LEN: usize = 5 << 30;
     let null = File::options().write(true).open("/dev/null").unwrap();
@@ -357,7 +369,7 @@ fn exact_errors_are_unchanged(cx: &mut Cx) {
     let fd = l.at(&file);
     for at in [Instant::now(), Instant::now() + HOUR] {
         let op = Exact::new(Recv::new(fd, [0; 4]));
-        assert_eq!(l.errno(Deadline::at(op, at)), libc::ENOTSOCK);
+        assert_eq!(l.errno(Deadline::at(op, at)), code::ENOTSOCK);
     }
     let op = Deadline::after(Exact::new(ReadAt::new(fd, 1, [0; 8])), HOUR);
     let (op, entry) = l.entry_of(op);
@@ -419,6 +431,7 @@ fn received_or_timed_out(cx: &mut Cx) {
     assert_eq!(kit::unread(&ours), 0);
 }
 
+#[cfg(unix)]
 fn by_a_scope(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -443,6 +456,7 @@ fn by_a_scope(cx: &mut Cx) {
     .unwrap();
 }
 
+#[cfg(unix)]
 fn by_a_slot(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -460,6 +474,7 @@ fn by_a_slot(cx: &mut Cx) {
 }
 
 /// It is told until when it may sleep.
+#[cfg(unix)]
 fn by_foreign_loop(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();
@@ -479,6 +494,7 @@ fn by_foreign_loop(cx: &mut Cx) {
 }
 
 /// I5.
+#[cfg(unix)]
 fn a_driver_dropped_with_deadlines(cx: &mut Cx) {
     for handed_over in [false, true] {
         for delay in [Duration::ZERO, Duration::from_micros(100), HOUR] {
@@ -503,6 +519,7 @@ fn a_driver_dropped_with_deadlines(cx: &mut Cx) {
 }
 
 /// A submit that is satisfied each time keeps deadlines all the same.
+#[cfg(unix)]
 fn others_complete_meanwhile(cx: &mut Cx) {
     let (empty, _writer) = kit::pipe();
     let (_end, middle) = kit::pipe();

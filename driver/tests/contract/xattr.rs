@@ -2,9 +2,10 @@
 
 use crate::kit;
 use crate::ledger::Cx;
-use crate::path::{Tree, c, skipped};
+use crate::path::{c, skipped};
 use crate::region::Region;
 use crate::steps;
+use crate::tree::Tree;
 use completeio_driver::buf::{IntoInner, Sliceable};
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, FixedFd};
 use completeio_driver::op::{GetPathXattr, GetXattr, SetPathXattr, SetXattr};

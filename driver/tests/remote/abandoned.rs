@@ -1,19 +1,18 @@
 //! A `Pending` that is dropped, or forgotten, in each state of its operation.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::rig::{Count, Cx, Drops, accepted, in_flight, recv};
 use completeio_driver::driver::{AsRawFd, Cwd, OwnedFd, Wait};
 use completeio_driver::op::{Accept, Nop, OpenAt, ReadAt, Recv, Timeout};
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::fd::FromRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-on_each_backend![
+on_each_backend! {
+    everywhere: [
     dropped_before_its_start,
     dropped_in_flight,
     dropped_while_the_driver_sleeps,
@@ -24,17 +23,18 @@ on_each_backend![
     a_file_that_nobody_wants,
     what_was_abandoned_takes_nothing,
     its_waker_goes_with_it,
-    forgotten,
     dropped_after_the_driver,
     abandoned_among_others,
     dropped_by_another_thread_as_it_completes,
-];
+],
+    on_unix: [forgotten],
+}
 
 const SLOTS: usize = 3;
 
 type Counted = Recv<OwnedFd, crate::rig::Counted>;
 
-fn counted(drops: &Drops) -> (Counted, UnixStream) {
+fn counted(drops: &Drops) -> (Counted, kit::Stream) {
     let (ours, theirs) = kit::pair();
     (Recv::new(kit::owned(ours), drops.buffer()), theirs)
 }
@@ -220,6 +220,7 @@ fn its_waker_goes_with_it(cx: &Cx) {
 }
 
 /// The cell is lost, and nothing else: the others go on, and so does the end.
+#[cfg(unix)]
 fn forgotten(cx: &Cx) {
     let before = kit::open_fds();
     let mut hand = kit::leaking(|| cx.hand(SLOTS));
@@ -241,7 +242,7 @@ fn forgotten(cx: &Cx) {
     assert!(lost.len() == 2 && lost.contains(&number), "{lost:?}");
     for fd in lost {
         // SAFETY: nobody else has it, for nobody can use what was forgotten.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        drop::<OwnedFd>(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) });
     }
 }
 
@@ -258,7 +259,7 @@ fn dropped_after_the_driver(cx: &Cx) {
     drop(first);
     assert_eq!(drops.count(), 1);
     let (received, op) = second.wait();
-    assert_eq!(crate::rig::errno(&received), libc::ECANCELED);
+    assert_eq!(crate::rig::errno(&received), code::ECANCELED);
     drop(op);
     assert_eq!(drops.count(), 2);
 }

@@ -1,6 +1,6 @@
 //! Outcomes given to functions, on the driver's thread.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::rig::{Count, Cx, LONG, accepted, errno, recv, rejected};
 use completeio_driver::op::{Nop, ReadAt, Timeout};
 use completeio_driver::remote::{Rejection, Remote};
@@ -132,7 +132,7 @@ fn a_callback_that_closes(cx: &Cx) {
     let pending = accepted(remote.try_push(recv));
     let own = remote.clone();
     accepted(remote.try_push_with(Nop::new(), move |_, _| own.close()));
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
     assert!(remote.is_closed());
     assert_eq!(driver.shut_down(LONG).unwrap(), 0);
 }
@@ -171,7 +171,7 @@ fn cancelled_by_the_shutdown(cx: &Cx) {
     let hour = Timeout::after(LONG);
     accepted(driver.remote().try_push_with(hour, callback));
     assert_eq!(driver.shut_down(LONG).unwrap(), 0);
-    assert_eq!(receive.recv(), Ok(libc::ECANCELED));
+    assert_eq!(receive.recv(), Ok(code::ECANCELED));
 }
 
 /// Accepted, and the end came before its start: it is as if it had been cancelled.
@@ -183,8 +183,8 @@ fn never_started(cx: &Cx) {
     let pending = accepted(hand.remote.try_push(Nop::new()));
     hand.remote.close();
     hand.server.run().unwrap();
-    assert_eq!(receive.recv(), Ok(libc::ECANCELED));
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(receive.recv(), Ok(code::ECANCELED));
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
     assert_eq!(hand.server.driver().stats().pushed, 0);
 }
 

@@ -1,6 +1,6 @@
 //! The end of a driver's thread: by its handle, by a drop, with operations in every state.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::rig::{
     Count, Cx, Drops, LONG, accepted, block_on, errno, in_flight, recv, rejected, tells_its_end,
 };
@@ -14,13 +14,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-on_each_backend![
+on_each_backend! {
+    everywhere: [
     nothing_survives,
     everyone_is_told,
     what_was_never_started_is_cancelled,
     closed_for_everyone,
     survivors_are_counted,
-    what_cannot_be_cancelled_survives,
     senders_that_wait_for_room,
     abandoned_before_the_end,
     dropped,
@@ -29,7 +29,9 @@ on_each_backend![
     many_threads_come_and_go,
     what_cannot_be_made,
     sent_while_it_ends,
-];
+],
+    on_unix: [what_cannot_be_cancelled_survives],
+}
 
 fn nothing_survives(cx: &Cx) {
     let driver = cx.thread(4);
@@ -64,11 +66,11 @@ fn everyone_is_told(cx: &Cx) {
         });
         let awaited = scope.spawn(|| errno(&block_on(awaited).0));
         assert_eq!(driver.shut_down(LONG).unwrap(), 0);
-        assert_eq!(waited.join().unwrap(), libc::ECANCELED);
-        assert_eq!(awaited.join().unwrap(), libc::ECANCELED);
+        assert_eq!(waited.join().unwrap(), code::ECANCELED);
+        assert_eq!(awaited.join().unwrap(), code::ECANCELED);
     });
-    assert_eq!(receive.recv(), Ok(libc::ECANCELED));
-    assert_eq!(errno(&polled_later.wait().0), libc::ECANCELED);
+    assert_eq!(receive.recv(), Ok(code::ECANCELED));
+    assert_eq!(errno(&polled_later.wait().0), code::ECANCELED);
     assert_eq!(errno(&done.wait().0), 0);
     assert_eq!(drops.count(), 1);
 }
@@ -93,7 +95,7 @@ fn what_was_never_started_is_cancelled(cx: &Cx) {
     drop(abandoned);
     go.send(()).unwrap();
     assert_eq!(driver.shut_down(LONG).unwrap(), 0);
-    assert_eq!(errno(&never.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&never.wait().0), code::ECANCELED);
     assert!(!path.exists(), "it was not done");
 }
 
@@ -152,13 +154,14 @@ fn survivors_are_counted(cx: &Cx) {
     );
     assert!(remote.is_closed());
     go.send(()).unwrap();
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
     assert_eq!(end.recv(), Err(mpsc::RecvError), "the thread has ended");
 }
 
 const THREADS: &str = "/proc/self/task";
 
 /// Whether a thread of this process waits for the other end of a named pipe.
+#[cfg(unix)]
 fn somebody_waits_for_a_partner() -> bool {
     let threads = fs::read_dir(THREADS).unwrap();
     threads.filter_map(Result::ok).any(|thread| {
@@ -169,6 +172,7 @@ fn somebody_waits_for_a_partner() -> bool {
 
 /// An open that waits for the pipe's other end: a worker thread does not come back from it. (On
 /// io_uring it does not wait: the kernel tries without blocking first, and succeeds.)
+#[cfg(unix)]
 fn what_cannot_be_cancelled_survives(cx: &Cx) {
     if cx.backend == Backend::IoUring {
         return;
@@ -192,7 +196,7 @@ fn what_cannot_be_cancelled_survives(cx: &Cx) {
         let pending = (!is_abandoned).then_some(pending);
         // However long that is.
         assert_eq!(driver.shut_down(Duration::from_millis(20)).unwrap(), 1);
-        assert_eq!(errno(&neighbour.wait().0), libc::ECANCELED);
+        assert_eq!(errno(&neighbour.wait().0), code::ECANCELED);
         // The other end, which lets it go on.
         let _writer = File::options().write(true).open(&*path).unwrap();
         if let Some(pending) = pending {
@@ -227,7 +231,7 @@ fn senders_that_wait_for_room(cx: &Cx) {
     });
     assert_eq!(waker.woken(), 1);
     assert_eq!(rejected(block_on(push)).0, Rejection::Closed);
-    assert_eq!(errno(&held.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&held.wait().0), code::ECANCELED);
 }
 
 /// In the only cell.
@@ -265,7 +269,7 @@ fn dropped(cx: &Cx) {
     drop(accepted(remote.try_push(recv_2)));
     drop(driver);
     assert!(remote.is_closed());
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
 }
 
 fn dropped_in_a_panic(cx: &Cx) {
@@ -277,7 +281,7 @@ fn dropped_in_a_panic(cx: &Cx) {
         let _driver = driver;
         kit::silent_panic()
     });
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
 }
 
 fn closed_by_a_remote(cx: &Cx) {
@@ -286,7 +290,7 @@ fn closed_by_a_remote(cx: &Cx) {
     let (recv, _end) = recv();
     let pending = in_flight(&remote, recv);
     thread::spawn(move || remote.close()).join().unwrap();
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
     assert_eq!(driver.shut_down(LONG).unwrap(), 0);
 }
 
@@ -345,7 +349,7 @@ fn sent_while_it_ends(cx: &Cx) {
                             Ok(n) => assert_eq!(n, 4),
                             Err(error) if error.kind() == ErrorKind::BrokenPipe => return n,
                             Err(error) => {
-                                assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+                                assert_eq!(error.raw_os_error(), Some(code::ECANCELED));
                             }
                         }
                     }

@@ -3,10 +3,18 @@
 //!
 //! The tests run one at a time (see [`rig::run`]), so that each may count the descriptors of the
 //! process. Nothing waits for time to pass: whoever waits is told, or turns the driver by hand.
-#![cfg(any(io_uring, readiness))]
+#![cfg(any(io_uring, readiness, iocp))]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
+)]
+#![cfg_attr(
+    windows,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what is about Unix has its part in them"
+    )
 )]
 
 #[macro_use]
@@ -16,6 +24,7 @@ mod rig;
 mod kit;
 
 mod abandoned;
+#[cfg(unix)]
 mod alone;
 mod callbacks;
 mod ends;

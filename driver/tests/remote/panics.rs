@@ -8,7 +8,6 @@ use completeio_driver::op::{Nop, ReadAt, Recv, Send};
 use completeio_driver::remote::{Pending, Remote};
 use std::future::Future;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ on_each_backend![
 const SLOTS: usize = 3;
 
 /// A neighbour that is in flight, and completes in the end, on a driver that does all it did.
-struct Neighbour(Pending<crate::rig::Receiving>, UnixStream);
+struct Neighbour(Pending<crate::rig::Receiving>, kit::Stream);
 
 impl Neighbour {
     fn new(remote: &Remote) -> Self {

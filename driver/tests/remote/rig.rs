@@ -10,7 +10,6 @@ use completeio_driver::remote::{Pending, Rejected, Rejection, Remote, Server};
 use std::fmt::Debug;
 use std::future::Future;
 use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,24 +19,30 @@ use std::thread;
 use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build.
+/// What is about Unix stands under `on_unix`.
 macro_rules! on_each_backend {
     ($($name:ident),* $(,)?) => {
+        on_each_backend! { everywhere: [$($name),*], on_unix: [] }
+    };
+    (everywhere: [$($name:ident),* $(,)?], on_unix: [$($unix:ident),* $(,)?] $(,)?) => {
         #[cfg(io_uring)]
-        mod io_uring {
-            use completeio_driver::driver::Backend::IoUring;
-            $(#[test]
-            fn $name() {
-                let name = concat!(module_path!(), "::", stringify!($name));
-                crate::rig::run(IoUring, name, super::$name);
-            })*
-        }
+        column! { io_uring IoUring $($name)* $($unix)* }
         #[cfg(readiness)]
-        mod readiness {
-            use completeio_driver::driver::Backend::Readiness;
+        column! { readiness Readiness $($name)* $($unix)* }
+        #[cfg(iocp)]
+        column! { iocp Iocp $($name)* }
+    };
+}
+
+/// The tests of one backend.
+macro_rules! column {
+    ($column:ident $backend:ident $($name:ident)*) => {
+        mod $column {
             $(#[test]
             fn $name() {
                 let name = concat!(module_path!(), "::", stringify!($name));
-                crate::rig::run(Readiness, name, super::$name);
+                let backend = completeio_driver::driver::Backend::$backend;
+                crate::rig::run(backend, name, super::$name);
             })*
         }
     };
@@ -158,7 +163,7 @@ impl Hand {
 pub(crate) type Receiving = Recv<OwnedFd, [u8; 16]>;
 
 /// A receive that pends until the other end writes; the other end.
-pub(crate) fn recv() -> (Receiving, UnixStream) {
+pub(crate) fn recv() -> (Receiving, kit::Stream) {
     let (ours, theirs) = kit::pair();
     (Recv::new(kit::owned(ours), [0; 16]), theirs)
 }

@@ -7,7 +7,6 @@ use completeio_driver::op::{Nop, ReadAt, Timeout};
 use completeio_driver::remote::{Pending, Rejection, Remote};
 use std::future::Future;
 use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -32,7 +31,7 @@ on_each_backend![
 ];
 
 /// Receives that occupy all cells, and their other ends.
-fn fill(remote: &Remote, cells: usize) -> Vec<(Pending<crate::rig::Receiving>, UnixStream)> {
+fn fill(remote: &Remote, cells: usize) -> Vec<(Pending<crate::rig::Receiving>, kit::Stream)> {
     (0..cells)
         .map(|_| {
             let (recv, end) = recv();
@@ -111,7 +110,7 @@ fn ready<T>(polled: Poll<T>) -> T {
 }
 
 /// Frees one cell.
-fn free(hand: &mut Hand, (pending, mut end): (Pending<crate::rig::Receiving>, UnixStream)) {
+fn free(hand: &mut Hand, (pending, mut end): (Pending<crate::rig::Receiving>, kit::Stream)) {
     end.write_all(b"x").unwrap();
     hand.finish(pending).0.unwrap();
 }

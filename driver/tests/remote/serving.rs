@@ -1,6 +1,6 @@
 //! A server on a thread of one's own, beside other uses of its driver.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::rig::{AT_ONCE, Count, Cx, Drops, LONG, accepted, errno, recv, rejected};
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{CompleteIo, Driver, Entry, OwnedFd, Wait};
@@ -61,7 +61,7 @@ fn a_pending_outlives_the_last_remote(cx: &Cx) {
     drop(hand.remote);
     let mut server = hand.server;
     server.run().unwrap();
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
 }
 
 fn served_until_closed(cx: &Cx) {
@@ -97,7 +97,7 @@ fn turned_until_closed(cx: &Cx) {
         }
         drop(hand.server);
         let (pending, _end) = client.join().unwrap();
-        assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+        assert_eq!(errno(&pending.wait().0), code::ECANCELED);
     }
 }
 
@@ -194,7 +194,7 @@ fn raw_operations_in_flight(cx: &Cx) {
             // SAFETY: `op` is not touched before its entry came.
             unsafe { driver.submit(None, &mut entry) }.unwrap();
         }
-        assert_eq!(entry.unwrap().raw_os_error(), Some(libc::ECANCELED));
+        assert_eq!(entry.unwrap().raw_os_error(), Some(code::ECANCELED));
     }
     hand.finish(pending).0.unwrap();
     hand.assert_whole(2);
@@ -235,9 +235,9 @@ fn dropped_with_operations_in_every_state(cx: &Cx) {
     drop(hand);
     assert!(remote.is_closed());
     assert_eq!(done.wait().0.unwrap(), 1);
-    assert!([0, libc::ECANCELED].contains(&errno(&done_unseen.wait().0)));
-    assert_eq!(errno(&in_flight.wait().0), libc::ECANCELED);
-    assert_eq!(errno(&unread.wait().0), libc::ECANCELED);
+    assert!([0, code::ECANCELED].contains(&errno(&done_unseen.wait().0)));
+    assert_eq!(errno(&in_flight.wait().0), code::ECANCELED);
+    assert_eq!(errno(&unread.wait().0), code::ECANCELED);
     assert_eq!(drops.count(), 7);
 }
 
@@ -249,8 +249,8 @@ fn dropped_with_keys_of_ones_own(cx: &Cx) {
     let pending = accepted(hand.remote.try_push(Nop::new()));
     drop(hand);
     let (received, _) = key.redeem().unwrap();
-    assert_eq!(errno(&received), libc::ECANCELED);
-    assert_eq!(errno(&pending.wait().0), libc::ECANCELED);
+    assert_eq!(errno(&received), code::ECANCELED);
+    assert_eq!(errno(&pending.wait().0), code::ECANCELED);
 }
 
 /// Its driver is still there for others.

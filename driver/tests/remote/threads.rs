@@ -168,13 +168,9 @@ fn written_by_many(cx: &Cx) {
         }
     });
     drop(driver);
-    let mut bytes = Vec::new();
     let file = std::fs::File::from(Arc::into_inner(file).unwrap());
-    std::io::BufReader::new(&file)
-        .read_to_end(&mut bytes)
-        .unwrap();
     let expected: Vec<u8> = (0..THREADS * each).flat_map(u64::to_le_bytes).collect();
-    assert_eq!(bytes, expected);
+    assert_eq!(kit::contents(&file), expected);
 }
 
 /// Sent by some, waited for by others.

@@ -13,6 +13,7 @@ mod rows;
 
 use self::rig::{Made, Outcome, Rig};
 use self::rows::{Make, ROWS, Row};
+use crate::kit::code;
 use crate::ledger::Cx;
 use completeio_driver::driver::Entry;
 use std::collections::BTreeSet;
@@ -36,9 +37,9 @@ contract! {
 /// Completed, or cancelled on the way: what does not wait may be either.
 const EITHER: &[Outcome] = &[
     Outcome::Done,
-    Outcome::Error(libc::ECANCELED),
+    Outcome::Error(code::ECANCELED),
     // So says the kernel of what it has interrupted on one of its workers.
-    Outcome::Error(libc::EINTR),
+    Outcome::Error(code::EINTR),
 ];
 
 fn completes(cx: &mut Cx) {
@@ -110,7 +111,7 @@ fn dropped_with_its_driver(cx: &mut Cx) {
 
 fn waits(row: &Row) -> Option<(Make, Vec<Outcome>)> {
     let make = row.waits?;
-    Some((make, vec![Outcome::Error(libc::ECANCELED)]))
+    Some((make, vec![Outcome::Error(code::ECANCELED)]))
 }
 
 fn waits_or_completes(row: &Row) -> Option<(Make, Vec<Outcome>)> {

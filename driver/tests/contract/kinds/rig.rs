@@ -3,8 +3,8 @@
 use crate::ends::{End, Site};
 use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
-use crate::path::Tree;
 use crate::region::Region;
+use crate::tree::Tree;
 use completeio_driver::address::Address;
 use completeio_driver::driver::{
     BorrowedFd, Builder, CompleteIo, Cwd, Entry, OwnedFd, Refusal, Support,
@@ -16,7 +16,7 @@ use completeio_driver::op::{
 use std::ffi::{CStr, CString};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::ptr::NonNull;
 
 /// A descriptor that the rig keeps open.
@@ -267,7 +267,13 @@ impl Rig {
         self.l
             .run(SetSockOpt::new(ours, SockOpt::SEND_BUFFER, 1))
             .unwrap();
-        let flags = MsgFlags::from_bits(libc::MSG_DONTWAIT);
+        if kit::DONT_WAIT == 0 {
+            // None can be kept from waiting: one waits before it.
+            self.l.start(Send::new(ours, vec![0; 16 << 20]), HELP);
+            self.hand_over();
+            return ours;
+        }
+        let flags = MsgFlags::from_bits(kit::DONT_WAIT);
         loop {
             match self.l.run(Send::new(ours, [0; 4096]).flags(flags)) {
                 Ok(_) => {}
@@ -281,12 +287,12 @@ impl Rig {
 
     pub(super) fn owned_socket(&mut self) -> OwnedFd {
         self.l
-            .run(Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0))
+            .run(Socket::new(kit::AF_INET, kit::SOCK_STREAM, 0))
             .unwrap()
     }
 
     pub(super) fn socket(&mut self, kind: i32) -> Borrowed {
-        let socket = self.l.run(Socket::new(libc::AF_INET, kind, 0));
+        let socket = self.l.run(Socket::new(kit::AF_INET, kind, 0));
         self.keep(socket.unwrap())
     }
 
@@ -299,7 +305,7 @@ impl Rig {
     }
 
     pub(super) fn listener(&mut self, backlog: u32) -> (Borrowed, Address) {
-        let (listener, addr) = self.bound(libc::SOCK_STREAM);
+        let (listener, addr) = self.bound(kit::SOCK_STREAM);
         self.l.run(Listen::new(listener, backlog)).unwrap();
         (listener, addr)
     }
@@ -307,7 +313,7 @@ impl Rig {
     /// A listener that somebody has connected to.
     pub(super) fn busy_listener(&mut self) -> Borrowed {
         let (listener, addr) = self.listener(8);
-        let client = self.socket(libc::SOCK_STREAM);
+        let client = self.socket(kit::SOCK_STREAM);
         self.l.run(Connect::new(client, addr)).unwrap();
         listener
     }
@@ -315,33 +321,37 @@ impl Rig {
     /// A listener that nobody has connected to, before it is too late.
     pub(super) fn idle_listener(&mut self) -> Borrowed {
         let (listener, addr) = self.listener(8);
-        let client = self.socket(libc::SOCK_STREAM);
+        let client = self.socket(kit::SOCK_STREAM);
         self.late(move |l| l.run(Connect::new(client, addr)).unwrap());
         listener
     }
 
-    /// The address of a listener that takes no more connections: the next is pending.
-    pub(super) fn full_listener(&mut self) -> Address {
+    /// The address of a listener that takes no more connections: the next is pending, where it is not
+    /// refused.
+    pub(super) fn full_listener(&mut self) -> Option<Address> {
+        if kit::FULL_REFUSES {
+            return None;
+        }
         let (_, addr) = self.listener(kit::SHORTEST_QUEUE.unsigned_abs());
-        for client in [(); 4].map(|()| self.socket(libc::SOCK_STREAM)) {
+        for client in [(); 4].map(|()| self.socket(kit::SOCK_STREAM)) {
             self.l.start(Connect::new(client, addr), HELP);
         }
         self.hand_over();
-        addr
+        Some(addr)
     }
 
     /// A socket that a datagram has arrived on.
     pub(super) fn filled_datagrams(&mut self) -> Borrowed {
-        let (socket, addr) = self.bound(libc::SOCK_DGRAM);
-        let from = self.socket(libc::SOCK_DGRAM);
+        let (socket, addr) = self.bound(kit::SOCK_DGRAM);
+        let from = self.socket(kit::SOCK_DGRAM);
         assert_eq!(self.l.run(SendTo::new(from, *b"text", addr)).unwrap(), 4);
         socket
     }
 
     /// A socket that none has arrived on, before it is too late.
     pub(super) fn quiet_datagrams(&mut self) -> Borrowed {
-        let (socket, addr) = self.bound(libc::SOCK_DGRAM);
-        let from = self.socket(libc::SOCK_DGRAM);
+        let (socket, addr) = self.bound(kit::SOCK_DGRAM);
+        let from = self.socket(kit::SOCK_DGRAM);
         self.late(move |l| assert_eq!(l.run(SendTo::new(from, *b"late", addr)).unwrap(), 4));
         socket
     }
@@ -391,7 +401,7 @@ impl Rig {
 
     /// A child of this process, which ends when what it reads does.
     pub(super) fn child(&mut self) -> &mut Child {
-        let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let child = kit::reader().stdin(Stdio::piped()).spawn().unwrap();
         self.children.push(child);
         self.children.last_mut().unwrap()
     }

@@ -42,7 +42,7 @@ pub(crate) mod code {
     pub(crate) use libc::{
         EBADF, ECANCELED, ECONNREFUSED, EEXIST, EINVAL, ENOENT, ENOTSOCK, EPIPE,
     };
-    /// Of a file whose name is empty.
+    /// Of a name in a directory that is not there, and of an empty one.
     pub(crate) const NO_PATH: i32 = libc::ENOENT;
     /// Of a send after the end of our side.
     pub(crate) const SAID_ALL: i32 = libc::EPIPE;
@@ -60,15 +60,17 @@ pub(crate) mod code {
     } else {
         libc::EOPNOTSUPP
     };
-    /// Of an accept of a socket that does not listen.
-    pub(crate) const LISTENS_NOT: i32 = libc::EINVAL;
+    /// Of a call that a socket's state does not allow: an accept before it listens.
+    pub(crate) const WRONG_STATE: i32 = libc::EINVAL;
+    /// Of what is to be made under a name that something has.
+    pub(crate) const TAKEN: i32 = libc::EEXIST;
     /// Of a read of what is open for writing, and the other way round.
     pub(crate) const WRONG_DIRECTION: i32 = libc::EBADF;
     /// Of what was in flight on a number that was closed.
     pub(crate) const CLOSED_UNDER_IT: &[i32] = &[libc::EBADF];
     pub(crate) use libc::{
-        EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNRESET, EISCONN, EISDIR, EMFILE,
-        ENOTCONN, ENOTDIR, EOPNOTSUPP, ESPIPE,
+        EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EISCONN,
+        EISDIR, EMFILE, ENOTCONN, ENOTDIR, EOPNOTSUPP, ESPIPE,
     };
 }
 
@@ -123,6 +125,21 @@ impl Write for &PlainFile {
 
 /// A flag of a receive: it does not wait.
 pub(crate) const DONT_WAIT: i32 = libc::MSG_DONTWAIT;
+
+pub(crate) use libc::{AF_INET, SOCK_DGRAM, SOCK_STREAM};
+
+/// Whether a connection to a listener that has no room for it is refused; else it is pending.
+pub(crate) const FULL_REFUSES: bool = false;
+
+/// Whether there are symbolic links.
+pub(crate) fn makes_links() -> bool {
+    true
+}
+
+/// A program that ends when what it reads does.
+pub(crate) fn reader() -> std::process::Command {
+    std::process::Command::new("cat")
+}
 
 /// The result of a call that says -1 when it fails.
 #[track_caller]
@@ -408,6 +425,11 @@ pub(crate) fn pipe() -> (File, File) {
     fds.into_iter().for_each(close_on_exec);
     // SAFETY: new descriptors.
     fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()
+}
+
+/// The same file for another driver.
+pub(crate) fn again(file: &File) -> File {
+    file.try_clone().unwrap()
 }
 
 /// What has arrived on a socket and was not read, without waiting.

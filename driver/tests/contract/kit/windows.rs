@@ -14,6 +14,7 @@ use std::os::windows::io::{
     AsRawHandle, FromRawHandle, FromRawSocket, OwnedHandle, OwnedSocket, RawHandle,
 };
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::{Duration, SystemTime};
 use windows_sys::Win32::Foundation as f;
@@ -47,7 +48,7 @@ pub(crate) mod code {
     pub(crate) const ENOTSOCK: i32 = w::WSAENOTSOCK;
     pub(crate) const EINVAL: i32 = signed(f::ERROR_INVALID_PARAMETER);
     pub(crate) const EEXIST: i32 = signed(f::ERROR_FILE_EXISTS);
-    /// Of a file whose name is empty.
+    /// Of a name in a directory that is not there, and of an empty one.
     pub(crate) const NO_PATH: i32 = signed(f::ERROR_PATH_NOT_FOUND);
     /// Of a send after the end of our side.
     pub(crate) const SAID_ALL: i32 = w::WSAESHUTDOWN;
@@ -57,12 +58,18 @@ pub(crate) mod code {
     pub(crate) const AFTER_A_RESET: i32 = w::WSAECONNRESET;
     /// Of a connect of a socket that listens.
     pub(crate) const LISTENS: i32 = w::WSAEINVAL;
-    /// Of an accept of a socket that does not listen.
-    pub(crate) const LISTENS_NOT: i32 = w::WSAEINVAL;
+    /// Of a call that a socket's state does not allow: an accept before it listens.
+    pub(crate) const WRONG_STATE: i32 = w::WSAEINVAL;
+    /// Of what is to be made under a name that something has.
+    pub(crate) const TAKEN: i32 = signed(f::ERROR_ALREADY_EXISTS);
     /// Of a read of what is open for writing, and the other way round.
     pub(crate) const WRONG_DIRECTION: i32 = signed(f::ERROR_ACCESS_DENIED);
     /// Of what was in flight on a number that was closed.
     pub(crate) const CLOSED_UNDER_IT: &[i32] = &[ECANCELED, NO_SOCKET];
+    pub(crate) const EAFNOSUPPORT: i32 = w::WSAEAFNOSUPPORT;
+    pub(crate) const EAGAIN: i32 = w::WSAEWOULDBLOCK;
+    pub(crate) const EINTR: i32 = w::WSAEINTR;
+    pub(crate) const ECONNABORTED: i32 = w::WSAECONNABORTED;
     pub(crate) const ECONNRESET: i32 = w::WSAECONNRESET;
     pub(crate) const EISCONN: i32 = w::WSAEISCONN;
     pub(crate) const ENOTCONN: i32 = w::WSAENOTCONN;
@@ -73,6 +80,26 @@ pub(crate) mod code {
 
 /// Flags of a receive: none keeps it from waiting.
 pub(crate) const DONT_WAIT: i32 = 0;
+
+pub(crate) const AF_INET: i32 = w::AF_INET as i32;
+pub(crate) use w::{SOCK_DGRAM, SOCK_STREAM};
+
+/// Whether a connection to a listener that has no room for it is refused; else it is pending.
+pub(crate) const FULL_REFUSES: bool = true;
+
+/// Whether there are symbolic links. Wine only says that it has made one.
+pub(crate) fn makes_links() -> bool {
+    let path = TempPath::new();
+    let made = std::os::windows::fs::symlink_file("nowhere", &*path);
+    made.is_ok() && path.symlink_metadata().is_ok()
+}
+
+/// A program that ends when what it reads does.
+pub(crate) fn reader() -> Command {
+    let mut command = Command::new("cmd");
+    command.stdout(Stdio::null());
+    command
+}
 
 /// The flag that tells a caller of a message that was longer than the room.
 pub(crate) const TRUNCATE: i32 = 0x100;
@@ -126,16 +153,7 @@ pub(crate) fn unread(fd: &impl AsRawFd) -> usize {
 
 /// Waits until a socket is readable, or until a driver has something to do.
 pub(crate) fn wait_readable(fd: &impl AsRawFd) {
-    if !fd.as_raw_fd().is_socket() {
-        return assert!(becomes_readable(fd));
-    }
-    let mut poll = w::WSAPOLLFD {
-        fd: socket(fd),
-        events: w::POLLRDNORM,
-        revents: 0,
-    };
-    // SAFETY: one `WSAPOLLFD`, on the stack.
-    assert_eq!(unsafe { w::WSAPoll(&raw mut poll, 1, -1) }, 1);
+    assert!(readable_within(fd, -1));
 }
 
 /// What has arrived on a socket and was not read, without waiting.
@@ -150,13 +168,23 @@ pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
     bytes
 }
 
-/// Waits until there is something for who waits for a handle: a driver's, or a process's.
+/// Waits until a socket is readable, or there is something for who waits for a handle: a driver's, or a
+/// process's.
 pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
     readable_within(fd, 10_000)
 }
 
 /// The same, at most so many milliseconds.
 pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
+    if fd.as_raw_fd().is_socket() {
+        let mut poll = w::WSAPOLLFD {
+            fd: socket(fd),
+            events: w::POLLRDNORM,
+            revents: 0,
+        };
+        // SAFETY: one `WSAPOLLFD`, on the stack.
+        return unsafe { w::WSAPoll(&raw mut poll, 1, milliseconds) } == 1;
+    }
     let milliseconds = u32::from_ne_bytes(milliseconds.to_ne_bytes());
     // SAFETY: takes numbers.
     unsafe { WaitForSingleObject(raw(fd.as_raw_fd()), milliseconds) == f::WAIT_OBJECT_0 }
@@ -203,6 +231,17 @@ pub(crate) fn cold_file(bytes: &[u8]) -> File {
         .custom_flags(s::FILE_FLAG_OVERLAPPED)
         .open(&*path)
         .unwrap()
+}
+
+/// The same file for another driver: opened again, to read and to take overlapped calls.
+pub(crate) fn again(file: &File) -> File {
+    let share = s::FILE_SHARE_READ | s::FILE_SHARE_WRITE | s::FILE_SHARE_DELETE;
+    let (handle, how) = (file.as_raw_handle(), s::FILE_FLAG_OVERLAPPED);
+    // SAFETY: takes numbers.
+    let again = unsafe { s::ReOpenFile(handle, f::GENERIC_READ, share, how) };
+    assert_ne!(again, f::INVALID_HANDLE_VALUE);
+    // SAFETY: a new handle.
+    unsafe { OwnedHandle::from_raw_handle(again) }.into()
 }
 
 /// A number that nothing has.
