@@ -70,7 +70,6 @@ mod signals;
 mod sinks;
 mod slots;
 mod slots_futures;
-#[cfg(unix)]
 mod sockets;
 #[cfg(unix)]
 mod stream;
