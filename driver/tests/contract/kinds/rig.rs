@@ -231,14 +231,14 @@ impl Rig {
 
     /// The end of a pipe that takes no more.
     pub(super) fn full_pipe(&mut self) -> Borrowed {
-        const CAPACITY: usize = 1 << 16;
         let [_, writer] = self.pipe();
-        if !kit::IS_LINUX {
-            kit::fill(writer); // There is no telling how much that is.
-            return writer;
+        match kit::PIPE_ROOM {
+            Some(room) => {
+                let filled = self.l.run(Write::new(writer, vec![0; room]));
+                assert_eq!(filled.unwrap(), room);
+            }
+            None => kit::fill(writer),
         }
-        let filled = self.l.run(Write::new(writer, vec![0; CAPACITY]));
-        assert_eq!(filled.unwrap(), CAPACITY);
         writer
     }
 

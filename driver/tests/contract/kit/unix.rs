@@ -126,7 +126,12 @@ impl Write for &PlainFile {
 /// A flag of a receive: it does not wait.
 pub(crate) const DONT_WAIT: i32 = libc::MSG_DONTWAIT;
 
-pub(crate) use libc::{AF_INET, SOCK_DGRAM, SOCK_STREAM};
+pub(crate) const AF_INET: i32 = libc::AF_INET;
+pub(crate) const SOCK_DGRAM: i32 = libc::SOCK_DGRAM;
+pub(crate) const SOCK_STREAM: i32 = libc::SOCK_STREAM;
+
+/// So much a pipe takes, where that is known.
+pub(crate) const PIPE_ROOM: Option<usize> = if IS_LINUX { Some(1 << 16) } else { None };
 
 /// Whether a connection to a listener that has no room for it is refused; else it is pending.
 pub(crate) const FULL_REFUSES: bool = false;

@@ -84,6 +84,15 @@ pub(crate) const DONT_WAIT: i32 = 0;
 pub(crate) const AF_INET: i32 = w::AF_INET as i32;
 pub(crate) use w::{SOCK_DGRAM, SOCK_STREAM};
 
+/// So much a pipe takes.
+pub(crate) const PIPE_ROOM: Option<usize> = Some(1 << 16);
+
+/// Fills one of which that is not known: none.
+pub(crate) fn fill(_: BorrowedFd<'_>) {
+    unreachable!("it is known");
+}
+
+pub(crate) const SHORTEST_QUEUE: i32 = 1;
 /// Whether a connection to a listener that has no room for it is refused; else it is pending.
 pub(crate) const FULL_REFUSES: bool = true;
 
