@@ -40,6 +40,8 @@ contract! {
     on_unix: [
         opening_what_cannot_be,
         connecting_to_a_path,
+    ],
+    on_linux: [
         connecting_to_a_broadcast,
     ],
 }
@@ -84,7 +86,9 @@ fn opening_what_cannot_be(cx: &mut Cx) {
     assert_eq!(l.errno(open(&longer, read)), libc::ENAMETOOLONG);
     let program = std::env::current_exe().unwrap();
     let program = CString::new(program.to_str().unwrap()).unwrap();
-    assert_eq!(l.errno(open(&program, write)), libc::ETXTBSY);
+    if kit::IS_LINUX {
+        assert_eq!(l.errno(open(&program, write)), libc::ETXTBSY);
+    }
 }
 
 fn connecting(cx: &mut Cx) {

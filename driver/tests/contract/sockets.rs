@@ -50,12 +50,12 @@ contract! {
         options_of_an_accepted_connection,
         an_option_that_fails_closes_the_connection,
         options_of_a_connected_socket,
-        an_option_that_fails_leaves_the_socket,
         cancelled_before_the_submit,
         what_was_only_pushed_is_not_executed,
         a_server_of_owned_operations,
     ],
     on_linux: [
+        an_option_that_fails_leaves_the_socket,
         a_socket_of_a_protocol,
         a_path_where_it_may_not_write,
         options_of_linux,

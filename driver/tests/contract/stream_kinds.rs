@@ -304,8 +304,10 @@ fn the_end_of_a_terminal(cx: &mut Cx) {
         None => i64::try_from(ended.result().unwrap()).unwrap(),
     };
     assert_eq!(ended, read_plainly(&terminal, &mut [0; 8]));
-    assert_eq!(l.errno(Write::new(fd, "x")), libc::EIO);
-    assert_eq!(write_plainly(&terminal, b"x"), -i64::from(libc::EIO));
+    let refused = write_plainly(&terminal, b"x");
+    assert!(refused == -i64::from(libc::EIO) || !kit::IS_LINUX);
+    assert!(refused < 0);
+    assert_eq!(outcome(&mut l, Write::new(fd, "x")), refused);
 }
 
 fn devices(cx: &mut Cx) {
@@ -426,7 +428,8 @@ fn sockets(cx: &mut Cx) {
         assert_eq!(read_plainly(&theirs, &mut [0; 8]), 4);
         assert!(!is_non_blocking(&ours));
         drop(theirs);
-        assert_eq!(l.errno(Write::new(fd, "x")), gone);
+        let error = l.errno(Write::new(fd, "x"));
+        assert!(error == gone || !kit::IS_LINUX && kind == libc::SOCK_DGRAM);
     }
 }
 

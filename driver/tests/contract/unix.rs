@@ -19,12 +19,12 @@ use std::path::Path;
 contract! {
     on_host: [
         a_name_is_the_same_from_both_sides,
-        a_receiver_without_room,
-        a_receiver_without_room_that_is_connected,
     ],
     on_linux: [
         a_path_without_an_end,
         names_that_are_no_paths,
+        a_receiver_without_room,
+        a_receiver_without_room_that_is_connected,
     ],
 }
 
