@@ -4,10 +4,11 @@
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
 use completeio_driver::ancillary::{Incoming, Outgoing};
+use completeio_driver::buf::Aligned;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Fd, FixedFd, OwnedFd, Refusal};
 use completeio_driver::op::{
     Close, Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Poll, PollEvents,
-    Read, ReadAt, Recv, RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write,
+    Read, ReadAt, Recv, RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write, WriteAt,
     WriteVectored,
 };
 use std::ffi::CString;
@@ -42,6 +43,7 @@ contract! {
     polls_tell_of_sockets,
     polls_of_sockets_that_are_attached_elsewhere,
     polls_end_by_cancellation_and_with_their_socket,
+    files_past_the_cache,
 }
 
 /// The kind of an error by its number.
@@ -521,4 +523,21 @@ fn polls_end_by_cancellation_and_with_their_socket(cx: &mut Cx) {
     l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), 1);
     l.hand_over();
     l.abandon();
+}
+
+fn files_past_the_cache(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let path = kit::TempPath::new();
+    let options = OpenOptions::new().read(true).write(true).create(true);
+    let open = OpenAt::new(Cwd, path.c_string(), options.direct(true));
+    let file = l.run(open).unwrap();
+    let at = l.at(&file);
+    let mut bytes = Aligned::new(8192, 4096);
+    bytes.set_len(8192);
+    bytes.fill(7);
+    assert_eq!(l.run(WriteAt::new(at, 4096, bytes)).unwrap(), 8192);
+    let (op, entry) = l.entry_of(ReadAt::new(at, 8192, Aligned::new(4096, 4096)));
+    assert_eq!(l.finish(op, entry).unwrap(), 4096);
+    assert_eq!(l.op(op).buf()[..], [7; 4096]);
+    l.detach(at);
 }

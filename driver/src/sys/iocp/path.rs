@@ -144,14 +144,17 @@ fn open(name: *const u16, flags: i32) -> i32 {
         [false, _, true] => s::TRUNCATE_EXISTING,
         [false, _, false] => s::OPEN_EXISTING,
     };
-    /// `FILE_FLAG_…` stand in the upper half.
-    const GIVEN: u32 = 0xffff_0000;
-    let given = u32::from_ne_bytes(flags.to_ne_bytes()) & GIVEN;
-    let how = s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_BACKUP_SEMANTICS | given;
-    match create(name, access, disposition, how) {
+    match create(name, access, disposition, file_flags(flags)) {
         Ok(file) => made(Ok(file.into())),
         Err(error) => error,
     }
+}
+
+/// The flags of an open that are the file's own: `FILE_FLAG_…` stand in the upper half.
+fn file_flags(flags: i32) -> u32 {
+    const GIVEN: u32 = 0xffff_0000;
+    let given = u32::from_ne_bytes(flags.to_ne_bytes()) & GIVEN;
+    s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_BACKUP_SEMANTICS | given
 }
 
 fn create(name: *const u16, access: u32, disposition: u32, how: u32) -> Result<OwnedHandle, i32> {
@@ -237,5 +240,18 @@ impl Iocp {
         let dirs = [first, second];
         // SAFETY: (D1) the caller's contract; the words are the operation's own.
         unsafe { self.perform(core, index, Work::Path { dirs, call }, [held, other], false) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_opened_past_the_cache_where_that_is_asked_for() {
+        let plain = s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_BACKUP_SEMANTICS;
+        assert_eq!(file_flags(open_flags::RDWR | open_flags::CREAT), plain);
+        let past = file_flags(open_flags::RDWR | open_flags::DIRECT);
+        assert_eq!(past, plain | s::FILE_FLAG_NO_BUFFERING);
     }
 }

@@ -162,6 +162,33 @@ fn closed_with_operations_in_flight() {
     }
 }
 
+/// As one of a call that was cut short, and had told its end already.
+#[test]
+fn a_packet_that_is_late_completes_nothing_twice() {
+    let mut driver = Driver::new().unwrap();
+    let (ours, mut theirs) = tcp_pair();
+    let mut recv = Recv::new(RawNumber(ours.as_raw_fd()), [0; 8]);
+    let late = |driver: &mut Driver<'_>| {
+        let iocp = backend(driver);
+        for place in iocp.kept.flights.indexes() {
+            iocp.port.post_for(iocp.packets.overlapped(place));
+        }
+    };
+    for _ in 0..3 {
+        late(&mut driver);
+        push(&mut driver, &mut recv, 1);
+        assert!(turn(&mut driver).is_empty(), "its place is in flight");
+        late(&mut driver);
+        assert!(turn(&mut driver).is_empty(), "it is not over");
+        theirs.write_all(b"text").unwrap();
+        assert_eq!(take(&mut driver, 1)[0].result().unwrap(), 4);
+        late(&mut driver);
+        assert!(turn(&mut driver).is_empty(), "it is over already");
+    }
+    assert_eq!(driver.stats().unknown, 0);
+    assert_eq!(driver.in_flight(), 0);
+}
+
 #[test]
 fn an_accept_that_nobody_takes_closes_its_socket() {
     // Cancelled after it has succeeded; and dropped with the driver.

@@ -99,6 +99,15 @@ impl Port {
         Err(error)
     }
 
+    /// Sends a packet as the kernel would, of this call.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn post_for(&self, overlapped: *const windows_sys::Win32::System::IO::OVERLAPPED) {
+        let key = Sender::Kernel as usize;
+        // SAFETY: (K1) takes numbers, and an address that is followed by nobody.
+        let posted = unsafe { PostQueuedCompletionStatus(self.raw(), 0, key, overlapped) };
+        assert_ne!(posted, 0, "the port is open");
+    }
+
     /// Waits until there are packets, and leaves them there.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn is_signalled(&self, milliseconds: u32) -> bool {
