@@ -52,7 +52,7 @@ export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 on=(--target $target --target-dir "$dir")
 runtime=(-p completeio --features futures-io,hyper,signal)
 if [ ${#filter[@]} -eq 0 ]; then
-  timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes -- -D warnings
+  timeout 1200 cargo clippy -q "${on[@]}" -p completeio-driver --all-targets --features bytes,socket2 -- -D warnings
   verdict "clippy of the driver" $?
   timeout 1200 cargo clippy -q "${on[@]}" "${runtime[@]}" --all-targets -- -D warnings
   verdict "clippy of the runtime" $?
@@ -91,7 +91,7 @@ excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end 
 part() { # name, arguments of cargo test …
   tests "$1" timeout 1800 cargo test "${on[@]}" "${@:2}" ${filter[@]+"${filter[@]}"} ${excused[@]+"${excused[@]}"}
 }
-part "unit tests" -p completeio-driver --lib --
+part "unit tests" -p completeio-driver --lib --features socket2 --
 part "what values show" -p completeio-driver --test shown --
 part "the contract" -p completeio-driver --test contract --
 part "a driver on another thread" -p completeio-driver --test remote --

@@ -366,6 +366,22 @@ macro_rules! sockets {
     )*};
 }
 sockets!(TcpStream TcpListener UdpSocket OwnedSocket BorrowedSocket<'_>);
+#[cfg(feature = "socket2")]
+sockets!(socket2::Socket);
+
+#[cfg(feature = "socket2")]
+impl AsRawFd for socket2::SockRef<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        (**self).as_raw_fd()
+    }
+}
+
+#[cfg(feature = "socket2")]
+impl AsFd for socket2::SockRef<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+}
 
 /// What owns a handle or a socket, and can be made of one.
 macro_rules! owners {
@@ -410,6 +426,11 @@ owners! {
     TcpStream: OwnedSocket, Socket, "socket";
     TcpListener: OwnedSocket, Socket, "socket";
     UdpSocket: OwnedSocket, Socket, "socket";
+}
+
+#[cfg(feature = "socket2")]
+owners! {
+    socket2::Socket: OwnedSocket, Socket, "socket";
 }
 
 impl From<Child> for OwnedFd {
@@ -469,6 +490,22 @@ mod tests {
         let addr = socket.local_addr().unwrap();
         let copy = OwnedFd::from(socket).try_clone().unwrap();
         assert_eq!(UdpSocket::from(copy).local_addr().unwrap(), addr);
+    }
+
+    #[test]
+    #[cfg(feature = "socket2")]
+    fn sockets_of_socket2_are_attached_as_they_are() {
+        use crate::driver::{CompleteIo, Driver};
+        use socket2::{Domain, SockRef, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let mut driver = Driver::new().unwrap();
+        driver.attach(socket.as_raw_fd()).unwrap();
+        driver.attach(SockRef::from(&socket).as_raw_fd()).unwrap();
+        let number = socket.as_raw_fd();
+        assert_eq!(socket.as_fd().as_raw_fd(), number);
+        assert_eq!(SockRef::from(&socket).as_fd().as_raw_fd(), number);
+        let owned = OwnedFd::from(socket);
+        assert_eq!(Socket::from(owned).as_raw_fd(), number);
     }
 
     #[test]
