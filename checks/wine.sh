@@ -79,7 +79,7 @@ excuse "Wine ends a connection before it resets it" \
   short_reads::iocp::a_reset_after_a_short_read
 excuse "Wine tells Linux's error of a socket" \
   errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before
-excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer
+excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer udp::connected_to_nobody
 excuse "no operation waits until a socket is ready, on Windows" \
   memory::nothing_is_allocated_for_an_operation tcp::looked_at_and_waited_for udp::connected \
   udp::taken_over_from_std

@@ -7,6 +7,8 @@ use std::fs;
 pub(crate) mod code {
     /// Of a write to a file that was opened for reading.
     pub(crate) use libc::EBADF as NOT_FOR_WRITING;
+    /// Of a datagram that nobody takes.
+    pub(crate) use libc::ECONNREFUSED as NOBODY;
     /// Of a send to a peer that is gone.
     pub(crate) use libc::EPIPE as NO_PEER;
     pub(crate) use libc::{

@@ -23,6 +23,8 @@ pub(crate) mod code {
     pub(crate) const ENOTCONN: i32 = w::WSAENOTCONN;
     /// `ERROR_ACCESS_DENIED`: of a write to a file that was opened for reading.
     pub(crate) const NOT_FOR_WRITING: i32 = 5;
+    /// Of a datagram that nobody takes.
+    pub(crate) const NOBODY: i32 = w::WSAECONNRESET;
     /// Of a send to a peer that is gone.
     pub(crate) const NO_PEER: i32 = w::WSAECONNRESET;
 }

@@ -58,10 +58,19 @@ fn connected() {
         a.send_vectored(["a", "b"]).await.0.unwrap();
         let (received, texts) = a.recv_vectored([[0; 2], [0; 2]]).await;
         assert_eq!((received.unwrap(), texts), (4, [*b"ba", *b"ck"]));
-        // Nobody takes it, and that is told to the next call.
+    });
+}
+
+/// Nobody takes it, and that is told to the next call.
+#[test]
+fn connected_to_nobody() {
+    run(|| async {
+        let (a, _) = socket().await;
+        let (b, at_b) = socket().await;
+        a.connect(at_b).await.unwrap();
         drop(b);
         a.send("lost").await.0.unwrap();
-        assert_eq!(errno(a.recv([0; 4]).await.0), code::ECONNREFUSED);
+        assert_eq!(errno(a.recv([0; 4]).await.0), code::NOBODY);
     });
 }
 
