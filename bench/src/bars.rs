@@ -93,6 +93,9 @@ impl Bars<'_> {
         for tasks in ["1", "1000"] {
             bars.extend(self.best("yield", &[("tasks", tasks)]));
         }
+        if let Some(awake) = self.find("awake", &[]) {
+            bars.extend(self.number_of(awake, "runtime", 0.0));
+        }
         for of in ["echo, 50 connections", "read, depth 32", "sleep, dropped"] {
             bars.extend(self.number("allocs", of, "runtime", 0.0));
         }

@@ -15,7 +15,11 @@ pub(crate) struct Step {
 
 /// How long a loop goes on.
 pub(crate) enum Serve<'a> {
-    UntilClosed,
+    UntilClosed {
+        /// Whether it makes a system call for each answer that means nothing: the count of calls must
+        /// see it.
+        call: bool,
+    },
     Turns(&'a mut Turns),
 }
 
@@ -28,10 +32,15 @@ impl Serve<'_> {
         mut step: impl FnMut() -> io::Result<Step>,
     ) -> io::Result<()> {
         match self {
-            Self::UntilClosed => {
+            Self::UntilClosed { call } => {
                 let mut open = connections;
                 while open > 0 {
-                    open -= step()?.closed;
+                    let done = step()?;
+                    open -= done.closed;
+                    for _ in 0..if call { done.answers } else { 0 } {
+                        // SAFETY: touches no memory.
+                        unsafe { libc::getppid() };
+                    }
                 }
             }
             Self::Turns(turns) => {
@@ -63,6 +72,9 @@ pub(crate) fn echo(
     let (listening, ready) = listen(args)?;
     ready.tell();
     let sockets = listening.accept_all(connections)?;
-    echo(&sockets, args.need("buffer")?, Serve::UntilClosed).map_err(|e| e.to_string())?;
+    let serve = Serve::UntilClosed {
+        call: args.has("call"),
+    };
+    echo(&sockets, args.need("buffer")?, serve).map_err(|e| e.to_string())?;
     Ok([("allocations".to_owned(), allocations() as f64)].into())
 }

@@ -63,7 +63,7 @@ impl Counter {
                 "--callgrind-out-file=/dev/null",
             ]),
             Self::Calls if perf_counts() => under_perf(&program),
-            Self::Calls => program.under(&["strace", "-c", "-f", "-qq"]),
+            Self::Calls => program.under(&["strace", "-c", "-qq"]),
             Self::Allocations => program,
         };
         let Ended { outcome, said } = runner.run_under(&program, subject, job)?;

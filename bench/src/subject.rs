@@ -6,7 +6,7 @@ use bench::work;
 use completeio_driver::driver::Backend;
 
 /// One of those who do the work. What follows `/` in a name of ours is its backend, or that the
-/// file is registered; clients are threads with a `Remote` to a driver that is not alone; `+` is a
+/// file is registered, or that it makes a call more for each answer; clients are threads with a `Remote` to a driver that is not alone; `+` is a
 /// peer with the best set-up flags that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subject {
@@ -30,12 +30,13 @@ impl Subject {
 }
 
 /// All of them.
-pub(crate) const ALL: [Subject; 29] = {
+pub(crate) const ALL: [Subject; 30] = {
     use Kind::{ByHand, Ours, Peer};
     [
         Subject::new("raw", ByHand),
         Subject::new("raw/fixed", ByHand),
         Subject::new("epoll", ByHand),
+        Subject::new("epoll/call", ByHand),
         Subject::new("fio", ByHand),
         Subject::new("driver", Ours),
         Subject::new("driver/fixed", Ours),
@@ -78,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, String> {
         "raw" => raw::run(args),
         "raw/fixed" => raw::run(&fixed()),
         "epoll" => epoll::run(args),
+        "epoll/call" => epoll::run(&args.clone().with("call", 1)),
         "driver" => driver::run(Backend::IoUring, args),
         "driver/fixed" => driver::run(Backend::IoUring, &fixed()),
         "driver/epoll" => driver::run(Backend::Readiness, args),

@@ -145,7 +145,7 @@ fn timed(job: Job, warm_up: Duration, window: Duration) -> Run {
 }
 
 /// The workloads, in the order of their tables, and what each does not show.
-pub(crate) const WORKLOADS: [Workload; 18] = [
+pub(crate) const WORKLOADS: [Workload; 19] = [
     Workload {
         name: "nop",
         cases: nop::cases,
@@ -230,7 +230,13 @@ pub(crate) const WORKLOADS: [Workload; 18] = [
     Workload {
         name: "wake",
         cases: time::wake,
-        not_shown: "a thread that is awake: to wake it is a flag",
+        not_shown: "a thread that is awake",
+        by_default: true,
+    },
+    Workload {
+        name: "awake",
+        cases: time::awake,
+        not_shown: "many that wake one thread at once, or what a wake-up costs without a call",
         by_default: true,
     },
     Workload {

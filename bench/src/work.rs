@@ -59,7 +59,7 @@ pub fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
         "accept" => accept::run::<P>(args),
         "turn" => turn::run::<P>(args),
         "file" => file::run::<P>(args),
-        "fire" | "cancel" | "lateness" | "spawn" | "yield" | "wake" if !P::IS_RUNTIME => {
+        "fire" | "cancel" | "lateness" | "spawn" | "yield" | "wake" | "awake" if !P::IS_RUNTIME => {
             Err("it has no tasks and timers of its own".to_owned())
         }
         "fire" => timer::fire::<P>(args),
@@ -68,6 +68,7 @@ pub fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
         "spawn" => task::spawn::<P>(args),
         "yield" => task::yield_now::<P>(args),
         "wake" => wake::run::<P>(args),
+        "awake" => wake::awake::<P>(args),
         unknown => Err(unknown_workload(unknown)),
     }
 }

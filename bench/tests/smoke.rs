@@ -131,7 +131,60 @@ fn wake_ups() {
             outcome["ops"] >= 20.0 && outcome["wake_p50_ns"] > 0.0,
             "{peer}"
         );
+        let outcome = Process::start(&Args::new("awake", peer).with("ops", 20)).end(peer);
+        assert!(outcome["ops"] >= 20.0, "{peer}");
     }
+}
+
+/// A row of the suite's JSON: the median of a metric with 50 connections.
+fn of_fifty(json: &str, peer: &str, metric: &str) -> Option<f64> {
+    let named = [
+        "\"connections\": 50".to_owned(),
+        format!("\"peer\": \"{peer}\""),
+        format!("\"metric\": \"{metric}\""),
+    ];
+    let row = json
+        .lines()
+        .find(|row| named.iter().all(|name| row.contains(name)))?;
+    let (_, median) = row.split_once("\"median\": ")?;
+    median.split(',').next()?.parse().ok()
+}
+
+/// A loop by hand makes a receive and a send for each echo, one more call when it is told to, and one
+/// wait for many; by whatever counts calls here.
+#[test]
+fn a_call_more_is_counted() {
+    if skipped("raw") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("completeio-bench-{}.json", std::process::id()));
+    let status = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args([
+            "syscalls",
+            "--quick",
+            "--peers",
+            "epoll,epoll/call",
+            "--json",
+        ])
+        .arg(&path)
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.expect("it starts").success());
+    let json = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::remove_file(&path).expect("it was written");
+    let count = |peer, metric| of_fifty(&json, peer, metric);
+    let Some(all) = count("epoll", "calls_per_op") else {
+        println!("skipped: neither perf nor strace counts here");
+        return;
+    };
+    for metric in ["recvfrom_per_op", "sendto_per_op"] {
+        let each = count("epoll", metric).expect("it is counted like all");
+        assert!((0.99..1.1).contains(&each), "{metric}: {each}");
+    }
+    // Both wait for one request at least.
+    let more = count("epoll/call", "calls_per_op").expect("it is counted like the other");
+    assert!((2.0..3.1).contains(&all), "{all} calls");
+    assert!((3.0..4.1).contains(&more), "{more} calls, and {all}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::job::Job;
 use bench::child::Args;
 
 /// The difference of two runs.
-fn per_op(counter: Counter, job: Job, ops: [u64; 2]) -> Run {
+pub(super) fn per_op(counter: Counter, job: Job, ops: [u64; 2]) -> Run {
     Box::new(move |runner, subject| counter.per_op(runner, subject, &job, ops))
 }
 
@@ -76,10 +76,15 @@ pub(super) fn calls(effort: Effort) -> Vec<Case> {
         "epoll_pwait2_per_op",
         "epoll_ctl_per_op",
     ];
-    let ops = effort.pick([10_000, 50_000], [1_000, 4_000]);
+    let subjects = [&net::SUBJECTS[..], &["epoll/call"]].concat();
+    let (rounds, requests) = effort.pick((3, 10_000), (1, 2_000));
     let case = |connections: &usize| {
+        // A request on each connection, and those that are counted: so many that what a run has of
+        // its own, for its requests come one by one or many at once, is nothing beside them.
+        let first = *connections as u64;
+        let ops = [first, first + requests * first.min(10)];
         let run = per_op(Counter::Calls, net::echo_job(*connections), ops);
-        Case::new("syscalls", METRICS, &net::SUBJECTS, 1, run)
+        Case::new("syscalls", METRICS, &subjects, rounds, run)
             .counted()
             .param("connections", connections)
     };

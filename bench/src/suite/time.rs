@@ -1,6 +1,8 @@
 //! Timers, tasks, and wake-ups.
 
+use super::count::per_op;
 use super::{Case, Effort, ms, timed};
+use crate::counted::Counter;
 use crate::job::Job;
 use bench::child::Args;
 
@@ -76,4 +78,11 @@ pub(super) fn wake(effort: Effort) -> Vec<Case> {
     let (rounds, window) = effort.pick((3, ms(400)), (1, ms(100)));
     let run = timed(Job::Alone(Args::new("wake", "")), ms(20), window);
     vec![Case::new("wake", WAKE, tasks(), rounds, run)]
+}
+
+/// System calls of whoever wakes a thread that is awake.
+pub(super) fn awake(_: Effort) -> Vec<Case> {
+    let job = Job::Alone(Args::new("awake", ""));
+    let run = per_op(Counter::Calls, job, [1_000, 11_000]);
+    vec![Case::new("awake", &["calls_per_op"], tasks(), 1, run).counted()]
 }

@@ -1,4 +1,4 @@
-//! Wake-ups of a thread that sleeps, by another thread.
+//! Wake-ups of a thread by another one: of one that sleeps, or is awake.
 
 use crate::child::{Args, Outcome};
 use crate::histogram::Histogram;
@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+const NOT_WOKEN: &str = "nothing wakes it from another thread";
+
 /// A future that a thread on the load's CPU wakes, again and again, when the runtime sleeps.
 pub(super) fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
     if !P::WAKES_ACROSS_THREADS {
-        return Err("nothing wakes it from another thread".to_owned());
+        return Err(NOT_WOKEN.to_owned());
     }
     let goal = args.goal()?;
     let wake_ups = Arc::new(WakeUps::default());
@@ -45,6 +47,40 @@ pub(super) fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
+/// A future in a thread that never sleeps, woken by this one, whose system calls are counted: it needs
+/// none.
+pub(super) fn awake<P: Peer>(args: &Args) -> Result<Outcome, String> {
+    if !P::WAKES_ACROSS_THREADS {
+        return Err(NOT_WOKEN.to_owned());
+    }
+    let goal: u64 = args.need("ops")?;
+    let wake_ups = Arc::new(WakeUps::default());
+    let (theirs, args) = (wake_ups.clone(), args.clone());
+    let runtime = thread::spawn(move || {
+        P::block_on(&args, async move {
+            let woken = theirs.clone();
+            let _woken = P::spawn(poll_fn(move |context| woken.poll_again(context)));
+            while !theirs.stop.load(Ordering::Relaxed) {
+                P::yield_now().await;
+            }
+        })
+    });
+    machine::pin(machine::cpus().1);
+    let mut done = 0;
+    while done < goal && !runtime.is_finished() {
+        // The flag first: a lock that two want may take a call.
+        if wake_ups.woken.swap(true, Ordering::AcqRel) {
+            spin_loop();
+        } else if let Some(waker) = wake_ups.take() {
+            waker.wake();
+            done += 1;
+        }
+    }
+    wake_ups.stop.store(true, Ordering::Relaxed);
+    runtime.join().map_err(|_| "the runtime panicked")??;
+    Ok([("ops".to_owned(), done as f64)].into())
+}
+
 /// One wake-up at a time, from one thread to another.
 #[derive(Debug, Default)]
 struct WakeUps {
@@ -59,14 +95,30 @@ impl WakeUps {
     fn poll(&self, context: &mut Context<'_>) -> Poll<u64> {
         let woken = || self.woken.swap(false, Ordering::AcqRel);
         if !woken() {
-            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-            *waker = Some(context.waker().clone());
-            drop(waker);
+            self.wait(context);
             if !woken() {
                 return Poll::Pending;
             }
         }
         Poll::Ready(now_ns() - self.at_ns.load(Ordering::Acquire))
+    }
+
+    /// Waits to be woken, whenever it is polled.
+    fn poll_again(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.wait(context);
+        self.woken.store(false, Ordering::Release);
+        Poll::Pending
+    }
+
+    fn wait(&self, context: &mut Context<'_>) {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        *waker = Some(context.waker().clone());
+    }
+
+    /// Whom to wake, if somebody waits.
+    fn take(&self) -> Option<Waker> {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        waker.take()
     }
 
     /// Returns how long the calls took.
@@ -80,12 +132,7 @@ impl WakeUps {
             while now_ns() - pause < PAUSE_NS {
                 spin_loop();
             }
-            let waker = self
-                .waker
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            let Some(waker) = waker else {
+            let Some(waker) = self.take() else {
                 continue;
             };
             let begin = now_ns();
