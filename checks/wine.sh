@@ -80,11 +80,6 @@ excuse "Wine ends a connection before it resets it" \
 excuse "Wine tells Linux's error of a socket" \
   errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before
 excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer udp::connected_to_nobody
-excuse "no operation waits until a socket is ready, on Windows" \
-  memory::nothing_is_allocated_for_an_operation tcp::looked_at_and_waited_for udp::connected \
-  udp::taken_over_from_std
-excuse "no operation makes a pipe, on Windows" very_many_buffers_are_written a_full_pipe \
-  a_pipe_ends_with_its_writer a_pipe_without_readers a_read_that_is_dropped an_end_that_is_given_up
 excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end where success is told by its return" \
   windows::iocp::a_socket_is_connected_anew
 
@@ -100,7 +95,7 @@ part "allocations" -p completeio-driver --test allocs_windows --
 echo "== examples"
 timeout 900 cargo build -q "${on[@]}" "${runtime[@]}" --examples
 verdict "the examples are built" $?
-for name in charter compat event examples_windows fs io net pipe process_windows runtime signal_windows tasks; do
+for name in charter compat event examples_windows fs io net pipe process_windows races runtime signal_windows tasks; do
   part "the runtime's tests: $name" "${runtime[@]}" --test "$name" --
 done
 
