@@ -46,7 +46,6 @@ mod listeners;
 mod memory;
 #[cfg(unix)]
 mod message;
-#[cfg(unix)]
 mod metadata;
 mod outputs;
 mod panics;
@@ -80,7 +79,6 @@ mod stream_vectored;
 mod teardown;
 mod timeout_updates;
 mod timers;
-#[cfg(unix)]
 mod truncate;
 #[cfg(unix)]
 mod unix;

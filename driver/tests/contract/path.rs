@@ -47,15 +47,6 @@ impl Tree {
         tree
     }
 
-    /// A file that holds its own name.
-    pub(crate) fn file(&self, name: &str) {
-        fs::write(self.at(name), name).unwrap();
-    }
-
-    pub(crate) fn open(&self) -> File {
-        File::open(&self.0).unwrap()
-    }
-
     /// All that is in it: names, types and permissions, links, contents.
     pub(crate) fn listing(&self) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
         let mut all = BTreeMap::new();

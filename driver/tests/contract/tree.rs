@@ -2,7 +2,7 @@
 
 use crate::kit;
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A directory of a test's own, which is removed with what is in it.
@@ -21,6 +21,15 @@ impl Tree {
 
     pub(crate) fn c_string(&self, name: &str) -> CString {
         CString::new(self.at(name).to_str().unwrap()).unwrap()
+    }
+
+    /// A file that holds its own name.
+    pub(crate) fn file(&self, name: &str) {
+        fs::write(self.at(name), name).unwrap();
+    }
+
+    pub(crate) fn open(&self) -> File {
+        kit::open_directory(&self.0)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
