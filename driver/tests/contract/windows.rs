@@ -174,7 +174,7 @@ fn a_pipe_is_given_out_or_closed(cx: &mut Cx) {
 }
 
 /// A name for a pipe, and its server end.
-fn server(overlapped: bool, messages: bool) -> (CString, OwnedFd) {
+pub(crate) fn server(overlapped: bool, messages: bool) -> (CString, OwnedFd) {
     let name = format!(
         r"\\.\pipe\contract-{}-{}",
         std::process::id(),
@@ -199,7 +199,7 @@ fn server(overlapped: bool, messages: bool) -> (CString, OwnedFd) {
     (CString::new(name).unwrap(), end.into())
 }
 
-fn client(name: &CString) -> OpenAt<Cwd> {
+pub(crate) fn client(name: &CString) -> OpenAt<Cwd> {
     OpenAt::new(Cwd, name.clone(), OpenOptions::new().read(true).write(true))
 }
 

@@ -5,6 +5,8 @@ use crate::kit;
 use crate::ledger::{Cx, Ledger, Lent};
 use crate::region::Region;
 use crate::tree::Tree;
+#[cfg(windows)]
+use crate::windows;
 use completeio_driver::address::Address;
 use completeio_driver::driver::{
     BorrowedFd, Builder, CompleteIo, Cwd, Entry, OwnedFd, Refusal, Support,
@@ -240,6 +242,19 @@ impl Rig {
             None => kit::fill(writer),
         }
         writer
+    }
+
+    /// The end of a named pipe to which a client has come, or comes when it is too late.
+    #[cfg(windows)]
+    pub(super) fn named_pipe(&mut self, is_connected: bool) -> Borrowed {
+        let (name, end) = windows::server(true, false);
+        if is_connected {
+            let client = self.l.run(windows::client(&name)).unwrap();
+            self.keep(client);
+        } else {
+            self.late(move |l| drop(l.run(windows::client(&name)).unwrap()));
+        }
+        self.keep(end)
     }
 
     pub(super) fn pair(&mut self) -> [Borrowed; 2] {

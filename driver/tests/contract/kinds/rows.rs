@@ -14,6 +14,8 @@ use completeio_driver::op::{
     Sync, SyncRange, Tee, Timeout, TimeoutUpdate, Truncate, Unlink, WaitId, Write, WriteAt,
     WriteVectored, WriteVectoredAt,
 };
+#[cfg(windows)]
+use completeio_driver::op::{ConnectNamedPipe, Disconnect, TransmitFile};
 use std::ffi::CStr;
 use std::net;
 use std::sync::Arc;
@@ -529,4 +531,30 @@ pub(super) const ROWS: &[Row] = &[
         r.op(Exact::new(recv))
     }),
     row("Raw", |r| r.raw(0)).fails(code::EINVAL, |r| r.raw(u8::MAX)),
+    // Of Windows alone.
+    #[cfg(windows)]
+    row("ConnectNamedPipe", |r| {
+        let end = r.named_pipe(true);
+        r.op(ConnectNamedPipe::new(end))
+    })
+    .fails(code::EBADF, |r| r.op(ConnectNamedPipe::new(none())))
+    .waits(|r| {
+        let end = r.named_pipe(false);
+        r.op(ConnectNamedPipe::new(end))
+    }),
+    #[cfg(windows)]
+    row("Disconnect", |r| {
+        let end = r.named_pipe(true);
+        r.op(Disconnect::new(end))
+    })
+    .fails(code::EBADF, |r| r.op(Disconnect::new(none()))),
+    #[cfg(windows)]
+    row("TransmitFile", |r| {
+        let (file, [socket, _]) = (r.file(), r.pair());
+        r.op(TransmitFile::new(file, 0, 4, socket))
+    })
+    .fails(code::NO_SOCKET, |r| {
+        let file = r.file();
+        r.op(TransmitFile::new(file, 0, 4, none()))
+    }),
 ];
