@@ -295,7 +295,7 @@ pub(super) const ROWS: &[Row] = &[
         let [ours, _] = r.pair();
         r.op(Poll::new(ours, PollEvents::WRITABLE))
     })
-    .fails(code::EBADF, |r| {
+    .fails(code::NO_SOCKET, |r| {
         r.op(Poll::new(none(), PollEvents::READABLE))
     })
     .waits(|r| {
