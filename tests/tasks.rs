@@ -17,10 +17,11 @@ use std::error::Error;
 use std::future::{Future, pending, poll_fn};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -312,6 +313,38 @@ fn used_outside_of_a_runtime() {
         1,
         "it can be used after that"
     );
+}
+
+/// A waker that panics.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("as it is to");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_from_being_woken() {
+    bounded(|| {
+        block_on(async {
+            let (mut first, _peer) = connection().await;
+            let (mut second, _other) = connection().await;
+            let token = CancelToken::new();
+            let mut panics = pin!(token.run(first.read([0; 8])));
+            let waker = Waker::from(Arc::new(Panics));
+            let polled = panics.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            let waits = spawn({
+                let token = token.clone();
+                async move { token.run(second.read([0; 8])).await.0 }
+            });
+            yield_now().await;
+            catch_unwind(AssertUnwindSafe(|| token.cancel())).unwrap_err();
+            let error = waits.await.unwrap().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(common::code::ECANCELED));
+        });
+    });
 }
 
 /// A connection whose other end is a plain socket.

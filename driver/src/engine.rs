@@ -94,7 +94,6 @@ impl Engine {
     ///
     /// # Safety
     /// As [`try_push`](Self::try_push).
-    #[cold]
     #[inline(never)]
     unsafe fn try_push_anew<O: OpCode>(&mut self, op: NonNull<O>, key: Key) -> bool {
         // SAFETY: (D2) the caller's contract.

@@ -56,6 +56,7 @@ impl Key {
     /// The key of a raw operation, for user data that is known to fit.
     #[inline]
     pub(crate) const fn raw(user_data: usize) -> Self {
+        debug_assert!(user_data as u64 <= VALUE_MAX, "it fits");
         Self::new(Class::Raw, user_data as u64)
     }
 

@@ -89,12 +89,12 @@ impl Core {
     /// [withdraws](Self::withdraw) it.
     #[inline(always)]
     pub(crate) fn admit(&self, places: impl FnOnce() -> u32) -> bool {
-        self.admits() || self.admit_anew(places())
+        self.spend_allowance() || self.admit_anew(places())
     }
 
     /// Whether an allowance is left for one more, which this spends.
     #[inline(always)]
-    pub(crate) fn admits(&self) -> bool {
+    pub(crate) fn spend_allowance(&self) -> bool {
         self.guard.spend()
     }
 

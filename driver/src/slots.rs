@@ -16,7 +16,7 @@
 //! | state of a slot | who has the operation | what comes next |
 //! |---|---|---|
 //! | `Free` | nobody | `InFlight` by a push |
-//! | `InFlight` | the kernel, or a worker | `Done`, or `Orphan` when the key is dropped |
+//! | `InFlight` | the kernel, or a worker | `Done`, or `Orphan` when the key is dropped; `Taken` if the push fails |
 //! | `Orphan` | the kernel, or a worker | `Taken` with its last completion |
 //! | `Done` | the slot, for its key | `Taken` when the key is redeemed or dropped |
 //! | `Taken` | the one function that moves it out, or drops it | `Free`, or `Retired` |
@@ -266,12 +266,13 @@ impl Slab {
                 let entry = Entry::new(slot.token, &completion);
                 Completed::Orphan(Orphan { index, entry })
             }
-            _ => {
+            State::InFlight => {
                 slot.state = State::Done(completion);
                 slot.announced = true;
                 finished.push_back(slots, index);
                 Completed::Announced
             }
+            state => unreachable!("slot {index} is {state:?}"),
         };
         if was_cancelled {
             table.forget_cancel(index);
@@ -413,7 +414,10 @@ impl Table {
     #[inline]
     fn take_done(&mut self, index: u32, generation: u32) -> Option<(Entry, Option<Waker>)> {
         let slot = &mut self.slots[index as usize];
-        assert!(slot.generation == generation, "a slot's key is stale");
+        assert!(
+            slot.generation == generation,
+            "the key of slot {index} is stale"
+        );
         let State::Done(completion) = slot.state else {
             return None;
         };
@@ -426,25 +430,35 @@ impl Table {
         Some((entry, waker))
     }
 
-    /// Empties a slot that is `Taken`.
+    /// Empties a slot that is `Taken`, whose key names nothing from here on.
     #[inline]
     fn release(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        assert!(slot.state == State::Taken, "a slot is not empty");
+        // A key of the first generation might be taken for one of a new first generation.
+        let (generation, is_last) = slot.generation.overflowing_add(1);
+        if is_last {
+            self.vacate(index, State::Retired);
+        } else {
+            slot.generation = generation;
+            self.vacate(index, State::Free);
+        }
+    }
+
+    /// Leaves a slot that is `Taken` as it was before its push, or for good.
+    #[inline]
+    fn vacate(&mut self, index: u32, state: State) {
+        let slot = &mut self.slots[index as usize];
+        assert!(slot.state == State::Taken, "slot {index} is not empty");
         debug_assert!(
             !slot.announced && !slot.cancelled,
             "in no list but the scope's"
         );
-        match slot.generation.checked_add(1) {
-            Some(generation) => {
-                slot.generation = generation;
-                slot.state = State::Free;
-                self.free.push(index);
-            }
-            // A key of the first generation might be taken for one of a new first generation.
-            None => slot.state = State::Retired,
+        slot.state = state;
+        let is_scoped = slot.scoped;
+        if state == State::Free {
+            self.free.push(index);
         }
-        if slot.scoped {
+        if is_scoped {
             self.forget_scoped(index);
         }
     }
@@ -489,32 +503,33 @@ struct Occupied<'slab> {
 }
 
 impl Occupied<'_> {
-    /// The operation is in flight.
+    /// The operation is in flight: it stays where it is.
     fn pushed(self) -> (u32, u32) {
-        let place = (self.index, self.generation);
-        let _stays = mem::ManuallyDrop::new(self);
-        place
+        let this = mem::ManuallyDrop::new(self);
+        (this.index, this.generation)
     }
-}
 
-impl Occupied<'_> {
     /// There was no place for it: the operation, which is an `O`, again.
     #[cold]
     fn take_back<O: Op>(self) -> O {
-        self.taken();
-        let slab = self.slab;
-        let (index, _) = self.pushed();
+        let this = mem::ManuallyDrop::new(self);
+        this.taken();
         // SAFETY: (S3) not in flight, and taken here and once, as the type that `put` was given.
-        let op = unsafe { slab.place(index).cast::<O>().read() };
-        slab.table.borrow_mut().release(index);
+        let op = unsafe { this.slab.place(this.index).cast::<O>().read() };
+        // No key has named it: its generation is not used up.
+        let mut table = this.slab.table.borrow_mut();
+        table.vacate(this.index, State::Free);
         op
     }
 
     /// Nothing is in flight.
     fn taken(&self) {
-        self.slab.in_flight.set(self.slab.in_flight.get() - 1);
         let mut table = self.slab.table.borrow_mut();
-        table.slots[self.index as usize].state = State::Taken;
+        let slot = &mut table.slots[self.index as usize];
+        let index = self.index;
+        assert!(slot.state == State::InFlight, "slot {index} was not filled");
+        slot.state = State::Taken;
+        self.slab.in_flight.set(self.slab.in_flight.get() - 1);
     }
 }
 

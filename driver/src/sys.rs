@@ -270,7 +270,7 @@ impl Backend {
     ) -> bool {
         match self {
             #[cfg(io_uring)]
-            Self::Uring(uring) if O::GOES_ON.is_none() && core.admits() => {
+            Self::Uring(uring) if O::GOES_ON.is_none() && core.spend_allowance() => {
                 // SAFETY: (D2) the caller's contract.
                 unsafe { uring.push_admitted(core, op, key) };
                 true
@@ -423,9 +423,17 @@ impl Backend {
             Self::Readiness(_) if core.takes::<T>() => {
                 put_each(core, n, 0..n, outlet, |core, _| core.take_local::<T>())
             }
-            other => put_each(core, n, 0..n, outlet, |core, _| {
-                other.take_in_turn::<T>(core)
-            }),
+            other => {
+                let mut put = 0;
+                while put < n {
+                    let Some(completion) = other.take_in_turn::<T>(core) else {
+                        break;
+                    };
+                    core.put(completion, outlet);
+                    put += 1;
+                }
+                put
+            }
         }
     }
 

@@ -58,9 +58,7 @@ impl CancelToken {
     pub fn cancel(&self) {
         self.0.cancelled.set(true);
         let wakers = mem::take(&mut *self.0.wakers.borrow_mut());
-        for (_, waker) in wakers {
-            waker.wake();
-        }
+        wake_all(&mut wakers.into_iter().map(|(_, waker)| waker));
     }
 
     /// Whether it was cancelled.
@@ -78,6 +76,20 @@ impl CancelToken {
         })
         .await
     }
+}
+
+/// Wakes the others also when one panics, which is the user's code.
+fn wake_all(wakers: &mut dyn Iterator<Item = Waker>) {
+    struct Others<'w>(&'w mut dyn Iterator<Item = Waker>);
+
+    impl Drop for Others<'_> {
+        fn drop(&mut self) {
+            self.0.for_each(Waker::wake);
+        }
+    }
+
+    let others = Others(wakers);
+    others.0.for_each(Waker::wake);
 }
 
 impl fmt::Debug for CancelToken {
@@ -159,6 +171,14 @@ impl Listed {
                 let key = token.0.wakers.borrow_mut().insert(waker);
                 self.0 = Some((token, key));
             }
+        }
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|(token, _)| token.is_cancelled())
+        {
+            self.leave(); // By the waker's clone.
+            return Poll::Ready(());
         }
         Poll::Pending
     }

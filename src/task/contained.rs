@@ -2,6 +2,7 @@
 
 use pin_project_lite::pin_project;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -68,6 +69,6 @@ impl<T> Drop for Contained<T> {
 }
 
 fn contain(destructor: impl FnOnce()) {
-    // The hook has told it.
-    let _ = panic::catch_unwind(AssertUnwindSafe(destructor));
+    // The hook has told it. What it panicked with may have a destructor that panics, too.
+    let _leaked = panic::catch_unwind(AssertUnwindSafe(destructor)).map_err(ManuallyDrop::new);
 }

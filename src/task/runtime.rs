@@ -187,8 +187,9 @@ impl Builder {
 /// What the futures of a runtime share.
 ///
 /// Wakers, destructors of futures and operations and methods of buffers are the user's code, and may
-/// come back here. No cell is borrowed while they run, but the driver's in a turn or a push of its own:
-/// an operation that begins in there waits as if there was no place.
+/// come back here. No cell is borrowed while they run, but the driver's in a turn or a push of its own
+/// (an operation that begins in there waits as if there was no place), and `CURRENT`, which only a
+/// `block_on` changes, and that is refused in there.
 pub(crate) struct Inner {
     shared: Arc<Shared>,
     driver: RefCell<Driver<'static>>,
@@ -217,7 +218,13 @@ impl Inner {
     /// Lends the current one, which costs less than a share of it.
     #[inline]
     pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<Self>) -> R) -> R {
-        let found = CURRENT.try_with(|current| current.borrow().as_ref().map(f));
+        // What `f` owns is the user's: where there is none, it is dropped when nothing is borrowed.
+        let mut f = Some(f);
+        let found = CURRENT.try_with(|current| {
+            let current = current.borrow();
+            let own = current.as_ref()?;
+            f.take().map(|f| f(own))
+        });
         found.ok().flatten().expect(OUTSIDE)
     }
 
@@ -486,10 +493,12 @@ pub(super) fn schedule_here(shared: &Arc<Shared>, task: Runnable) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Backend;
-    use crate::op::Nop;
+    use crate::driver::{Backend, Cwd};
+    use crate::op::{Nop, OpenAt};
     use crate::task::{block_on, submit};
     use crate::time::sleep_until;
+    use std::ffi::CStr;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A wake-up by the loop itself ends no wait, so that an operation costs one entry.
     #[test]
@@ -531,5 +540,30 @@ mod tests {
             assert!((1..10).contains(&enters), "{enters} entries");
             assert_eq!(stats().wake_ups, before.wake_ups);
         });
+    }
+
+    /// An operation that cannot begin, whose path runs a future of its own when it is dropped.
+    #[test]
+    fn what_is_dropped_outside_may_enter() {
+        struct Name(Rc<Cell<bool>>);
+
+        impl AsRef<CStr> for Name {
+            fn as_ref(&self) -> &CStr {
+                c"/"
+            }
+        }
+
+        impl Drop for Name {
+            fn drop(&mut self) {
+                block_on(async { self.0.set(true) });
+            }
+        }
+
+        let entered = Rc::new(Cell::new(false));
+        let op = OpenAt::read(Cwd, Name(entered.clone()));
+        let begun = catch_unwind(AssertUnwindSafe(|| drop(submit(op))));
+        let panic = begun.expect_err("there is no runtime");
+        assert_eq!(panic.downcast_ref::<String>().expect("a message"), OUTSIDE);
+        assert!(entered.get());
     }
 }

@@ -10,7 +10,7 @@ use crate::op::{
 };
 use crate::scope::Event;
 use crate::sys::errno::ECANCELED;
-use crate::sys::model::{FILL, HOUR, Model, each_seed};
+use crate::sys::model::{FILL, HOUR, IN_FLIGHT, Model, each_seed};
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
@@ -419,6 +419,32 @@ fn generations_end() {
         submit(&mut driver, Wait::new());
         assert_eq!((drops.count(), driver.in_flight(), slab.free()), (4, 0, 0));
         assert!(driver.try_push_owned(Nop::new(), 0).is_err());
+    });
+}
+
+/// I40: a push that finds no place leaves its slot as it was.
+#[test]
+fn a_push_without_a_place_uses_nothing_up() {
+    let slots = u32::try_from(IN_FLIGHT).unwrap() + 1;
+    each_seed(slots, |_, mut driver| {
+        let slab = driver.engine.core.slots.clone();
+        for slot in &mut slab.table.borrow_mut().slots {
+            slot.generation = u32::MAX;
+        }
+        let mut keys = Vec::new();
+        while driver.owned_capacity_left() > 0 {
+            keys.push(driver.try_push_owned(silent([0; 8]), 0).unwrap());
+        }
+        let free = slab.free();
+        for _ in 0..free + 1 {
+            let drops = Drops::default();
+            let read = ReadAt::new(Cwd, 0, drops.buffer());
+            let full = driver.try_push_owned(read, 0).unwrap_err();
+            assert_eq!((drops.count(), slab.free()), (0, free));
+            drop(full);
+            assert_eq!(drops.count(), 1);
+        }
+        drop(keys);
     });
 }
 
