@@ -6,8 +6,8 @@ use bench::work;
 use completeio_driver::driver::Backend;
 
 /// One of those who do the work. What follows `/` in a name of ours is its backend, or that the
-/// file is registered, or that it makes a call more for each answer; clients are threads with a `Remote` to a driver that is not alone; `+` is a
-/// peer with the best set-up flags that it takes.
+/// file is registered, or that it makes a call more for each answer; clients are threads with a
+/// `Remote` to a driver that is not alone; `+` is a peer with the best set-up flags that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subject {
     pub(crate) name: &'static str,

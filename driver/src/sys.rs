@@ -23,6 +23,9 @@
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
 //! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
 //!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
+//! * io_uring has two doors more, for speed: `push_admitted`, a typed push that counts the operation itself,
+//!   and `drain`, which takes many of its completions at once. Readiness and IOCP have most of these
+//!   functions from what they share, `Keeper`.
 //! * `shut_down(&mut self, core, outlet)`: discards what was pushed and never handed over, without
 //!   touching it; cancels the rest, delivers what completes, and returns when nobody can touch an
 //!   operation's memory any more. It is called once, before the drop, and not in a forked child: there

@@ -343,8 +343,8 @@ mod winsock {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", windows))]
 /// Data that is so many words of four bytes, and no more.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
 fn words<const N: usize>(data: &[u8]) -> Option<[[u8; 4]; N]> {
     let mut words = [[0; 4]; N];
     if data.len() != 4 * N {
