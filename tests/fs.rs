@@ -72,7 +72,7 @@ fn several_buffers() {
         let file = options.read(true).write(true).open(&temp.0).await.unwrap();
         let (written, _) = file.write_vectored_all_at(["ab", "", "cde"], 1).await;
         written.unwrap();
-        let (written, _) = file.write_vectored_at(("f", [b'g']), 6).await;
+        let (written, _) = file.write_vectored_at(("f", *b"g"), 6).await;
         assert_eq!(written.unwrap(), 2);
         assert_eq!(std::fs::read(&temp.0).unwrap(), b"\0abcdefg");
         let (read, (one, two)) = file
