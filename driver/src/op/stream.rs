@@ -89,7 +89,8 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwritev2` with `RWF_NOWAIT`, tried first,
 /// then when writable; files, and what epoll takes no interest in (`EPERM`), are written by
 /// `write` on a worker thread.
-/// IOCP: `WSASend` for sockets, `WriteFile` for pipes, as reads.
+/// IOCP: `WSASend` for sockets, `WriteFile` for pipes, as reads; of nothing, which a pipe's reader would take
+/// for the end, no call.
 ///
 /// # Descriptors in blocking mode
 /// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is

@@ -45,6 +45,8 @@ impl Iocp {
             }
             // The calls would wait for something to read.
             _ if has_no_room(call) => self.complete(core, index, 0),
+            // To whoever reads a pipe it would be the end. An empty datagram is one.
+            _ if !fd.is_socket() && writes_nothing(call) => self.complete(core, index, 0),
             Way::Worker => {
                 let work = |fd| Work::Stream { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
@@ -201,15 +203,20 @@ fn has_no_room(call: StreamCall) -> bool {
     )
 }
 
+fn writes_nothing(call: StreamCall) -> bool {
+    matches!(
+        call,
+        StreamCall::Write { len: 0, .. } | StreamCall::WriteVectored { count: 0, .. }
+    )
+}
+
 /// The first of so many parts, none of which is empty; a handle takes one at a time, and a transfer may
 /// be short.
 ///
 /// # Safety
-/// (D1) There are so many places, which were lent.
+/// (D1) There are so many places, at least one, which were lent.
 unsafe fn first(places: *const IoVec, count: u32) -> (*mut u8, u32) {
-    if count == 0 {
-        return (ptr::NonNull::dangling().as_ptr(), 0);
-    }
+    debug_assert!(count > 0, "nothing is done at once");
     // SAFETY: (D1) the caller's contract.
     let (ptr, len) = unsafe { &*places }.parts();
     (ptr, u32::try_from(len).expect("I28: lengths are clamped"))
