@@ -4,8 +4,9 @@
 //! another port is refused. One that takes no overlapped calls, such as those of `std::fs::File`, is
 //! attached all the same: workers make its calls.
 //!
-//! What goes to the workers is *held*: the driver keeps a duplicate, and jobs use that, so that a number
-//! that is closed and reused while a job waits leads it to no other file.
+//! Of what is attached or registered and goes to the workers the driver *holds* a duplicate, and jobs use
+//! that, so that a number that is closed and reused while a job waits leads it to no other file. Of a number
+//! that was only seen it holds none.
 #![allow(unsafe_code, reason = "asks the kernel about handles")]
 
 use super::table::Way;
@@ -101,18 +102,21 @@ impl Iocp {
     }
 
     /// Attaches a number to the port, if it is not, and says how calls on it are made. `seen` is how
-    /// they were made on what bore the number before.
+    /// they were made on what bore the number before: one that was attached here is taken to be so still,
+    /// for the system does not tell to which port a handle is.
     fn way_of(&self, fd: RawFd, seen: Option<Way>) -> io::Result<Way> {
         const REFUSED: Option<i32> = Some(signed(ERROR_INVALID_PARAMETER));
         let handle = handle(fd);
+        let waits = || waits_itself(handle);
+        let was_here = matches!(seen, Some(Way::Port { .. }));
         match self.port.attach(handle) {
-            Ok(()) => Ok(Way::Port {
-                skips: skips_packets(fd),
-                has_positions: has_positions(fd),
-            }),
             Err(error) if error.raw_os_error() != REFUSED => Err(error),
-            Err(_) if matches!(seen, Some(Way::Port { .. })) => Ok(seen.expect("it was matched")),
-            Err(_) if !fd.is_socket() && waits_itself(handle) => Ok(Way::Worker),
+            Ok(()) => Ok(by_port(fd)),
+            Err(_) if !fd.is_socket() && waits() == Some(true) => Ok(Way::Worker),
+            // Asked anew, for it may be a duplicate of another file that is attached.
+            Err(_) if was_here => Ok(by_port(fd)),
+            // Wine does not tell; there, what has no port is taken for such a one.
+            Err(_) if !fd.is_socket() && waits().is_none() => Ok(Way::Worker),
             Err(_) => Err(AttachError::Elsewhere.into()),
         }
     }
@@ -127,6 +131,13 @@ pub(super) fn handle(fd: RawFd) -> HANDLE {
 pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: (F1) only lent for the call: a number that is not open is an error there.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+}
+
+fn by_port(fd: RawFd) -> Way {
+    Way::Port {
+        skips: skips_packets(fd),
+        has_positions: has_positions(fd),
+    }
 }
 
 /// Has the kernel send no packet for a call that succeeds at once, where that can be relied on: a layered
@@ -172,8 +183,8 @@ fn has_positions(fd: RawFd) -> bool {
     !fd.is_socket() && unsafe { GetFileType(handle(fd)) } == FILE_TYPE_DISK
 }
 
-/// Whether calls on a handle wait for their end, whatever they are given.
-fn waits_itself(handle: HANDLE) -> bool {
+/// Whether calls on a handle wait for their end, whatever they are given; none if the system does not tell.
+fn waits_itself(handle: HANDLE) -> Option<bool> {
     /// `FILE_SYNCHRONOUS_IO_ALERT` and `FILE_SYNCHRONOUS_IO_NONALERT`.
     const WAITS: u32 = 0x10 | 0x20;
     let mut answer = IO_STATUS_BLOCK::default();
@@ -182,6 +193,5 @@ fn waits_itself(handle: HANDLE) -> bool {
     // SAFETY: (K1) the kernel writes two locals.
     let status =
         unsafe { NtQueryInformationFile(handle, &raw mut answer, to, 4, FileModeInformation) };
-    // Wine does not tell; there, what has no port is taken for such a one.
-    status < 0 || mode & WAITS != 0
+    (status >= 0).then_some(mode & WAITS != 0)
 }
