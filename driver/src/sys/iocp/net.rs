@@ -19,9 +19,7 @@ use crate::sys::signed;
 use std::io;
 use std::mem;
 use std::ptr;
-use windows_sys::Win32::Foundation::{
-    ERROR_INVALID_HANDLE, ERROR_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
-};
+use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS};
 use windows_sys::Win32::Networking::WinSock as w;
 use windows_sys::core::GUID;
 
@@ -208,6 +206,16 @@ impl Iocp {
         if let SocketCall::TransmitFile { len: 0, .. } = call {
             return self.complete(core, index, 0);
         }
+        // None would be no file, of which nothing is sent.
+        if let SocketCall::TransmitFile { file, .. } = call {
+            if file.as_handle().is_none() {
+                return self.complete(core, index, NOT_OPEN);
+            }
+        }
+        let about = match call {
+            SocketCall::TransmitFile { .. } => About::FileToSocket,
+            _ => About::Socket,
+        };
         let begin = |iocp: &mut Self| {
             // SAFETY: (D1) the caller's contract.
             unsafe { iocp.begin_socket(index, fd, skips, call) }
@@ -225,19 +233,20 @@ impl Iocp {
             }
         }
         // SAFETY: (D1) the caller's contract.
-        unsafe { self.begin(core, index, (fd, About::Socket), begin) };
+        unsafe { self.begin(core, index, (fd, about), begin) };
     }
 
     /// Starts a poll of a socket, which may be attached anywhere.
     fn start_poll(&mut self, core: &mut Core, index: u32, fd: RawFd, events: u16) {
+        if self.afd.is_none() {
+            return self.complete(core, index, plain::unsupported());
+        }
         let question = match Question::new(fd, events) {
             Ok(question) => question,
             Err(error) => return self.complete(core, index, error),
         };
         let call = |iocp: &mut Self| {
-            let Some(afd) = &iocp.afd else {
-                return Begun::Failed(ERROR_NOT_SUPPORTED);
-            };
+            let afd = iocp.afd.as_ref().expect("asked above");
             iocp.packets.begin(index, 0, 0);
             let (place, overlapped) =
                 (iocp.packets.question(index), iocp.packets.overlapped(index));

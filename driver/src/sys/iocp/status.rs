@@ -15,6 +15,8 @@ pub(super) enum About {
     /// Any other call on a handle.
     Handle,
     Socket,
+    /// A part of a file that goes to a socket: the file's end is no error.
+    FileToSocket,
 }
 
 /// What came of a call.
@@ -29,16 +31,18 @@ pub(super) struct Outcome {
 
 /// Decodes a status (`NTSTATUS`), and a count of bytes.
 pub(super) fn decode(about: About, status: i32, bytes: usize) -> Outcome {
-    let moved = i32::try_from(bytes).expect("I28: lengths are clamped to 31 bits");
+    // Of what has failed it may be anything.
+    let moved = || i32::try_from(bytes).expect("I28: lengths are clamped to 31 bits");
     match (about, status) {
-        (_, 0..) => done(moved),
+        (_, 0..) => done(moved()),
         (_, f::STATUS_BUFFER_OVERFLOW) => Outcome {
-            result: moved,
+            result: moved(),
             truncated: true,
         },
         (About::Read, f::STATUS_END_OF_FILE | f::STATUS_PIPE_BROKEN) => done(0),
+        (About::FileToSocket, f::STATUS_END_OF_FILE) => done(0),
         (About::Read | About::Handle, status) => done(-number(status)),
-        (About::Socket, status) => done(-winsock(status)),
+        (About::Socket | About::FileToSocket, status) => done(-winsock(status)),
     }
 }
 
@@ -46,6 +50,7 @@ pub(super) fn decode(about: About, status: i32, bytes: usize) -> Outcome {
 pub(super) fn decode_error(about: About, error: u32) -> i32 {
     match (about, error) {
         (About::Read, f::ERROR_HANDLE_EOF | f::ERROR_BROKEN_PIPE) => 0,
+        (About::FileToSocket, f::ERROR_HANDLE_EOF) => 0,
         // A client of a named pipe was there before it was waited for.
         (_, f::ERROR_PIPE_CONNECTED) => 0,
         (_, error) => -i32::try_from(error).unwrap_or(i32::MAX),
@@ -76,10 +81,7 @@ pub(super) fn winsock(status: i32) -> i32 {
         | f::STATUS_REMOTE_DISCONNECT
         | f::STATUS_PORT_UNREACHABLE => w::WSAECONNRESET,
         f::STATUS_CONNECTION_ABORTED | f::STATUS_LOCAL_DISCONNECT => w::WSAECONNABORTED,
-        f::STATUS_TIMEOUT
-        | f::STATUS_IO_TIMEOUT
-        | f::STATUS_LINK_FAILED
-        | f::STATUS_LINK_TIMEOUT => w::WSAETIMEDOUT,
+        f::STATUS_IO_TIMEOUT | f::STATUS_LINK_FAILED | f::STATUS_LINK_TIMEOUT => w::WSAETIMEDOUT,
         f::STATUS_NETWORK_UNREACHABLE => w::WSAENETUNREACH,
         f::STATUS_HOST_UNREACHABLE | f::STATUS_HOST_DOWN => w::WSAEHOSTUNREACH,
         f::STATUS_ADDRESS_ALREADY_EXISTS | f::STATUS_SHARING_VIOLATION => w::WSAEADDRINUSE,
@@ -115,8 +117,21 @@ mod tests {
         let broken = decode(About::Handle, f::STATUS_PIPE_BROKEN, 0);
         assert_eq!(broken, done(-signed(f::ERROR_BROKEN_PIPE)));
         assert_eq!(decode_error(About::Read, f::ERROR_HANDLE_EOF), 0);
-        let elsewhere = decode_error(About::Handle, f::ERROR_HANDLE_EOF);
-        assert_eq!(elsewhere, -signed(f::ERROR_HANDLE_EOF));
+        for about in [About::Handle, About::Socket] {
+            let elsewhere = decode_error(about, f::ERROR_HANDLE_EOF);
+            assert_eq!(elsewhere, -signed(f::ERROR_HANDLE_EOF));
+        }
+        let about = About::FileToSocket;
+        assert_eq!(decode(about, f::STATUS_END_OF_FILE, 0), done(0));
+        assert_eq!(decode_error(about, f::ERROR_HANDLE_EOF), 0);
+        let reset = decode(about, f::STATUS_CONNECTION_RESET, 0);
+        assert_eq!(reset, done(-w::WSAECONNRESET));
+    }
+
+    #[test]
+    fn what_has_failed_has_no_count() {
+        let failed = decode(About::Handle, f::STATUS_CANCELLED, usize::MAX);
+        assert_eq!(failed, done(-errno::ECANCELED));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io;
 use std::os::windows::io::{FromRawSocket, OwnedSocket};
 use std::ptr;
 use std::sync::OnceLock;
-use windows_sys::Win32::Foundation::ERROR_NOT_SUPPORTED;
+use windows_sys::Win32::Foundation::ERROR_CALL_NOT_IMPLEMENTED;
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error number.
@@ -181,7 +181,8 @@ pub(crate) fn said(ok: i32) -> i32 {
     if ok != 0 { 0 } else { last_error() }
 }
 
-/// The result of what there is not.
+/// The result of what there is not: the one number that the standard library takes for
+/// [`Unsupported`](io::ErrorKind::Unsupported).
 pub(crate) fn unsupported() -> i32 {
-    -signed(ERROR_NOT_SUPPORTED)
+    -signed(ERROR_CALL_NOT_IMPLEMENTED)
 }
