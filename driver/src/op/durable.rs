@@ -49,7 +49,8 @@ pub(super) use on_a_file;
 /// for pipes and sockets.
 ///
 /// io_uring: `IORING_OP_FSYNC`, Linux 5.1. readiness: `fsync` or `fdatasync` on a worker thread.
-/// IOCP: `FlushFileBuffers` on a worker thread.
+/// IOCP: `FlushFileBuffers` on a worker thread; of pipes, where it would wait for who reads,
+/// `ERROR_INVALID_PARAMETER`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -147,6 +147,11 @@ unsafe fn perform(fd: RawFd, call: FileCall, kit: &mut Kit) -> i32 {
         | FileCall::Write { .. }
         | FileCall::ReadVectored { .. }
         | FileCall::WriteVectored { .. } => unsupported(),
+        // It would wait until all was read. A socket is such a file, too.
+        // SAFETY: (K1) takes a number.
+        FileCall::Sync { .. } if unsafe { s::GetFileType(handle(fd)) } == s::FILE_TYPE_PIPE => {
+            -signed(f::ERROR_INVALID_PARAMETER)
+        }
         FileCall::Sync { .. } => {
             // SAFETY: (K1) takes a number.
             said(unsafe { s::FlushFileBuffers(handle(fd)) })
@@ -449,7 +454,7 @@ impl Iocp {
         for other in all {
             let is_on_it = !self.kept.flights.is_free(other)
                 && self.kept.flights[other].state == State::Kernel
-                && self.ongoing[other as usize].own.is_none()
+                && !self.waits_for_process(other)
                 && self.ongoing[other as usize].fd == fd;
             if is_on_it {
                 self.cancel_call(other);

@@ -17,11 +17,12 @@
 //!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
-//! * (V1) A place of [`Packets`] is the kernel's from the call that is given it until its packet was taken,
-//!   or until the call failed, or succeeded at once on a handle that sends no packet then. Nobody here
+//! * (V1) A place of [`Packets`] is the kernel's from the call that is given it until its status was
+//!   written and a packet for it was taken, be it a late one of an earlier call, or until the call failed, or succeeded at once on a handle that sends no packet then. Nobody here
 //!   touches it meanwhile, and no other call gets it: its flight is in the state `Kernel`.
 //! * (V2) What a call points to is lent until its operation completes (D1), which is after its packet
-//!   was taken. That holds whoever closes the handle meanwhile: the kernel ends the call, and sends the packet.
+//!   was taken. That holds whoever closes the handle meanwhile: the kernel ends the call with the last handle of
+//!   its file, and sends the packet; until then nothing here can end it, and what was lent stays so.
 //! * (V3) A wait for a process is given a place and the port. The thread that tells of the end touches the
 //!   place for the last time before it posts the packet; a wait that is taken back has told, or never will.
 #![allow(
@@ -166,7 +167,10 @@ impl Iocp {
     }
 
     pub(crate) fn granted(&self) -> Vec<(&'static str, String)> {
-        let mut granted = vec![("precision of waits", "milliseconds".to_owned())];
+        let mut granted = vec![(
+            "precision of waits",
+            "a tick of the system's, up to 16 ms".to_owned(),
+        )];
         let (descriptors, file_slots) = (self.table.descriptors(), self.table.file_slots());
         granted.extend(self.kept.granted(descriptors, file_slots));
         granted
@@ -248,13 +252,20 @@ impl Iocp {
         ]
     }
 
+    /// Whether a flight waits for a process, which it has a handle of its own of.
+    fn waits_for_process(&self, index: u32) -> bool {
+        matches!(
+            self.kept.flights[index].call,
+            Call::Socket {
+                call: SocketCall::WaitId { .. },
+                ..
+            }
+        )
+    }
+
     /// Asks the kernel to end a call. `true`: it was a wait, which is over, and no packet will come.
     fn cancel_call(&mut self, index: u32) -> bool {
-        if let Call::Socket {
-            call: SocketCall::WaitId { .. },
-            ..
-        } = self.kept.flights[index].call
-        {
+        if self.waits_for_process(index) {
             return self.stop_waiting(index);
         }
         let fd = match (self.kept.flights[index].call, &self.afd) {

@@ -4,7 +4,7 @@
 //! | state of a place | who may touch it | what comes next |
 //! |---|---|---|
 //! | at rest | the driver's thread | a call begins with it |
-//! | lent | the kernel, or the thread that waits for a process; nobody here | its packet was taken, or the call failed at once |
+//! | lent | the kernel, or the thread that waits for a process; nobody here | a packet for it was taken when its status was written, or the call failed at once |
 //!
 //! A call that was cut short (a message longer than the room) fails at once, and may send a packet
 //! nevertheless. It is over then; the packet that is late is told by what stands in the place: while a
