@@ -337,6 +337,8 @@ pub struct Outgoing<const N: usize, R = ()> {
     bytes: [u8; N],
     len: usize,
     rights: R,
+    /// Whether there is a message that this system does not have.
+    lacks: bool,
 }
 
 impl<const N: usize> Outgoing<N> {
@@ -346,6 +348,7 @@ impl<const N: usize> Outgoing<N> {
             bytes: [0; N],
             len: 0,
             rights: (),
+            lacks: false,
         }
     }
 }
@@ -360,7 +363,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
     const FITS: () = assert!(sys::ALIGN <= align_of::<Self>(), "control data is aligned");
 
     /// Sends descriptors (`SCM_RIGHTS`): at most 253, on Unix sockets, with at least one byte on a
-    /// stream. Fixed ones are refused ([`Refusal::FixedDescriptor`]).
+    /// stream. Fixed ones are refused ([`Refusal::FixedDescriptor`]), and any on Windows, which sends none
+    /// ([`Refusal::Unsupported`]).
     ///
     /// # Errors
     /// [`NoRoom`] with the descriptors.
@@ -371,6 +375,7 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
             bytes: [0; N],
             len: 0,
             rights,
+            lacks: numbers > 0 && sys::RIGHTS == sys::MISSING,
         };
         if numbers > 0 {
             // The numbers come when it is pushed.
@@ -396,6 +401,9 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
     /// Bytes, where the kernel reads them, for this flight.
     fn prepare(&mut self) -> Result<(*mut u8, usize), Refusal> {
         let () = Self::FITS;
+        if self.lacks {
+            return Err(Refusal::Unsupported);
+        }
         let mut places = self
             .bytes
             .get_mut(sys::HEADER..)
@@ -432,11 +440,13 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         let place = sys::begin(free, level, kind, data.len()).ok_or(NoRoom(()))?;
         place[..data.len()].copy_from_slice(data);
         self.len += sys::HEADER + place.len();
+        self.lacks |= kind == sys::MISSING;
         Ok(())
     }
 }
 
-/// Messages by their names.
+/// Messages by their names. One that the system does not have is refused when it is pushed
+/// ([`Refusal::Unsupported`]).
 impl<const N: usize, R: Rights> Outgoing<N, R> {
     /// Says who sends (`SCM_CREDENTIALS`); whoever is privileged may say something else than what is
     /// true. 12 bytes.

@@ -111,7 +111,9 @@ pub(crate) use super::options::name::SOCKET;
 pub(crate) const RIGHTS: i32 = libc::SCM_RIGHTS;
 /// No message takes descriptors along.
 #[cfg(windows)]
-pub(crate) const RIGHTS: i32 = -1;
+pub(crate) const RIGHTS: i32 = MISSING;
+/// The kind of a message that the system does not have, or its crate does not know.
+pub(crate) const MISSING: i32 = -1;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use self::linux::*;
@@ -261,9 +263,8 @@ mod winsock {
     /// Level, kind and data of a message that is to be sent.
     pub(crate) type Raw<const N: usize> = (i32, i32, [u8; N]);
 
-    /// There are none: the call says so.
     pub(crate) fn credentials(_: i32, _: u32, _: u32) -> Raw<12> {
-        (-1, -1, [0; 12])
+        (SOCKET, MISSING, [0; 12])
     }
 
     pub(crate) fn traffic_class_v4(class: u8) -> Raw<4> {
@@ -388,7 +389,7 @@ mod elsewhere {
     use super::*;
 
     type Raw = (i32, i32, [u8; 20]);
-    const NONE: Raw = (-1, -1, [0; 20]);
+    const NONE: Raw = (SOCKET, MISSING, [0; 20]);
 
     pub(crate) fn credentials(_: i32, _: u32, _: u32) -> Raw {
         NONE
