@@ -81,6 +81,7 @@ excuse "Wine ends a connection before it resets it" \
 excuse "Wine tells Linux's error of a socket" \
   errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before
 excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer udp::connected_to_nobody
+excuse "Wine sends no control messages" windows::iocp::a_datagram_with_a_source_arrives
 excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end where success is told by its return" \
   windows::iocp::a_socket_is_connected_anew
 

@@ -28,6 +28,8 @@ use std::io;
 /// io_uring: `IORING_OP_POLL_ADD`, Linux 5.1. readiness: `poll`, tried first, then when ready.
 /// IOCP: of sockets only (`WSAENOTSOCK` else), by the device that they are on (`IOCTL_AFD_POLL`); they
 /// need not be attached, and may be to another port. A socket that is closed meanwhile ends it so, too.
+/// An orderly end of both sides is readable, and no [`HANG_UP`]: that tells of a reset. Where a layered provider
+/// does not tell the socket below it, its error is the poll's.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

@@ -18,7 +18,7 @@ use std::io;
 /// waited for, clients of a pipe with one end are refused (`ERROR_PIPE_BUSY`).
 ///
 /// The end is made by `CreateNamedPipeW`, best with `FILE_FLAG_OVERLAPPED`; of one without, a worker waits,
-/// and a cancellation does not end that. A client opens the name, by [`OpenAt`](super::OpenAt) for
+/// and a cancellation does not end that: the driver's drop waits until a client has come. A client opens the name, by [`OpenAt`](super::OpenAt) for
 /// instance. In a pipe of messages a read gets one, or as much of it as it has room for: the next
 /// one gets the rest.
 ///
@@ -71,7 +71,8 @@ impl<F: Descriptor> Describe for ConnectNamedPipe<F> {
 /// [DisconnectNamedPipe](https://learn.microsoft.com/en-us/windows/win32/api/namedpipeapi/nf-namedpipeapi-disconnectnamedpipe),
 /// unchanged.
 ///
-/// IOCP only; of a pipe in place.
+/// IOCP only; of a pipe in place. That a socket can be connected again rests on the system's documentation: no run
+/// of the tests has shown it yet.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Disconnect<F> {
@@ -106,7 +107,7 @@ impl<F: Descriptor> Describe for Disconnect<F> {
 /// Sends a part of a file to a socket, without a buffer of the program's.
 ///
 /// Completes with the number of bytes sent, at most 0x7fff_f000 and what was asked for; fewer where the
-/// file ends; 0 for no length. The file's current position is left alone.
+/// file ends, 0 from its end on; 0 for no length. (That it is fewer was seen under Wine only.) The file's current position is left alone.
 ///
 /// The file is a plain descriptor (a fixed one is refused, [`Refusal::FixedDescriptor`]), and stays
 /// open until it completes. Editions of Windows that are no servers make two such calls at a time; the

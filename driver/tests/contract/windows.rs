@@ -3,21 +3,22 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use completeio_driver::ancillary::{Incoming, Outgoing};
+use completeio_driver::ancillary::{Credentials, Incoming, Outgoing};
 use completeio_driver::buf::Aligned;
-use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Fd, FixedFd, OwnedFd, Refusal};
+use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Fd, FixedFd, OwnedFd, RawFd, Refusal};
 use completeio_driver::op::{
-    Close, Connect, ConnectNamedPipe, Disconnect, Op, OpenAt, OpenOptions, Pipe, Poll, PollEvents,
-    Read, ReadAt, Recv, RecvMsg, Send, SendMsg, SetSockOpt, SockOpt, TransmitFile, Write, WriteAt,
-    WriteVectored,
+    Allocate, Close, Connect, ConnectNamedPipe, Disconnect, HardLink, Op, OpenAt, OpenOptions,
+    Pipe, Poll, PollEvents, Read, ReadAt, Recv, RecvMsg, Rename, RwFlags, Send, SendMsg,
+    SetSockOpt, SockOpt, Sync, TransmitFile, Write, WriteAt, WriteVectored,
 };
 use std::ffi::CString;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 use windows_sys::Win32::Foundation::{
-    ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY, INVALID_HANDLE_VALUE,
+    ERROR_INVALID_HANDLE, ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERROR_PIPE_BUSY,
+    INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OVERLAPPED, PIPE_ACCESS_DUPLEX};
 use windows_sys::Win32::System::Pipes::{
@@ -26,6 +27,9 @@ use windows_sys::Win32::System::Pipes::{
 
 contract! {
     pipes_move_bytes_and_end,
+    nothing_that_is_written_is_no_end,
+    what_is_missing_is_told_so,
+    a_pipe_is_not_synced,
     reads_and_writes_of_a_pipe_wait,
     messages_stay_apart_and_none_is_lost,
     calls_of_a_pipe_always_wait,
@@ -36,6 +40,7 @@ contract! {
     a_server_end_that_waits_itself,
     a_part_of_a_file_is_sent,
     what_cannot_be_sent,
+    messages_that_are_missing_are_refused,
     a_socket_is_connected_anew,
     headers_of_datagrams_v4,
     headers_of_datagrams_v6,
@@ -80,6 +85,55 @@ fn pipes_move_bytes_and_end(cx: &mut Cx) {
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
     // No pipe has positions.
     assert!(l.run(ReadAt::new(kit::plain(&writer), 0, [0; 4])).is_err());
+}
+
+/// It is nothing to whoever reads, by the port and by a worker.
+fn nothing_that_is_written_is_no_end(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let mut pipes: Vec<(OwnedFd, OwnedFd)> = [false, true]
+        .map(|messages| l.run(Pipe::new().packets(messages)).unwrap())
+        .into();
+    for messages in [false, true] {
+        let (name, end) = server(false, messages);
+        pipes.push((l.run(client(&name)).unwrap(), end));
+    }
+    for (reader, writer) in &pipes {
+        assert_eq!(write(&mut l, writer, b"").unwrap(), 0);
+        let vectored = WriteVectored::new(kit::plain(writer), [b""; 3]);
+        assert_eq!(l.run(vectored).unwrap(), 0);
+        assert_eq!(write(&mut l, writer, b"x").unwrap(), 1);
+        assert_eq!(read(&mut l, reader, 8), b"x");
+    }
+}
+
+/// What a call would do that there is not.
+fn what_is_missing_is_told_so(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let (file, path) = (kit::file(b"text"), kit::TempPath::new());
+    let told = |result: io::Result<()>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    };
+    let at = kit::plain(&file);
+    let read = ReadAt::new(at, 0, [0; 4]).flags(RwFlags::NOWAIT);
+    told(l.run(read).map(drop));
+    told(l.run(Allocate::zero(at, 0, 4)));
+    let name = path.c_string();
+    let rename = Rename::new(Cwd, name.clone(), Cwd, name.clone()).exchange(true);
+    told(l.run(rename));
+    told(l.run(HardLink::new(at, c"".to_owned(), Cwd, name).empty_path(true)));
+}
+
+/// It would wait for whoever reads.
+fn a_pipe_is_not_synced(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    for overlapped in [false, true] {
+        let (name, end) = server(overlapped, false);
+        let _client = l.run(client(&name)).unwrap();
+        assert_eq!(write(&mut l, &end, b"not read").unwrap(), 8);
+        let error = l.run(Sync::new(kit::plain(&end))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
 }
 
 fn reads_and_writes_of_a_pipe_wait(cx: &mut Cx) {
@@ -293,6 +347,7 @@ fn a_part_of_a_file_is_sent(cx: &mut Cx) {
         .map(|i| u8::try_from(i % 251).unwrap())
         .collect();
     let file = kit::file(&bytes);
+    let position = (&file).seek(SeekFrom::Start(5)).unwrap();
     let (socket, peer) = kit::tcp_pair();
     let to = l.at(&socket);
     for (offset, len) in [(0, 1), (7, 5000), (99_000, 1000), (0, 100_000), (3, 0)] {
@@ -306,9 +361,16 @@ fn a_part_of_a_file_is_sent(cx: &mut Cx) {
         let entry = entries.pop().unwrap_or_else(|| l.one());
         assert_eq!(l.finish(send, entry).unwrap(), len);
     }
-    // Where the file ends.
-    let send = TransmitFile::new(kit::plain(&file), 99_990, 64, to);
-    assert_eq!(l.run(send).unwrap(), 10);
+    // Where the file ends, and from there on.
+    for (offset, sent) in [(99_990, 10), (100_000, 0), (1 << 40, 0)] {
+        let send = TransmitFile::new(kit::plain(&file), offset, 64, to);
+        assert_eq!(l.run(send).unwrap(), sent, "{offset}");
+    }
+    assert_eq!(
+        (&file).stream_position().unwrap(),
+        position,
+        "it is left alone"
+    );
     // What was sent before and after stays in order.
     assert_eq!(l.run(Send::new(to, "end")).unwrap(), 3);
     let mut got = [0; 13];
@@ -327,9 +389,42 @@ fn what_cannot_be_sent(cx: &mut Cx) {
     assert_eq!(refusal(&mut l, send), Some(Refusal::FixedDescriptor));
     let send = TransmitFile::new(kit::plain(&file), 0, 4, kit::plain(&file));
     assert_eq!(l.run(send).unwrap_err().raw_os_error(), Some(10038));
+    // Without a file the call would send nothing, and say so.
+    let nothing = [
+        kit::plain(&socket),
+        kit::number(RawFd::from_number(-1)),
+        kit::number(RawFd::from_number(-100)),
+    ];
+    for file in nothing {
+        let error = l.run(TransmitFile::new(file, 0, 4, to)).unwrap_err();
+        assert_eq!(error.raw_os_error(), number(ERROR_INVALID_HANDLE));
+    }
     let unconnected = kit::tcp_socket();
     let send = TransmitFile::new(kit::plain(&file), 0, 4, kit::plain(&unconnected));
     assert_eq!(l.run(send).unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+/// Wine drops them, Windows may: nobody would hear of it.
+fn messages_that_are_missing_are_refused(cx: &mut Cx) {
+    let mut l = cx.ledger();
+    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.connect(b.local_addr().unwrap()).unwrap();
+    let at = kit::plain(&a);
+    let mut control = Outgoing::<128>::new();
+    let who = Credentials {
+        pid: 1,
+        uid: 2,
+        gid: 3,
+    };
+    control.credentials(who).unwrap();
+    let send = SendMsg::new(at, ["text"], control);
+    assert_eq!(refusal(&mut l, send), Some(Refusal::Unsupported));
+    let control = Outgoing::<128, _>::with_rights([kit::plain(&b)]).unwrap();
+    let send = SendMsg::new(at, ["text"], control);
+    assert_eq!(refusal(&mut l, send), Some(Refusal::Unsupported));
+    // None is none.
+    let control = Outgoing::<128, _>::with_rights([at; 0]).unwrap();
+    assert_eq!(l.run(SendMsg::new(at, ["text"], control)).unwrap(), 4);
 }
 
 fn refusal<O: Op + 'static>(l: &mut Ledger, op: O) -> Option<Refusal> {
@@ -424,13 +519,18 @@ fn headers_of_datagrams_v6(cx: &mut Cx) {
 
 fn a_datagram_with_a_source_arrives(cx: &mut Cx) {
     let mut l = cx.ledger();
-    let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-    a.connect(b.local_addr().unwrap()).unwrap();
+    // Of any address, which would be 127.0.0.1.
+    let a = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let b = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let source = Ipv4Addr::new(127, 0, 0, 2);
     let mut control = Outgoing::<128>::new();
-    control.source(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
-    let send = SendMsg::new(kit::plain(&a), ["te", "xt"], control);
+    control.source(source.into(), 0).unwrap();
+    let to = b.local_addr().unwrap();
+    let send = SendMsg::new(kit::plain(&a), ["te", "xt"], control).to(to);
     assert_eq!(l.run(send).unwrap(), 4);
-    assert_eq!(received(&mut l, &b), (4, Vec::new()));
+    let mut room = [0; 8];
+    let (len, from) = b.recv_from(&mut room).unwrap();
+    assert_eq!((&room[..len], from.ip()), (&b"text"[..], source.into()));
 }
 
 fn asked(l: &mut Ledger, socket: &impl AsRawFd, events: PollEvents) -> PollEvents {
@@ -519,6 +619,13 @@ fn polls_end_by_cancellation_and_with_their_socket(cx: &mut Cx) {
     l.start(Close::new(kit::owned(b)), 2);
     let entry = l.take_sorted(2).remove(0);
     assert!(l.finish(op, entry).is_err());
+    // By its owner: nobody has cancelled the poll.
+    let (b, _a) = kit::tcp_pair();
+    let op = l.start(Poll::new(kit::plain(&b), PollEvents::READABLE), 1);
+    l.hand_over();
+    drop(b);
+    let entry = l.one();
+    assert_eq!(l.finish(op, entry).unwrap_err().raw_os_error(), Some(10038));
     let (a, _b) = kit::tcp_pair();
     l.start(Poll::new(kit::plain(&a), PollEvents::READABLE), 1);
     l.hand_over();

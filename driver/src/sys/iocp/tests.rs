@@ -1,7 +1,7 @@
 //! What only this backend has, or has in its own way.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use super::{Iocp, PACKETS, milliseconds};
+use super::{Iocp, PACKETS, Way, milliseconds};
 use crate::driver::{AsRawFd, AttachError, CompleteIo, Driver, Entry, OwnedFd, RawFd, Support};
 use crate::op::{Accept, Close, Disconnect, Op, OpObject, ReadAt, Recv, Send, SyncRange, Timeout};
 use crate::sys::{Backend, errno};
@@ -160,6 +160,50 @@ fn closed_with_operations_in_flight() {
         assert_eq!(driver.in_flight(), 0);
         drop((theirs, clone, close));
     }
+}
+
+/// Its duplicate goes on listening.
+#[test]
+fn a_listener_is_closed_with_an_accept_in_flight() {
+    let mut driver = Driver::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let clone = listener.try_clone().unwrap();
+    let mut accept = Accept::new(RawNumber(listener.as_raw_fd()));
+    push(&mut driver, &mut accept, 0);
+    assert!(turn(&mut driver).is_empty());
+    let mut close = Close::new(OwnedFd::from(listener));
+    push(&mut driver, &mut close, 1);
+    for entry in take(&mut driver, 2) {
+        assert_eq!(entry.result().is_ok(), entry.user_data() == 1, "{entry:?}");
+    }
+    let client = TcpStream::connect(clone.local_addr().unwrap()).unwrap();
+    assert_eq!(
+        clone.accept().unwrap().1,
+        client.local_addr().unwrap(),
+        "nobody else has taken it"
+    );
+}
+
+/// The duplicate of a socket that is attached bears a number whose last bearer sent packets always.
+#[test]
+fn what_sends_no_packets_is_not_taken_for_what_bore_its_number() {
+    let mut driver = Driver::new().unwrap();
+    let (ours, mut theirs) = tcp_pair();
+    driver.attach(ours.as_raw_fd()).unwrap();
+    let clone = ours.try_clone().unwrap();
+    let fd = clone.as_raw_fd();
+    let iocp = backend(&mut driver);
+    let slot = iocp.table.plain(fd).unwrap();
+    let before = Way::Port {
+        skips: false,
+        has_positions: false,
+    };
+    iocp.table[slot].see(fd, before);
+    theirs.write_all(b"text").unwrap();
+    while ours.peek(&mut [0; 8]).unwrap() < 4 {}
+    let mut recv = Recv::new(RawNumber(fd), [0; 8]);
+    push(&mut driver, &mut recv, 1);
+    assert_eq!(take(&mut driver, 1)[0].result().unwrap(), 4);
 }
 
 /// As one of a call that was cut short, and had told its end already.
@@ -461,7 +505,7 @@ fn a_connection_is_ended_by_an_operation() {
         skips: false,
         has_positions: false,
     };
-    iocp.table[slot].see(fd, way);
+    iocp.table[slot].occupy(fd, way, None);
     let mut send = Send::new(RawNumber(fd), "text");
     push(&mut driver, &mut send, 1);
     assert_eq!(take(&mut driver, 1)[0].result().unwrap(), 4);
