@@ -28,14 +28,15 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// non-blocking by its first accept or connect, on Apple by its first send, too.
     ///
     /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
-    /// backend, and on Windows, the driver cannot see that a number was closed. Windows tells of an
-    /// operation's end where the handle is attached that bears the number then, so that an operation which is
-    /// pushed on a reused number may end unheard: a number that was attached to one driver is closed by `Close`
-    /// before it is used with another. And one that was in flight may not end before the last duplicate of its
-    /// handle is closed: no cancellation and no deadline finds it by a number that is closed. The drop of the
-    /// driver waits for both. Nor can it see that a TCP socket has
-    /// got a protocol with records on top (`TCP_ULP`, kernel TLS): that is done before its first
+    /// backend, and on Windows, the driver cannot see that a number was closed. Nor can it see that a TCP
+    /// socket has got a protocol with records on top (`TCP_ULP`, kernel TLS): that is done before its first
     /// receive has to wait, or by [`SetSockOpt`](crate::op::SetSockOpt).
+    ///
+    /// Windows tells of an operation's end where the handle is attached that bears the number then, so that
+    /// an operation which is pushed on a reused number may end unheard: a number that was attached to one
+    /// driver is closed by `Close` before it is used with another. And one that was in flight may not end
+    /// before the last duplicate of its handle is closed: no cancellation and no deadline finds it by a
+    /// number that is closed. The drop of the driver waits for both.
     ///
     /// Windows attaches a handle to one completion port, until the file that it names is closed: again to the
     /// same driver is no error, to another is one
