@@ -370,7 +370,7 @@ fn options_of_every_type(cx: &mut Cx) {
             kit::ROOM_FACTOR,
         ),
         (SockOpt::KEEP_IDLE, IPPROTO_TCP, kit::KEEP_IDLE, 1),
-        (SockOpt::KEEP_INTERVAL, IPPROTO_TCP, libc::TCP_KEEPINTVL, 1),
+        (SockOpt::KEEP_INTERVAL, IPPROTO_TCP, kit::KEEP_INTERVAL, 1),
     ] {
         let value = 32_000;
         l.run(SetSockOpt::new(fd, option, value)).unwrap();

@@ -30,9 +30,13 @@ pub(crate) const LINGER: i32 = libc::SO_LINGER;
 pub(crate) const KEEP_IDLE: i32 = libc::TCP_KEEPALIVE;
 #[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
 pub(crate) const KEEP_IDLE: i32 = libc::TCP_KEEPIDLE;
-/// There is no such option.
+#[cfg(not(target_os = "openbsd"))]
+pub(crate) const KEEP_INTERVAL: i32 = libc::TCP_KEEPINTVL;
+/// There are no such options.
 #[cfg(target_os = "openbsd")]
 pub(crate) const KEEP_IDLE: i32 = -1;
+#[cfg(target_os = "openbsd")]
+pub(crate) const KEEP_INTERVAL: i32 = -1;
 /// There are sequenced packets on sockets of Unix.
 pub(crate) const SEQUENCED: bool = !cfg!(target_vendor = "apple");
 /// Nobody knows it.

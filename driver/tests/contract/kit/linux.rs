@@ -26,6 +26,7 @@ pub(crate) const NO_FLAGS_OF_A_SEND: [i32; 2] = [libc::MSG_ZEROCOPY, i32::MIN];
 pub(crate) const ROOM_FACTOR: i32 = 2;
 pub(crate) const LINGER: i32 = libc::SO_LINGER;
 pub(crate) const KEEP_IDLE: i32 = libc::TCP_KEEPIDLE;
+pub(crate) const KEEP_INTERVAL: i32 = libc::TCP_KEEPINTVL;
 /// There are sequenced packets on sockets of Unix.
 pub(crate) const SEQUENCED: bool = true;
 
