@@ -35,12 +35,13 @@ use std::io;
 /// A connection that is polled: TCP, or a Unix socket.
 ///
 /// It reads and writes whether the socket is in blocking mode or not, and leaves that as it is. Dropping it
-/// closes the socket; when it waits for something, with the next turn of the runtime, and when bytes that a
-/// write has copied are not sent yet, once they are, for which a task stays behind. It is for the system's
+/// closes the socket; when it waits for something, with the next turn of the runtime. It is for the system's
 /// sockets: those of a simulated host give errors.
 ///
 /// On Windows it may have received more than it was asked for; and a write is over when its bytes were copied,
-/// so that an error of it is the next write's, or that of a flush or a close.
+/// so that an error of it is the next write's, or that of a flush or a close. When it is dropped the system is
+/// given what is left of them; what it has no room for is sent by a task that stays behind, for a minute at
+/// most. **What was not flushed when the runtime ends** may not be sent: the end of the runtime cancels it.
 ///
 #[cfg_attr(feature = "futures-io", doc = "```")]
 #[cfg_attr(not(feature = "futures-io"), doc = "```ignore")]

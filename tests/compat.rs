@@ -160,6 +160,16 @@ fn nothing_is_read_into_no_room_and_ends_are_ends() {
     });
 }
 
+/// What a write has taken is the system's when the stream is dropped, though no turn follows.
+#[test]
+fn what_was_written_is_sent_when_the_runtime_ends() {
+    let (one, other) = sockets();
+    block_on(async {
+        stream(one).write_all(b"bye").await.unwrap();
+    });
+    assert_eq!(read_all(other), b"bye");
+}
+
 /// What waits is cancelled with its stream, and the socket is closed.
 #[test]
 fn streams_are_dropped_while_they_wait() {

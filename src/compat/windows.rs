@@ -6,6 +6,7 @@ use crate::fd::SharedFd;
 use crate::op::{Exact, Recv, Send};
 use crate::task::runtime::Inner;
 use crate::task::{Pending, submit};
+use crate::time::timeout;
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -14,9 +15,13 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// So many bytes are received or sent at once.
 const ROOM: usize = 16 * 1024;
+
+/// So long what was copied is tried to be sent when its stream was dropped.
+const LINGER: Duration = Duration::from_secs(60);
 
 type Receive = Recv<Rc<OwnedFd>, Vec<u8>>;
 type SendAll = Exact<Send<Rc<OwnedFd>, Vec<u8>>>;
@@ -150,9 +155,11 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let (Some(sending), Some(runtime)) = (self.sending.take(), Inner::try_current()) {
+            // The runtime may end before its next turn.
+            runtime.hand_over();
             let fd = self.fd.clone(); // It stays attached.
             drop(runtime.spawn(async move {
-                let _sent = sending.await;
+                let _sent = timeout(LINGER, sending).await;
                 drop(fd);
             }));
         }

@@ -321,6 +321,15 @@ impl Inner {
         }
     }
 
+    /// Hands over what was pushed, unless a turn is at that: for what is not to be lost if no other turn
+    /// follows. An error is the next turn's too.
+    #[cfg(all(windows, any(feature = "futures-io", feature = "hyper")))]
+    pub(crate) fn hand_over(&self) {
+        if self.driver.try_borrow_mut().is_ok() {
+            let _told = self.look();
+        }
+    }
+
     /// A turn that does not wait; none if there is nothing that it could find.
     fn look(&self) -> io::Result<()> {
         if !self.pushed.get() && self.driver.borrow().in_flight() == 0 {
