@@ -1,6 +1,6 @@
 //! Deadlines: an operation completes, or its time is over; once, and never early.
 
-use crate::kit;
+use crate::kit::{self, kind};
 use crate::ledger::{Cx, Ledger};
 use crate::races::{ROUNDS, Rival, round};
 use crate::steps;
@@ -55,11 +55,6 @@ const SOON: Duration = Duration::from_millis(2);
 
 fn pending(socket: &impl AsRawFd) -> Recv<BorrowedFd<'static>, [u8; 8]> {
     Recv::new(kit::plain(socket), [0; 8])
-}
-
-#[track_caller]
-fn kind<T: std::fmt::Debug>(result: std::io::Result<T>) -> ErrorKind {
-    result.unwrap_err().kind()
 }
 
 fn in_time(cx: &mut Cx) {

@@ -112,6 +112,14 @@ pub(crate) fn owned(fd: impl Into<OwnedFd>) -> OwnedFd {
     fd.into()
 }
 
+/// The kind of an error that is told by no cancellation's number: that is of the kind `TimedOut` on Windows.
+#[track_caller]
+pub(crate) fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
+    let error = result.unwrap_err();
+    assert_ne!(error.raw_os_error(), Some(code::ECANCELED));
+    error.kind()
+}
+
 /// The error number of an entry; 0 for none.
 pub(crate) fn errno(entry: &Entry) -> i32 {
     entry.raw_os_error().unwrap_or(0)

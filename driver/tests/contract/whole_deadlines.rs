@@ -2,7 +2,7 @@
 //! I1, I5, I9, I12.
 
 use crate::exact::swallow;
-use crate::kit::{self, code};
+use crate::kit::{self, code, kind};
 use crate::ledger::Cx;
 use crate::races::{ROUNDS, Rival, round};
 use crate::region::Region;
@@ -62,11 +62,6 @@ fn between(from: &File, to: &File) -> Splice<Borrowed, Borrowed> {
 
 fn receive(socket: &impl AsRawFd, len: usize) -> Exact<Recv<Borrowed, Vec<u8>>> {
     Exact::new(Recv::new(kit::plain(socket), Vec::with_capacity(len)))
-}
-
-#[track_caller]
-fn kind<T: std::fmt::Debug>(result: std::io::Result<T>) -> ErrorKind {
-    result.unwrap_err().kind()
 }
 
 #[track_caller]
