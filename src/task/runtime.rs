@@ -218,14 +218,14 @@ impl Inner {
     /// Lends the current one, which costs less than a share of it.
     #[inline]
     pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<Self>) -> R) -> R {
-        // What `f` owns is the user's: where there is none, it is dropped when nothing is borrowed.
-        let mut f = Some(f);
-        let found = CURRENT.try_with(|current| {
-            let current = current.borrow();
-            let own = current.as_ref()?;
-            f.take().map(|f| f(own))
+        let found = CURRENT.try_with(|current| match &*current.borrow() {
+            Some(own) => Ok(f(own)),
+            None => Err(f), // What it owns is the user's: it is dropped when nothing is borrowed.
         });
-        found.ok().flatten().expect(OUTSIDE)
+        match found {
+            Ok(Ok(output)) => output,
+            Ok(Err(_)) | Err(_) => panic!("{OUTSIDE}"),
+        }
     }
 
     /// The current one, if the thread is in one, and has not ended.
