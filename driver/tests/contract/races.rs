@@ -55,12 +55,16 @@ impl Rival {
         let (next, done) = (round.clone(), acted.clone());
         let thread = thread::spawn(move || {
             for expected in 1.. {
+                let mut looked = 0;
                 loop {
                     match next.load(Ordering::Acquire) {
                         STOP => return,
                         n if n == expected => break,
-                        _ => thread::yield_now(),
+                        // Soon, and else it leaves the processor to whoever it waits for.
+                        _ if looked < 100 => thread::yield_now(),
+                        _ => thread::park(),
                     }
+                    looked += 1;
                 }
                 act();
                 done.store(expected, Ordering::Release);
@@ -76,6 +80,11 @@ impl Rival {
     /// Starts the next act.
     pub(crate) fn go(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
+        self.unpark();
+    }
+
+    fn unpark(&self) {
+        self.thread.as_ref().unwrap().thread().unpark();
     }
 
     /// Waits until it was done.
@@ -91,6 +100,7 @@ impl Rival {
 impl Drop for Rival {
     fn drop(&mut self) {
         self.round.store(STOP, Ordering::Release);
+        self.unpark();
         let _ = self.thread.take().unwrap().join();
     }
 }
