@@ -520,6 +520,7 @@ unsafe fn push_under(
 
 /// Puts what is made of each of the `n` that are taken into `outlet`, and returns how much that was: what is
 /// not of its class was seen to. A loop for each source of completions, with the sink compiled into it.
+#[cfg(any(io_uring, readiness, iocp))]
 #[inline]
 fn put_each<I, T: Outlet>(
     core: &mut Core,
