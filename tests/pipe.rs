@@ -178,7 +178,7 @@ fn talk_to_reader(stdin: impl Into<Stdio>, input: Option<File>, end: &[u8]) {
     input.write_all(b"three\n").unwrap();
     input.write_all(end).unwrap();
     // A pipe ends with its writer.
-    let kept = Some(input).filter(|_| !end.is_empty());
+    let kept = (!end.is_empty()).then_some(input);
     expect_line(&mut stderr, "it ended");
     drop(kept);
     assert!(child.wait().unwrap().success());
