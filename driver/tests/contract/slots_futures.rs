@@ -366,7 +366,9 @@ thread_local! {
 fn wakers_that_own_keys(cx: &mut Cx) {
     struct Owner;
     impl Wake for Owner {
-        fn wake(self: Arc<Self>) {}
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
     }
     impl Drop for Owner {
         fn drop(&mut self) {
