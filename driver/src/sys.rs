@@ -65,6 +65,8 @@ pub(crate) mod message;
 pub(crate) mod model;
 #[cfg(readiness)]
 pub(crate) mod native;
+#[cfg(not(target_os = "linux"))]
+mod no_flags;
 #[cfg(unix)]
 pub(crate) mod options;
 #[cfg(unix)]

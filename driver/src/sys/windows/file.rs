@@ -1,25 +1,8 @@
 //! What Windows says of a file.
 
 use crate::op::stat::Fields;
+pub(crate) use crate::sys::no_flags::{rw_flags, sync_flags};
 use std::time::{Duration, SystemTime};
-
-/// No flag is taken: the numbers are of no system.
-pub(crate) mod rw_flags {
-    pub(crate) const HIPRI: i32 = 0x1;
-    pub(crate) const DSYNC: i32 = 0x2;
-    pub(crate) const SYNC: i32 = 0x4;
-    pub(crate) const NOWAIT: i32 = 0x8;
-    pub(crate) const APPEND: i32 = 0x10;
-    pub(crate) const ATOMIC: i32 = 0x40;
-    pub(crate) const DONT_CACHE: i32 = 0x80;
-}
-
-/// No range is written back: the numbers are of no system.
-pub(crate) mod sync_flags {
-    pub(crate) const WAIT_BEFORE: u32 = 1;
-    pub(crate) const WRITE: u32 = 2;
-    pub(crate) const WAIT_AFTER: u32 = 4;
-}
 
 /// What is kept of a file's properties. Times are counted in 100 ns since 1601.
 #[derive(Debug, Clone, Copy, Default)]
