@@ -10,9 +10,9 @@ use crate::fd::Descriptor;
 use crate::sys::file::sync_flags;
 use std::io;
 
-/// What an operation on a file without a buffer has beside its words: nothing comes out of it but
-/// success, and its descriptor is given back.
-macro_rules! on_a_file {
+/// What an operation on one descriptor without a buffer has beside its words: nothing comes out of it
+/// but success, and its descriptor is given back.
+macro_rules! on_one_descriptor {
     ($($op:ident)*) => {$(
         // SAFETY: (D2) `repr(C)` with its head first.
         unsafe impl<F: Descriptor> OpCode for $op<F> {}
@@ -35,7 +35,7 @@ macro_rules! on_a_file {
         }
     )*};
 }
-pub(super) use on_a_file;
+pub(super) use on_one_descriptor;
 
 /// Brings what was written to a file to its disk, with its metadata, or as much of that as is
 /// needed to read the bytes back.
@@ -220,4 +220,4 @@ impl std::ops::BitOr for SyncFlags {
     }
 }
 
-on_a_file!(Sync SyncRange);
+on_one_descriptor!(Sync SyncRange);

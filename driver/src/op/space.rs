@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, FileCall, check_offset};
-use super::durable::on_a_file;
+use super::durable::on_one_descriptor;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::IntoInner;
 use crate::driver::Entry;
@@ -291,4 +291,4 @@ impl<F: Descriptor> Describe for Advise<F> {
     }
 }
 
-on_a_file!(Truncate Allocate Advise);
+on_one_descriptor!(Truncate Allocate Advise);

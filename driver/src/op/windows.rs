@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, SocketCall, StreamCall, check_offset, clamp_len};
+use super::durable::on_one_descriptor;
 use super::{Op, OpCode, OpHead, sealed::Describe};
 use crate::buf::IntoInner;
 use crate::driver::Entry;
@@ -45,9 +46,6 @@ impl<F: Descriptor> ConnectNamedPipe<F> {
     }
 }
 
-// SAFETY: (D2) `repr(C)` with its head first.
-unsafe impl<F: Descriptor> OpCode for ConnectNamedPipe<F> {}
-
 impl<F: Descriptor> Describe for ConnectNamedPipe<F> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
         // SAFETY: (D2) `this` is valid and not in flight.
@@ -89,9 +87,6 @@ impl<F: Descriptor> Disconnect<F> {
         }
     }
 }
-
-// SAFETY: (D2) `repr(C)` with its head first.
-unsafe impl<F: Descriptor> OpCode for Disconnect<F> {}
 
 impl<F: Descriptor> Describe for Disconnect<F> {
     unsafe fn describe(this: *mut Self) -> Result<Call, Refusal> {
@@ -184,24 +179,4 @@ impl<F, G> IntoInner for TransmitFile<F, G> {
     }
 }
 
-macro_rules! of_one {
-    ($($op:ident)*) => {$(
-        impl<F: Descriptor> Op for $op<F> {
-            type Fd = F;
-            type Output = ();
-
-            unsafe fn finish(&mut self, entry: Entry) -> io::Result<()> {
-                entry.into_result().map(drop)
-            }
-        }
-
-        impl<F> IntoInner for $op<F> {
-            type Inner = F;
-
-            fn into_inner(self) -> F {
-                self.fd
-            }
-        }
-    )*};
-}
-of_one!(ConnectNamedPipe Disconnect);
+on_one_descriptor!(ConnectNamedPipe Disconnect);
