@@ -16,30 +16,16 @@ use std::task::{Context, Poll};
 /// What a cancelled operation says: `ERROR_OPERATION_ABORTED` on Windows.
 const CANCELLED: i32 = if cfg!(windows) { 995 } else { libc::ECANCELED };
 
-/// Pushes `op` at once, and gives it back with its output.
+/// Pushes `op` with the first poll, and gives it back with its output.
 ///
 /// A future of it that is dropped cancels the operation and disposes of its result; a
 /// [`CancelToken`](super::CancelToken) cancels it and keeps both.
 #[inline]
-pub(crate) fn submit<O: Op + 'static>(op: O) -> Pending<O>
-where
-    O::Fd: Holds,
-{
-    Inner::with_current(|runtime| {
-        let pushed = if runtime.is_cancelled() {
-            Err(op)
-        } else {
-            runtime.push(op, None)
-        };
-        Pending {
-            runtime: Rc::downgrade(runtime),
-            stage: match pushed {
-                Ok(key) => Stage::Pushed(key),
-                Err(op) => Stage::Waiting(Some(op), None),
-            },
-            listed: Listed::default(),
-        }
-    })
+pub(crate) fn submit<O: Op + 'static>(op: O) -> Pending<O> {
+    Pending {
+        stage: Stage::Waiting(Some(op), None),
+        listed: Listed::default(),
+    }
 }
 
 /// The same of what moves bytes: gives the buffer back.
@@ -53,8 +39,6 @@ where
 
 /// The future of one operation.
 pub(crate) struct Pending<O: Op + 'static> {
-    /// The driver ends with its `block_on`, whatever becomes of this.
-    runtime: Weak<Inner>,
     stage: Stage<O>,
     listed: Listed,
 }
@@ -63,9 +47,17 @@ pub(crate) struct Pending<O: Op + 'static> {
 /// |---|---|---|
 /// | `Waiting` | this future; with a ticket it is, or was, among the waiters | `Pushed`, or its end, by a poll |
 /// | `Pushed` | a slot of the driver, until the key gives it back | |
+///
+/// The driver ends with its runtime, whatever becomes of this.
 enum Stage<O: Op + 'static> {
-    Waiting(Option<O>, Option<u64>),
-    Pushed(Key<'static, O>),
+    Waiting(Option<O>, Option<Ticket>),
+    Pushed(Key<'static, O>, Weak<Inner>),
+}
+
+/// A place among those who wait, which is left when this is dropped.
+struct Ticket {
+    runtime: Weak<Inner>,
+    number: u64,
 }
 
 // Nothing is pinned: an operation is in flight in its slot only.
@@ -80,39 +72,68 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        Inner::with_current(|runtime| {
-            assert!(
-                this.runtime.as_ptr() == Rc::as_ptr(runtime),
-                "a future is awaited in the `block_on` in which it began"
-            );
+        let cancelled = Inner::with_current(|runtime| {
             let cancelled = this.listed.poll(runtime, context).is_ready();
-            if let Stage::Waiting(place, ticket) = &mut this.stage {
-                let op = place.take().expect("a future is polled until it is ready");
+            match &mut this.stage {
+                Stage::Pushed(_, begun_in) => check_same(begun_in, runtime),
+                Stage::Waiting(..) if cancelled => {}
+                Stage::Waiting(op, ticket) => {
+                    if let Some(key) = begin(runtime, op, ticket, context) {
+                        this.stage = Stage::Pushed(key, Rc::downgrade(runtime));
+                    }
+                }
+            }
+            cancelled
+        });
+        match &mut this.stage {
+            Stage::Pushed(key, _) => {
                 if cancelled {
-                    if let Some(ticket) = ticket.take() {
-                        runtime.places.leave(ticket);
-                    }
-                    let error = io::Error::from_raw_os_error(CANCELLED);
-                    return Poll::Ready((Err(error), op));
+                    key.cancel();
                 }
-                match runtime.push(op, *ticket) {
-                    Ok(key) => this.stage = Stage::Pushed(key),
-                    Err(op) => {
-                        *place = Some(op);
-                        *ticket = Some(runtime.places.wait(*ticket, context.waker()));
-                        return Poll::Pending;
-                    }
-                }
+                Pin::new(key).poll(context)
             }
-            let Stage::Pushed(key) = &mut this.stage else {
-                unreachable!("it has a place")
-            };
-            if cancelled {
-                key.cancel();
+            Stage::Waiting(op, ticket) if cancelled => {
+                *ticket = None;
+                let op = op.take().expect(ONCE);
+                Poll::Ready((Err(io::Error::from_raw_os_error(CANCELLED)), op))
             }
-            Pin::new(key).poll(context)
-        })
+            Stage::Waiting(..) => Poll::Pending,
+        }
     }
+}
+
+/// Pushes an operation, or waits for a place.
+#[inline]
+fn begin<O: Op<Fd: Holds> + 'static>(
+    runtime: &Rc<Inner>,
+    place: &mut Option<O>,
+    ticket: &mut Option<Ticket>,
+    context: &mut Context<'_>,
+) -> Option<Key<'static, O>> {
+    let op = place.take().expect(ONCE);
+    let number = ticket.as_ref().map(|ticket| {
+        check_same(&ticket.runtime, runtime);
+        ticket.number
+    });
+    let pushed = runtime.push(op, number);
+    let key = pushed.map_err(|op| *place = Some(op)).ok();
+    if key.is_none() {
+        let number = runtime.places.wait(number, context.waker());
+        ticket.get_or_insert_with(|| Ticket {
+            runtime: Rc::downgrade(runtime),
+            number,
+        });
+    }
+    key
+}
+
+const ONCE: &str = "a future is polled until it is ready";
+
+fn check_same(begun_in: &Weak<Inner>, runtime: &Rc<Inner>) {
+    assert!(
+        begun_in.as_ptr() == Rc::as_ptr(runtime),
+        "a future is awaited in the `block_on` in which it began"
+    );
 }
 
 impl<O: Op + 'static> fmt::Debug for Pending<O> {
@@ -121,12 +142,10 @@ impl<O: Op + 'static> fmt::Debug for Pending<O> {
     }
 }
 
-impl<O: Op + 'static> Drop for Pending<O> {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Stage::Waiting(_, Some(ticket)) = self.stage {
-            if let Some(runtime) = self.runtime.upgrade() {
-                runtime.places.leave(ticket);
-            }
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.places.leave(self.number);
         }
     }
 }

@@ -218,14 +218,8 @@ impl Inner {
     /// Lends the current one, which costs less than a share of it.
     #[inline]
     pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<Self>) -> R) -> R {
-        let found = CURRENT.try_with(|current| match &*current.borrow() {
-            Some(own) => Ok(f(own)),
-            None => Err(f), // What it owns is the user's: it is dropped when nothing is borrowed.
-        });
-        match found {
-            Ok(Ok(output)) => output,
-            Ok(Err(_)) | Err(_) => panic!("{OUTSIDE}"),
-        }
+        let found = CURRENT.try_with(|current| current.borrow().as_ref().map(f));
+        found.ok().flatten().expect(OUTSIDE)
     }
 
     /// The current one, if the thread is in one, and has not ended.
@@ -373,13 +367,6 @@ impl Inner {
         }
         let places = self.driver.borrow().owned_capacity_left();
         self.places.call(places)
-    }
-
-    /// Whether what begins now is not to begin.
-    #[inline]
-    pub(super) fn is_cancelled(&self) -> bool {
-        let token = self.token.borrow();
-        token.as_ref().is_some_and(CancelToken::is_cancelled)
     }
 
     /// Pushes an operation, unless others wait before it, or there is no place.
@@ -570,7 +557,9 @@ mod tests {
 
         let entered = Rc::new(Cell::new(false));
         let op = OpenAt::read(Cwd, Name(entered.clone()));
-        let begun = catch_unwind(AssertUnwindSafe(|| drop(submit(op))));
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let _ = pin!(submit(op)).poll(&mut Context::from_waker(Waker::noop()));
+        }));
         let panic = begun.expect_err("there is no runtime");
         assert_eq!(panic.downcast_ref::<String>().expect("a message"), OUTSIDE);
         assert!(entered.get());
