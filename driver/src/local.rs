@@ -219,11 +219,16 @@ impl Core {
     /// One that is not for the outlet: a slot's, or one that nobody knows (I37).
     #[inline(never)]
     fn deliver_aside(&mut self, completion: Completion) {
-        let completed = match completion.class() {
-            Class::Slot => self.slots.complete(completion),
-            _ => None,
-        };
-        let Some(completed) = completed else {
+        match completion.class() {
+            Class::Slot => self.deliver_owned(completion),
+            _ => self.stats.unknown += 1,
+        }
+    }
+
+    /// One of class `Slot`, whoever waits.
+    #[inline]
+    pub(crate) fn deliver_owned(&mut self, completion: Completion) {
+        let Some(completed) = self.slots.complete(completion) else {
             self.stats.unknown += 1;
             return;
         };

@@ -413,13 +413,15 @@ impl Backend {
         outlet: &mut T,
     ) -> usize {
         // What comes after this is for the next time.
-        let n = room.min(self.available(core));
+        let mut n = self.available(core);
+        // There is room for those that are not for the outlet.
+        if core.takes::<T>() {
+            n = n.min(room);
+        }
         let n = n.saturating_sub(usize::from(planted!("completion-late")));
         match self {
             #[cfg(io_uring)]
-            Self::Uring(uring) if core.takes::<T>() && core.local_len() == 0 => {
-                uring.drain(core, n, outlet)
-            }
+            Self::Uring(uring) if core.local_len() == 0 => uring.drain(core, n, outlet),
             #[cfg(iocp)]
             Self::Iocp(_) if core.takes::<T>() => {
                 put_each(core, n, 0..n, outlet, |core, _| core.take_local::<T>())

@@ -35,7 +35,7 @@ use crate::builder::{Limits, Support};
 use crate::clock::Instant;
 use crate::driver::Full;
 use crate::error::{Refusal, SetupError};
-use crate::key::{Completion, Key};
+use crate::key::{Class, Completion, Key};
 use crate::local::Core;
 use crate::notify::Shared;
 use crate::op::{self, OpCode, OpHead};
@@ -667,13 +667,14 @@ impl Uring {
     /// how many it got.
     #[inline]
     pub(crate) fn drain<T: Outlet>(&mut self, core: &mut Core, n: usize, outlet: &mut T) -> usize {
+        let takes = core.takes::<T>();
         #[expect(
             clippy::cast_possible_truncation,
             reason = "no more than the queue has"
         )]
         let cqes = self.ring.take(n as u32);
         put_each(core, n, cqes, outlet, |core, cqe| {
-            self.own.sort::<T>(core, cqe)
+            self.own.sort::<T>(core, cqe, takes)
         })
     }
 
@@ -739,13 +740,16 @@ impl Uring {
 }
 
 impl Own {
-    /// A completion, if it is for the outlet; sees to any other.
+    /// A completion, if it is for the outlet, which takes those of its class; sees to any other.
     #[inline(always)]
-    fn sort<T: Outlet>(&mut self, core: &mut Core, cqe: Cqe) -> Option<Completion> {
+    fn sort<T: Outlet>(&mut self, core: &mut Core, cqe: Cqe, takes: bool) -> Option<Completion> {
         let key = Key::from_word(cqe.user_data);
         // Nearly all of them: the last of an operation, no descriptor, no flags.
-        let (key, flags) = if key.is_plain(T::CLASS, cqe.flags) {
+        let (key, flags) = if takes && key.is_plain(T::CLASS, cqe.flags) {
             (key, 0)
+        } else if key.is_plain(Class::Slot, cqe.flags) {
+            core.deliver_owned(Completion::last(key, cqe.result));
+            return None;
         } else {
             let flags = self.sort_other::<T>(core, cqe.user_data, cqe.result, cqe.flags)?;
             (key.without_fd(), flags)
