@@ -54,18 +54,18 @@ pub(crate) const DISCARDED: u32 = 1 << 4;
 impl Entry {
     /// What a completion says, under the user's own number.
     #[inline]
-    pub(crate) fn new(user_data: usize, completion: &Completion) -> Self {
+    pub(crate) fn new(user_data: usize, result: i32, flags: u32) -> Self {
         Self {
             user_data,
-            result: completion.result,
-            flags: completion.flags,
+            result,
+            flags,
         }
     }
 
     /// The entry of a raw operation.
     #[inline]
     pub(crate) fn raw(completion: &Completion) -> Self {
-        Self::new(completion.user_data(), completion)
+        Self::new(completion.user_data(), completion.result, completion.flags)
     }
 
     /// Whether the operation was never handed over: nothing of it has happened.

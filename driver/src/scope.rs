@@ -614,7 +614,7 @@ fn take(core: &mut Core, completion: &Completion) -> (NonNull<OpHead>, Entry) {
         // SAFETY: (S2) it was inserted when it was pushed.
         unsafe { core.loans.remove(head) };
     }
-    (head, Entry::new(token, completion))
+    (head, Entry::new(token, completion.result, completion.flags))
 }
 
 impl Engine {

@@ -78,16 +78,20 @@ enum State {
     Free,
     InFlight,
     Orphan,
-    Done(Completion),
+    Done,
     Taken,
     Retired,
 }
 
 /// What is known about one slot.
+#[repr(align(64))]
 struct Slot {
     state: State,
     /// How often it was emptied: a key of an earlier time names nothing.
     generation: u32,
+    /// What its completion says, once it is done.
+    result: i32,
+    flags: u32,
     /// Whether a scope must empty it before it ends.
     scoped: bool,
     /// Whether it is in the list of cancellations.
@@ -98,10 +102,12 @@ struct Slot {
     cancellable: bool,
     token: usize,
     waker: Option<Waker>,
-    finished: Links,
-    cancels: Links,
+    /// In one of the driver's lists: of what is to be cancelled, and is in flight, or of what is done.
+    listed: Links,
     scope: Links,
 }
+
+const _: () = assert!(size_of::<Slot>() == 64, "a line of the cache");
 
 impl Slot {
     /// Whether a completion of this generation is to come.
@@ -130,7 +136,7 @@ macro_rules! linked {
         }
     )*};
 }
-linked!(Announced by finished, Cancelled by cancels, Scoped by scope);
+linked!(Announced by listed, Cancelled by listed, Scoped by scope);
 
 /// Everything about the slots but their memory. Borrowed for a few lines at a time, in which no
 /// code of the user's runs.
@@ -160,6 +166,8 @@ impl Slab {
         let slot = |_| Slot {
             state: State::Free,
             generation: 0,
+            result: 0,
+            flags: 0,
             scoped: false,
             cancelled: false,
             announced: false,
@@ -167,8 +175,7 @@ impl Slab {
             cancellable: false,
             token: 0,
             waker: None,
-            finished: Links::UNLINKED,
-            cancels: Links::UNLINKED,
+            listed: Links::UNLINKED,
             scope: Links::UNLINKED,
         };
         let place = |_| Place(UnsafeCell::new(MaybeUninit::uninit()));
@@ -248,36 +255,35 @@ impl Slab {
     #[inline(always)]
     pub(crate) fn complete(&self, completion: Completion) -> Option<Completed> {
         let (index, generation) = completion.key.as_slot();
-        let mut table = self.table.borrow_mut();
-        let Table {
-            slots, finished, ..
-        } = &mut *table;
-        let slot = slots
+        let table = &mut *self.table.borrow_mut();
+        let slot = table
+            .slots
             .get_mut(index as usize)
             .filter(|slot| slot.expects(generation))?;
         assert!(!completion.more(), "no operation of a slot is a multishot");
         self.in_flight.set(self.in_flight.get() - 1);
         self.completions.set(self.completions.get().wrapping_add(1));
-        let was_cancelled = slot.cancelled;
-        let completed = match slot.state {
+        if slot.cancelled {
+            table.forget_cancel(index);
+        }
+        let slot = &mut table.slots[index as usize];
+        Some(match slot.state {
             State::Orphan if planted!("orphan-kept") => Completed::Announced,
             State::Orphan => {
                 slot.state = State::Taken;
-                let entry = Entry::new(slot.token, &completion);
+                let entry = Entry::new(slot.token, completion.result, completion.flags);
                 Completed::Orphan(Orphan { index, entry })
             }
             State::InFlight => {
-                slot.state = State::Done(completion);
+                slot.state = State::Done;
+                slot.result = completion.result;
+                slot.flags = completion.flags;
                 slot.announced = true;
-                finished.push_back(slots, index);
+                table.finished.push_back(&mut table.slots, index);
                 Completed::Announced
             }
             state => unreachable!("slot {index} is {state:?}"),
-        };
-        if was_cancelled {
-            table.forget_cancel(index);
-        }
-        Some(completed)
+        })
     }
 
     /// Ends an operation whose key is gone.
@@ -383,7 +389,7 @@ impl Slab {
             };
             match state {
                 // Their keys were forgotten.
-                State::Done(_) | State::InFlight => self.orphan(index, generation),
+                State::Done | State::InFlight => self.orphan(index, generation),
                 State::Orphan => self.cancel(index),
                 State::Free | State::Taken | State::Retired => {
                     unreachable!("slot {index} is {state:?}, and a scope's")
@@ -418,12 +424,12 @@ impl Table {
             slot.generation == generation,
             "the key of slot {index} is stale"
         );
-        let State::Done(completion) = slot.state else {
+        if slot.state != State::Done {
             return None;
-        };
+        }
         slot.state = State::Taken;
         let waker = slot.waker.take();
-        let entry = Entry::new(slot.token, &completion);
+        let entry = Entry::new(slot.token, slot.result, slot.flags);
         if slot.announced {
             self.forget_announced(index);
         }
@@ -537,7 +543,7 @@ impl Drop for Occupied<'_> {
     fn drop(&mut self) {
         self.taken();
         let slab = self.slab;
-        let entry = Entry::new(0, &Completion::last(Word::slot(0, 0), 0));
+        let entry = Entry::new(0, 0, 0);
         slab.dispose(self.index, entry);
     }
 }
@@ -647,7 +653,7 @@ impl<O: Op> Key<'_, O> {
     /// Whether the operation has completed, so that `redeem` will succeed.
     pub fn is_done(&self) -> bool {
         let table = self.slab.table.borrow();
-        !self.spent && matches!(table.slots[self.index as usize].state, State::Done(_))
+        !self.spent && table.slots[self.index as usize].state == State::Done
     }
 
     #[inline]
