@@ -231,16 +231,25 @@ impl Inner {
         let waker = Waker::from(self.shared.clone());
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
+        let mut poll = || {
+            let woken = self.shared.root_was_woken();
+            woken.then(|| future.as_mut().poll(&mut context))
+        };
         self.shared.wake_root();
         loop {
             self.shared.awake();
             self.timers.fire();
-            if self.shared.root_was_woken() {
-                if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            // Once in a turn: before the tasks that it spawns, or after those that wake it.
+            let before = poll();
+            if let Some(Poll::Ready(output)) = before {
+                return output;
+            }
+            self.run_tasks();
+            if before.is_none() {
+                if let Some(Poll::Ready(output)) = poll() {
                     return output;
                 }
             }
-            self.run_tasks();
             self.turn()
                 .unwrap_or_else(|error| panic!("the driver failed: {error}"));
         }
@@ -494,6 +503,7 @@ mod tests {
     use crate::task::{block_on, submit};
     use crate::time::sleep_until;
     use std::ffi::CStr;
+    use std::future::poll_fn;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A wake-up by the loop itself ends no wait, so that an operation costs one entry.
@@ -535,6 +545,38 @@ mod tests {
             let enters = stats().enters - before.enters;
             assert!((1..10).contains(&enters), "{enters} entries");
             assert_eq!(stats().wake_ups, before.wake_ups);
+        });
+    }
+
+    /// The future of `block_on` is polled when a task has woken it, and not after a turn.
+    #[test]
+    fn no_turn_between_a_wake_up_and_its_future() {
+        block_on(async {
+            let runtime = Inner::current();
+            let enters = || runtime.driver.borrow().stats().enters;
+            let woken_at = Rc::new(Cell::new(None));
+            let mut task = None;
+            let seen = poll_fn(|context| {
+                task.get_or_insert_with(|| {
+                    let (runtime, woken_at) = (runtime.clone(), woken_at.clone());
+                    let waker = context.waker().clone();
+                    runtime.clone().spawn(async move {
+                        submit(Nop::new()).await.0.expect("it does nothing");
+                        let mut nop = pin!(submit(Nop::new()));
+                        let pushed = poll_fn(|context| Poll::Ready(nop.as_mut().poll(context)));
+                        assert!(pushed.await.is_pending());
+                        woken_at.set(Some(runtime.driver.borrow().stats().enters));
+                        waker.wake();
+                        nop.await.0.expect("it does nothing");
+                    })
+                });
+                woken_at
+                    .get()
+                    .map_or(Poll::Pending, |at| Poll::Ready((at, enters())))
+            });
+            let (woken_at, polled_at) = seen.await;
+            assert_eq!(woken_at, polled_at);
+            task.expect("set above").await.expect("it ends");
         });
     }
 

@@ -67,7 +67,7 @@ impl Shared {
 
     /// Whether the future of `block_on` was woken since the last time.
     pub(super) fn root_was_woken(&self) -> bool {
-        self.root.swap(false, Ordering::AcqRel)
+        self.root.load(Ordering::Relaxed) && self.root.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn ring(&self) {
