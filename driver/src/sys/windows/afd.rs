@@ -201,12 +201,12 @@ fn base(fd: RawFd) -> Result<usize, i32> {
     }
 }
 
-/// What is told whether it is asked for or not: that there is no connection, or no socket.
-const ALWAYS: u32 = event::ABORT | event::CONNECT_FAIL | event::LOCAL_CLOSE;
+/// What is told whether it is asked for or not: the peer's end, or that there is no connection, or no socket.
+const ALWAYS: u32 = event::DISCONNECT | event::ABORT | event::CONNECT_FAIL | event::LOCAL_CLOSE;
 
 fn wanted(events: u16) -> u32 {
     let pairs = [
-        (bits::IN, event::RECEIVE | event::DISCONNECT | event::ACCEPT),
+        (bits::IN, event::RECEIVE | event::ACCEPT),
         (bits::OUT, event::SEND),
         (bits::PRI, event::RECEIVE_EXPEDITED),
     ];
@@ -217,7 +217,8 @@ fn wanted(events: u16) -> u32 {
 fn told(events: u32) -> u16 {
     let broken = bits::IN | bits::OUT | bits::HUP | bits::ERR;
     let pairs = [
-        (event::RECEIVE | event::DISCONNECT | event::ACCEPT, bits::IN),
+        (event::RECEIVE | event::ACCEPT, bits::IN),
+        (event::DISCONNECT, bits::IN | bits::RDHUP),
         (event::SEND, bits::OUT),
         (event::RECEIVE_EXPEDITED, bits::PRI),
         (event::ABORT | event::CONNECT_FAIL, broken),
@@ -240,6 +241,7 @@ mod tests {
         }
         let broken = told(event::ABORT);
         assert!(broken & bits::HUP != 0 && broken & bits::ERR != 0 && broken & bits::PRI == 0);
+        assert_eq!(told(event::DISCONNECT), bits::IN | bits::RDHUP);
         assert_eq!(told(0), 0);
         let closed = Question {
             events: event::LOCAL_CLOSE | event::RECEIVE,

@@ -89,8 +89,8 @@ pub(crate) mod poll_events {
     pub(crate) const PRI: u16 = unsigned(w::POLLPRI);
     pub(crate) const HUP: u16 = unsigned(w::POLLHUP);
     pub(crate) const ERR: u16 = unsigned(w::POLLERR);
-    /// Only Linux tells.
-    pub(crate) const RDHUP: u16 = 0;
+    /// The system has none: Linux's number, which nothing here has.
+    pub(crate) const RDHUP: u16 = 0x2000;
 }
 
 /// The number of a direction that is to be ended.
