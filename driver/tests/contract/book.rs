@@ -1,5 +1,6 @@
 //! The books: who was pushed, who completed, and who holds the operations.
 
+use crate::kit;
 use completeio_driver::driver::Entry;
 use completeio_driver::op::Op;
 use completeio_driver::sink::Sink;
@@ -123,6 +124,7 @@ impl Book {
     }
 
     fn note(&mut self, entry: &Entry) {
+        kit::goes_on();
         let user_data = entry.user_data();
         let Some(line) = self.0.get_mut(&user_data) else {
             panic!("I1: an entry under {user_data:#x}, which was never pushed");

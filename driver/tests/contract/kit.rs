@@ -159,7 +159,15 @@ pub(crate) fn skip(why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
-/// Ends the process when a test hangs.
+/// How many times [`goes_on`] was called.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// Tells the watchdog that something has completed: who is slow is not taken for hung.
+pub(crate) fn goes_on() {
+    STEPS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Ends the process when a test hangs: nothing has completed for so long, or things complete without end.
 pub(crate) struct Watchdog {
     bell: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -169,10 +177,17 @@ impl Watchdog {
     pub(crate) fn new(name: &'static str, patience: Duration) -> Self {
         let (bell, silence) = mpsc::channel();
         let thread = thread::spawn(move || {
-            if silence.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = writeln!(io::stderr(), "{name} hangs: aborting");
-                std::process::abort();
+            for _ in 0..10 {
+                let before = STEPS.load(Ordering::Relaxed);
+                if silence.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
+                if STEPS.load(Ordering::Relaxed) == before {
+                    break;
+                }
             }
+            let _ = writeln!(io::stderr(), "{name} hangs: aborting");
+            std::process::abort();
         });
         Self {
             bell: Some(bell),

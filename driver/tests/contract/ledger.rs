@@ -85,13 +85,13 @@ macro_rules! column {
     };
 }
 
-/// After so long a test is taken for hung: with a planted defect many are, and nothing else runs.
+/// After so long without a completion a test is taken for hung: with a planted defect many are, and nothing else runs.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(planted) { 20 } else { 60 });
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs one test on one backend, alone in the process; insists on no leaked descriptor (I16) and on
-/// an end within a minute.
+/// an end, or a completion within each minute.
 pub(crate) fn run(backend: Backend, name: &'static str, body: fn(&mut Cx)) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // Miri is slow, and its descriptors are its own.

@@ -1,5 +1,6 @@
 //! The steps of the safe layer, in short: through a scope, and by keys.
 
+use crate::kit;
 use crate::ledger::Ledger;
 use completeio_driver::driver::Holds;
 use completeio_driver::op::Op;
@@ -44,6 +45,7 @@ pub(crate) fn take<'s>(s: &mut Scope<'s, '_>, n: usize) -> Vec<Done<'s>> {
     while taken.len() < n {
         let mut event = None;
         s.submit(None, &mut event).unwrap();
+        kit::goes_on();
         taken.extend(event.map(|event: Event<'s>| event.done().expect("no multishot")));
     }
     taken
