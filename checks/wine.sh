@@ -79,9 +79,13 @@ excuse "Wine ends a connection before it resets it" \
   errors::iocp::a_reset_connection peers::iocp::a_close_that_resets peers::iocp::a_reset_under_a_send \
   short_reads::iocp::a_reset_after_a_short_read
 excuse "Wine tells Linux's error of a socket" \
-  errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before
-excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer udp::connected_to_nobody
-excuse "Wine sends no control messages" windows::iocp::a_datagram_with_a_source_arrives
+  errors::iocp::a_send_before_the_connect listeners::iocp::a_connect_that_failed_before \
+  message::iocp::where_nothing_can_be_sent
+excuse "Wine takes a socket's pending error itself" tcp::reset_by_the_peer udp::connected_to_nobody \
+  message::iocp::nobody_there
+excuse "Wine has a receive that is to wait for all take the first bytes" message::iocp::all_of_a_stream
+excuse "Wine sets no times of keeping a connection alive" sockets::iocp::times_of_keeping_alive
+excuse "Wine sends no control messages" windows::iocp::a_datagram_with_a_source_arrives udp::what_a_header_says
 excuse "Wine's DisconnectEx leaves no socket to connect again, and tells no end where success is told by its return" \
   windows::iocp::a_socket_is_connected_anew
 

@@ -4,7 +4,7 @@ pub(crate) use crate::common::bounded;
 use completeio::io::{AsyncRead, AsyncReadExt};
 use completeio::task::block_on;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -37,4 +37,10 @@ pub(crate) fn numbers(n: u32) -> Vec<u8> {
 pub(crate) fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
     let error = result.unwrap_err();
     error.raw_os_error().unwrap_or_else(|| panic!("{error:?}"))
+}
+
+/// A test that needs what is not here.
+pub(crate) fn skipped(what: &str, error: &io::Error) {
+    // Not `eprintln!`, which the test harness would swallow.
+    let _ = writeln!(io::stderr(), "skipped: {what}: {error}");
 }

@@ -1,6 +1,7 @@
 use crate::common::Temp;
+use crate::kit::skipped;
 use crate::kit::{errno, numbers, poll_once, read_to_end, run};
-use crate::unix_only::{Ended, skipped};
+use crate::unix_only::Ended;
 use completeio::ancillary::{ControlMessage, Credentials, Incoming, Outgoing, space};
 use completeio::driver::OwnedFd;
 use completeio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! What only Unix has, of the sockets that all systems have.
 
 use crate::common::this_test;
-use crate::kit::{errno, numbers, run};
+use crate::kit::{errno, numbers, run, skipped};
 use crate::tcp::{echo, listener};
 use crate::udp::socket;
 use completeio::ancillary::{ControlMessage, Incoming, Outgoing, space};
@@ -9,15 +9,9 @@ use completeio::net::{TcpSocket, UdpSocket};
 use completeio::op::SockOpt;
 use completeio::task::yield_now;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{self, IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{self, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
-use std::{fs, io, thread};
-
-/// A test that needs another program.
-pub(crate) fn skipped(program: &str, error: &io::Error) {
-    // Not `eprintln!`, which the test harness would swallow.
-    let _ = writeln!(io::stderr(), "skipped: {program}: {error}");
-}
+use std::{fs, thread};
 
 /// A child that does not outlive its test.
 pub(crate) struct Ended(pub(crate) Child);
@@ -121,79 +115,6 @@ fn an_address_that_is_shared() {
         second.set_option(SockOpt::REUSE_PORT, true).await.unwrap();
         second.bind(address).await.unwrap();
         second.listen(8).await.unwrap();
-    });
-}
-
-/// I26: ECN and the address that it was sent to, of both families; the answer goes out from there.
-#[test]
-fn what_a_header_says() {
-    run(|| async {
-        for (any, to, class, info) in [
-            (
-                "0.0.0.0:0",
-                "127.0.0.7",
-                SockOpt::RECV_TRAFFIC_CLASS_V4,
-                SockOpt::RECV_PACKET_INFO_V4,
-            ),
-            (
-                "[::]:0",
-                "::1",
-                SockOpt::RECV_TRAFFIC_CLASS_V6,
-                SockOpt::RECV_PACKET_INFO_V6,
-            ),
-        ] {
-            let to: IpAddr = to.parse().unwrap();
-            let server = match UdpSocket::bind(any).await {
-                Ok(server) => server,
-                Err(error) => {
-                    skipped(any, &error);
-                    continue;
-                }
-            };
-            server.set_option(class, true).await.unwrap();
-            server.set_option(info, true).await.unwrap();
-            let at = SocketAddr::from((to, server.local_addr().unwrap().port()));
-            let client = UdpSocket::bind(any).await.unwrap();
-            client.connect(at).await.unwrap();
-            let mut control = Outgoing::<{ space(4) }>::new();
-            match to {
-                IpAddr::V4(_) => control.traffic_class_v4(3).unwrap(),
-                IpAddr::V6(_) => control.traffic_class_v6(3).unwrap(),
-            }
-            let (sent, (texts, _)) = client.send_msg(["head", "body"], control).await;
-            assert_eq!((sent.unwrap(), texts), (8, ["head", "body"]));
-
-            let room = Incoming::<{ space(4) + space(20) }>::new();
-            let (received, (texts, mut control)) = server.recv_msg([[0; 4], [0; 4]], room).await;
-            let received = received.unwrap();
-            assert_eq!((received.len, texts), (8, [*b"head", *b"body"]));
-            assert!(!received.truncated && !received.control_truncated);
-            let (mut classes, mut local) = (Vec::new(), None);
-            for message in control.messages() {
-                match message {
-                    ControlMessage::TrafficClass(class) => classes.push(class),
-                    ControlMessage::PacketInfo(info) => {
-                        assert_eq!(info.destination, to);
-                        local = Some((info.local, info.interface));
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(classes, [3]);
-            let mut control = Outgoing::<{ space(20) }>::new();
-            let (local, interface) = local.unwrap();
-            control.source(local, interface).unwrap();
-            let back = received.addr.as_socket_addr().unwrap();
-            server.send_msg_to(["back"], control, back).await.0.unwrap();
-            let (received, _) = client.recv_from([0; 4]).await;
-            assert_eq!(received.unwrap(), (4, at), "it came from there");
-
-            // Too little room for either is told.
-            client.send("too long").await.0.unwrap();
-            let (received, _) = server.recv_msg([[0; 3]], Incoming::<8>::new()).await;
-            let received = received.unwrap();
-            assert!(received.truncated && received.control_truncated);
-        }
     });
 }
 

@@ -151,7 +151,7 @@ impl ChildExit {
         self.pid
     }
 
-    /// The code that it gave to `exit`, 0 to 255; none if a signal ended it.
+    /// The code that it gave to `exit`, 0 to 255, on Windows any; none if a signal ended it.
     pub fn code(&self) -> Option<i32> {
         (self.how == How::Exited).then_some(self.status)
     }

@@ -108,6 +108,13 @@ pub(crate) fn errnos(entries: &[Entry]) -> Vec<i32> {
     entries.iter().map(errno).collect()
 }
 
+/// What takes all and gives nothing.
+pub(crate) fn null() -> OwnedFd {
+    let path = NULL.to_str().unwrap();
+    let null = File::options().read(true).write(true).open(path);
+    null.unwrap().into()
+}
+
 pub(crate) fn owned(fd: impl Into<OwnedFd>) -> OwnedFd {
     fd.into()
 }

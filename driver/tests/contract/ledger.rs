@@ -28,8 +28,8 @@ macro_rules! contract {
     (everywhere: [$($all:ident),* $(,)?] $(,)?) => {
         contract! { everywhere: [$($all),*], on_host: [] }
     };
-    (on_host: [$($host:ident),* $(,)?], on_linux: [$($linux:ident),* $(,)?] $(,)?) => {
-        contract! { everywhere: [], on_host: [$($host),*], on_linux: [$($linux),*] }
+    (on_host: $host:tt $(, on_unix: $unix:tt)? $(, on_linux: $linux:tt)? $(,)?) => {
+        contract! { everywhere: [], on_host: $host $(, on_unix: $unix)? $(, on_linux: $linux)? }
     };
     (
         everywhere: [$($all:ident),* $(,)?],
@@ -139,6 +139,10 @@ impl Cx {
 
     pub(crate) fn is_io_uring(&self) -> bool {
         self.backend == Backend::IoUring
+    }
+
+    pub(crate) fn is_readiness(&self) -> bool {
+        self.backend == Backend::Readiness
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

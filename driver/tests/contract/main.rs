@@ -30,7 +30,6 @@ mod tree;
 #[cfg(unix)]
 mod ancillary;
 mod cancel;
-#[cfg(unix)]
 mod children;
 mod deadlines;
 mod descriptors;
@@ -44,7 +43,6 @@ mod kinds;
 mod lengths;
 mod listeners;
 mod memory;
-#[cfg(unix)]
 mod message;
 mod metadata;
 mod outputs;
@@ -56,7 +54,6 @@ mod path_ends;
 mod peers;
 #[cfg(unix)]
 mod pipes;
-#[cfg(unix)]
 mod polls;
 mod queues;
 mod races;

@@ -2,7 +2,7 @@
 
 use crate::kit;
 use crate::rig::{Cx, LONG, accepted, block_on, errno, recv, rejected};
-use completeio_driver::driver::{Backend, Driver, DriverThread, spawn_thread};
+use completeio_driver::driver::{Backend, Driver, DriverThread, OwnedFd, spawn_thread};
 use completeio_driver::op::{Nop, ReadAt, Recv, Timeout};
 use completeio_driver::remote::{Rejection, Remote};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +15,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use std::{env, panic, process, thread};
 
-on_each_backend![no_operation_allocates, a_forked_child];
+on_each_backend! {
+    everywhere: [no_operation_allocates],
+    on_unix: [a_forked_child],
+}
 
 /// Counts, while it is told to.
 struct Counting;
@@ -88,6 +91,7 @@ fn child() {
     let (task, backend) = task.split_once(' ').unwrap();
     let backend = match backend {
         "io_uring" => Backend::IoUring,
+        "iocp" => Backend::Iocp,
         _ => Backend::Readiness,
     };
     // A thread that panics ends the process: others may wait for it.
@@ -96,12 +100,15 @@ fn child() {
         hook(info);
         process::exit(101);
     }));
-    // SAFETY: takes a number. A child that hangs is a failure.
-    unsafe { libc::alarm(60) };
+    // A child that hangs is a failure.
+    let _watchdog = kit::Watchdog::new("a process of its own", Duration::from_secs(60));
     HARNESS.store(!kit::on_the_first_thread(), Ordering::Relaxed);
     match task {
         "allocations" => count_allocations(backend),
+        #[cfg(unix)]
         _ => fork(backend),
+        #[cfg(windows)]
+        _ => unreachable!("it was not asked for"),
     }
 }
 
@@ -130,11 +137,7 @@ fn block_with<F: Future>(future: F, waker: &Waker) -> F::Output {
 }
 
 /// Every way, and every end; with what it needs made before.
-fn every_way(
-    remote: &Remote,
-    waker: &Waker,
-    read: &mut Option<ReadAt<std::os::fd::OwnedFd, [u8; 64]>>,
-) {
+fn every_way(remote: &Remote, waker: &Waker, read: &mut Option<ReadAt<OwnedFd, [u8; 64]>>) {
     static CALLED: AtomicUsize = AtomicUsize::new(0);
     let (done, op) = remote.run_blocking(read.take().unwrap());
     assert_eq!(done.unwrap(), 64);
@@ -213,10 +216,12 @@ fn count_allocations(backend: Backend) {
 }
 
 /// The child has no such thread: nothing is accepted, nothing waits, and the parent's goes on.
+#[cfg(unix)]
 fn a_forked_child(cx: &Cx) {
     in_a_process_of_its_own("fork", cx);
 }
 
+#[cfg(unix)]
 fn fork(backend: Backend) {
     let driver = spawn_thread(Driver::builder().backend(backend).slots(4)).unwrap();
     let other = spawn_thread(Driver::builder().backend(backend).slots(4)).unwrap();
@@ -255,6 +260,7 @@ fn fork(backend: Backend) {
     assert_eq!(errno(&other_pending.wait().0), libc::ECANCELED);
 }
 
+#[cfg(unix)]
 fn in_the_child(driver: DriverThread, other: DriverThread, remote: &Remote) {
     let (ours, _theirs) = kit::pair();
     let op = Recv::new(kit::owned(ours), *b"mine");

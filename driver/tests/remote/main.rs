@@ -24,7 +24,6 @@ mod rig;
 mod kit;
 
 mod abandoned;
-#[cfg(unix)]
 mod alone;
 mod callbacks;
 mod ends;

@@ -68,6 +68,19 @@ pub(crate) mod code {
     pub(crate) const WRONG_DIRECTION: i32 = libc::EBADF;
     /// Of what was in flight on a number that was closed.
     pub(crate) const CLOSED_UNDER_IT: &[i32] = &[libc::EBADF];
+    /// Of a send to no address by what is not connected.
+    pub(crate) const NOWHERE: i32 = libc::EDESTADDRREQ;
+    /// Of a send to an address of another family.
+    pub(crate) const OTHER_FAMILY: &[i32] = &[libc::EAFNOSUPPORT];
+    /// Of a receive after a send that nobody took.
+    pub(crate) const NOBODY: i32 = libc::ECONNREFUSED;
+    /// Of a value of an option that is shorter than the option.
+    pub(crate) const TOO_SHORT: i32 = libc::EINVAL;
+    /// Of an address that is none.
+    pub(crate) const NO_ADDRESS: &[i32] = &[libc::EINVAL];
+    pub(crate) use libc::{EMSGSIZE, ENOPROTOOPT};
+    /// Of a number that no process has.
+    pub(crate) const NO_PROCESS: i32 = libc::ESRCH;
     pub(crate) use libc::{
         EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNABORTED, ECONNRESET, EINTR, EISCONN,
         EISDIR, EMFILE, ENOTCONN, ENOTDIR, EOPNOTSUPP, ESPIPE,
@@ -555,3 +568,156 @@ pub(crate) fn unix_socket_of(kind: i32, path: &Path) -> OwnedFd {
     checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), len) });
     socket
 }
+
+/// Whether the end of a child is told to one who waits, which reaps it, or to all.
+pub(crate) const REAPS: bool = true;
+/// As many as a test makes that makes many.
+pub(crate) const MANY_CHILDREN: usize = 1_000;
+
+/// A child that waits for a byte, and then exits with it.
+pub(crate) struct Child {
+    pid: u32,
+    tell: File,
+}
+
+impl Child {
+    pub(crate) fn new() -> Self {
+        let (hear, tell) = pipe();
+        settle(); // The child needs `hear`.
+        // SAFETY: the child calls what may be called after a fork, and exits.
+        let pid = checked(unsafe { libc::fork() });
+        if pid == 0 {
+            let mut code = 0_u8;
+            // SAFETY: one byte, on the stack.
+            unsafe { libc::read(hear.as_raw_fd(), (&raw mut code).cast(), 1) };
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(code)) };
+        }
+        let pid = pid.unsigned_abs();
+        Self { pid, tell }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn exits(&self, code: u8) {
+        (&self.tell).write_all(&[code]).unwrap();
+    }
+
+    /// Waits for its exit, and leaves it: its code.
+    pub(crate) fn code(&self) -> i32 {
+        let (pid, code) = waitid(libc::P_PID, self.pid, libc::WEXITED | libc::WNOWAIT).unwrap();
+        assert_eq!(pid, self.pid);
+        code
+    }
+
+    /// Waits for its exit, and reaps it: its code, unless somebody else has reaped it.
+    pub(crate) fn reap(&self) -> Option<i32> {
+        match waitid(libc::P_PID, self.pid, libc::WEXITED) {
+            Ok((pid, code)) => {
+                assert_eq!(pid, self.pid);
+                Some(code)
+            }
+            Err(error) => {
+                assert_eq!(error, libc::ECHILD);
+                None
+            }
+        }
+    }
+}
+
+/// What waitid(2) says: the number and the status, or the error.
+#[allow(clippy::useless_conversion, reason = "the type is another elsewhere")]
+pub(crate) fn waitid(kind: libc::idtype_t, id: u32, options: i32) -> Result<(u32, i32), i32> {
+    // SAFETY: integers, of which zero is one.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: one `siginfo_t`, on the stack.
+    if unsafe { libc::waitid(kind, id.into(), &raw mut info, options) } < 0 {
+        return Err(io::Error::last_os_error().raw_os_error().unwrap());
+    }
+    // SAFETY: the kernel wrote integers, or none.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    Ok((pid.unsigned_abs(), unsafe { info.si_status() }))
+}
+
+/// A number below zero.
+pub(crate) fn negative(number: i32) -> RawFd {
+    number
+}
+
+/// How many can be polled of a socket, a listener and a pipe.
+pub(crate) const POLLED: usize = 3;
+/// Whether polls are told of what receives beside them take.
+pub(crate) const POLLS_LOOK_FIRST: bool = true;
+
+pub(crate) fn writable_now(fd: &impl AsRawFd) -> bool {
+    is_now(fd, libc::POLLOUT)
+}
+
+/// Whether a socket of v6 that is bound to any address takes what is sent to v4.
+pub(crate) const V6_TAKES_V4: bool = true;
+
+/// Names of levels and options.
+pub(crate) use libc as os;
+
+pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+/// Whether a socket that is told to listen and has no address gets one.
+pub(crate) const LISTENS_UNBOUND: bool = true;
+
+/// The result of a plain call: its error number, or 0.
+fn errno_of(result: i32) -> i32 {
+    if result < 0 {
+        io::Error::last_os_error().raw_os_error().unwrap()
+    } else {
+        0
+    }
+}
+
+/// The error of the plain call, which is to fail.
+pub(crate) fn errno_of_socket(family: i32, kind: i32, protocol: i32) -> i32 {
+    // SAFETY: takes numbers.
+    errno_of(unsafe { libc::socket(family, kind, protocol) })
+}
+
+pub(crate) fn errno_of_listen(socket: &impl AsRawFd) -> i32 {
+    // SAFETY: takes numbers.
+    errno_of(unsafe { libc::listen(socket.as_raw_fd(), 1) })
+}
+
+/// An option by the plain call.
+pub(crate) fn asked<const N: usize>(fd: &impl AsRawFd, level: i32, name: i32) -> [u8; N] {
+    let mut value = [0; N];
+    let mut len = u32::try_from(N).unwrap();
+    let to = value.as_mut_ptr().cast();
+    // SAFETY: a value and its length, on the stack.
+    checked(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, to, &raw mut len) });
+    value
+}
+
+/// How long the close of a socket waits for what was sent.
+pub(crate) fn lingers(fd: &impl AsRawFd) -> Option<Duration> {
+    let [on, _, _, _, seconds, ..] = asked::<8>(fd, libc::SOL_SOCKET, LINGER);
+    (on != 0).then_some(Duration::from_secs(seconds.into()))
+}
+
+pub(crate) fn family_of(fd: &impl AsRawFd) -> i32 {
+    // SAFETY: plain numbers.
+    let mut name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&name).try_into().unwrap();
+    let fd = fd.as_raw_fd();
+    // SAFETY: a place for the name, of that length, on the stack.
+    checked(unsafe { libc::getsockname(fd, (&raw mut name).cast(), &raw mut len) });
+    name.ss_family.into()
+}
+
+/// Whether plain calls wait, where the system tells.
+pub(crate) fn blocks(fd: &impl AsRawFd) -> Option<bool> {
+    // SAFETY: takes numbers.
+    let mode = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) });
+    Some(mode & libc::O_NONBLOCK == 0)
+}
+
+/// The second asks for control data in another layout.
+pub(crate) const NO_FLAGS_OF_A_RECEIVE: [i32; 2] = [TRUNCATE, i32::MIN];

@@ -13,6 +13,7 @@ use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::os::windows::io::{
     AsRawHandle, FromRawHandle, FromRawSocket, OwnedHandle, OwnedSocket, RawHandle,
 };
+use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::ptr;
@@ -23,7 +24,10 @@ use windows_sys::Win32::Storage::FileSystem as s;
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Memory as m;
 use windows_sys::Win32::System::Pipes as p;
-use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::{
+    CREATE_SUSPENDED, CreateEventW, GetExitCodeProcess, INFINITE, TerminateProcess,
+    WaitForSingleObject,
+};
 
 /// Error numbers, under the names that Unix has for them.
 pub(crate) mod code {
@@ -76,6 +80,22 @@ pub(crate) mod code {
     pub(crate) const EISDIR: i32 = signed(f::ERROR_INVALID_FUNCTION);
     pub(crate) const ENOTDIR: i32 = signed(f::ERROR_PATH_NOT_FOUND);
     pub(crate) const ESPIPE: i32 = signed(f::ERROR_SEEK_ON_DEVICE);
+    /// Of a send to no address by what is not connected.
+    pub(crate) const NOWHERE: i32 = w::WSAENOTCONN;
+    /// Of a send to an address of another family: the documents name both.
+    pub(crate) const OTHER_FAMILY: &[i32] = &[w::WSAEAFNOSUPPORT, w::WSAEFAULT];
+    /// Of a receive after a send that nobody took.
+    pub(crate) const NOBODY: i32 = w::WSAECONNRESET;
+    /// Of a value of an option that is shorter than the option.
+    pub(crate) const TOO_SHORT: i32 = w::WSAEFAULT;
+    /// Of an address that is none.
+    pub(crate) const NO_ADDRESS: &[i32] = &[w::WSAEFAULT, w::WSAEAFNOSUPPORT];
+    pub(crate) const EADDRINUSE: i32 = w::WSAEADDRINUSE;
+    pub(crate) const EADDRNOTAVAIL: i32 = w::WSAEADDRNOTAVAIL;
+    pub(crate) const EMSGSIZE: i32 = w::WSAEMSGSIZE;
+    pub(crate) const ENOPROTOOPT: i32 = w::WSAENOPROTOOPT;
+    /// Of a number that no process has.
+    pub(crate) const NO_PROCESS: i32 = signed(f::ERROR_INVALID_PARAMETER);
 }
 
 /// Flags of a receive: none keeps it from waiting.
@@ -186,13 +206,7 @@ pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
 /// The same, at most so many milliseconds.
 pub(crate) fn readable_within(fd: &impl AsRawFd, milliseconds: i32) -> bool {
     if fd.as_raw_fd().is_socket() {
-        let mut poll = w::WSAPOLLFD {
-            fd: socket(fd),
-            events: w::POLLRDNORM,
-            revents: 0,
-        };
-        // SAFETY: one `WSAPOLLFD`, on the stack.
-        return unsafe { w::WSAPoll(&raw mut poll, 1, milliseconds) } == 1;
+        return is_within(fd, w::POLLRDNORM, milliseconds);
     }
     let milliseconds = u32::from_ne_bytes(milliseconds.to_ne_bytes());
     // SAFETY: takes numbers.
@@ -551,4 +565,157 @@ impl From<PlainFile> for OwnedFd {
     fn from(file: PlainFile) -> Self {
         file.0
     }
+}
+
+/// Whether the end of a child is told to one who waits, which reaps it, or to all.
+pub(crate) const REAPS: bool = false;
+/// As many as a test makes that makes many: each takes tens of milliseconds.
+pub(crate) const MANY_CHILDREN: usize = 100;
+
+/// A child that never begins, and exits with the code that it is told.
+pub(crate) struct Child(std::process::Child);
+
+impl Child {
+    pub(crate) fn new() -> Self {
+        Self(reader().creation_flags(CREATE_SUSPENDED).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn exits(&self, code: u8) {
+        // SAFETY: takes numbers; the handle is the child's.
+        let ok = unsafe { TerminateProcess(self.0.as_raw_handle(), code.into()) };
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+    }
+
+    /// Waits for its exit: its code.
+    pub(crate) fn code(&self) -> i32 {
+        let mut code = 0;
+        // SAFETY: takes numbers; the handle is the child's.
+        let ended = unsafe { WaitForSingleObject(self.0.as_raw_handle(), INFINITE) };
+        assert_eq!(ended, f::WAIT_OBJECT_0);
+        // SAFETY: writes a local.
+        assert_ne!(
+            unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &raw mut code) },
+            0
+        );
+        code.cast_signed()
+    }
+
+    /// The same: nobody reaps.
+    pub(crate) fn reap(&self) -> Option<i32> {
+        Some(self.code())
+    }
+}
+
+fn is_within(fd: &impl AsRawFd, events: i16, milliseconds: i32) -> bool {
+    let mut poll = w::WSAPOLLFD {
+        fd: socket(fd),
+        events,
+        revents: 0,
+    };
+    // SAFETY: one `WSAPOLLFD`, on the stack.
+    unsafe { w::WSAPoll(&raw mut poll, 1, milliseconds) == 1 }
+}
+
+pub(crate) fn writable_now(fd: &impl AsRawFd) -> bool {
+    is_within(fd, w::POLLWRNORM, 0)
+}
+
+/// A number below zero.
+pub(crate) fn negative(number: i32) -> RawFd {
+    RawFd::from_number(number)
+}
+
+/// A path that cannot be polled: none can.
+pub(crate) fn path_only(_: &str) -> Option<File> {
+    None
+}
+
+/// How many can be polled of a socket, a listener and a pipe.
+pub(crate) const POLLED: usize = 2;
+/// Whether polls are told of what receives beside them take.
+pub(crate) const POLLS_LOOK_FIRST: bool = false;
+
+/// Sends one urgent byte.
+pub(crate) fn send_urgent(fd: &impl AsRawFd) {
+    // SAFETY: reads one byte.
+    let sent = unsafe { w::send(socket(fd), c"!".as_ptr().cast(), 1, w::MSG_OOB) };
+    assert_eq!(sent, 1);
+}
+
+/// Whether a socket of v6 that is bound to any address takes what is sent to v4: not unless it is told to.
+pub(crate) const V6_TAKES_V4: bool = false;
+pub(crate) const NO_FLAGS_OF_A_RECEIVE: [i32; 1] = [TRUNCATE];
+/// Those that nobody knows are the system's to refuse.
+pub(crate) const NO_FLAGS_OF_A_SEND: [i32; 0] = [];
+
+/// Names of levels and options.
+pub(crate) use windows_sys::Win32::Networking::WinSock as os;
+
+/// The kernel takes the room that is asked for.
+pub(crate) const ROOM_FACTOR: i32 = 1;
+pub(crate) const KEEP_IDLE: i32 = w::TCP_KEEPIDLE;
+pub(crate) const KEEP_INTERVAL: i32 = w::TCP_KEEPINTVL;
+pub(crate) const HAS_UNIX_SOCKETS: bool = false;
+/// Whether a socket that is told to listen and has no address gets one.
+pub(crate) const LISTENS_UNBOUND: bool = false;
+
+fn winsock_error() -> i32 {
+    // SAFETY: reads a number of the thread's.
+    unsafe { w::WSAGetLastError() }
+}
+
+/// The error of the plain call, which is to fail.
+pub(crate) fn errno_of_socket(family: i32, kind: i32, protocol: i32) -> i32 {
+    // SAFETY: takes numbers.
+    match unsafe { w::socket(family, kind, protocol) } {
+        w::INVALID_SOCKET => winsock_error(),
+        _ => 0,
+    }
+}
+
+pub(crate) fn errno_of_listen(fd: &impl AsRawFd) -> i32 {
+    // SAFETY: takes numbers.
+    match unsafe { w::listen(socket(fd), 1) } {
+        0 => 0,
+        _ => winsock_error(),
+    }
+}
+
+/// An option by the plain call.
+pub(crate) fn asked<const N: usize>(fd: &impl AsRawFd, level: i32, name: i32) -> [u8; N] {
+    let mut value = [0; N];
+    let mut len = i32::try_from(N).unwrap();
+    // SAFETY: a value and its length, on the stack.
+    let failed =
+        unsafe { w::getsockopt(socket(fd), level, name, value.as_mut_ptr(), &raw mut len) };
+    assert_eq!(failed, 0, "{}", winsock_error());
+    value
+}
+
+/// How long the close of a socket waits for what was sent.
+pub(crate) fn lingers(fd: &impl AsRawFd) -> Option<Duration> {
+    let [on, _, low, high] = asked(fd, w::SOL_SOCKET, w::SO_LINGER);
+    (on != 0).then_some(Duration::from_secs(u16::from_ne_bytes([low, high]).into()))
+}
+
+pub(crate) fn family_of(fd: &impl AsRawFd) -> i32 {
+    const SIZE: usize = size_of::<w::WSAPROTOCOL_INFOW>();
+    const AT: usize = std::mem::offset_of!(w::WSAPROTOCOL_INFOW, iAddressFamily);
+    let info: [u8; SIZE] = asked(fd, w::SOL_SOCKET, w::SO_PROTOCOL_INFOW);
+    i32::from_ne_bytes(*info[AT..].first_chunk().unwrap())
+}
+
+/// Whether plain calls wait, where the system tells.
+pub(crate) fn blocks(_: &impl AsRawFd) -> Option<bool> {
+    None
+}
+
+/// Whether this is the thread that the process began with, which no call tells: a program that runs its
+/// tests one at a time has them there.
+pub(crate) fn on_the_first_thread() -> bool {
+    true
 }
