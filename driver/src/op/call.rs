@@ -286,9 +286,8 @@ pub enum StreamCall {
         count: u32,
         len: u32,
     },
-    /// Of a named pipe.
     #[cfg(iocp)]
-    AwaitClient,
+    ConnectNamedPipe,
     #[cfg(iocp)]
     Disconnect,
 }

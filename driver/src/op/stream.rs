@@ -26,9 +26,9 @@ use std::io;
 /// then when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on
 /// a worker thread.
 /// IOCP: `WSARecv` for sockets, `ReadFile` for pipes, on a worker thread where the handle takes no
-/// overlapped calls. A file that takes them has no current position: `ERROR_INVALID_PARAMETER`. A worker that
-/// waits, as for a console or for an anonymous pipe that was inherited, cannot be called back: neither a
-/// cancellation nor the drop of the driver ends its read, and the drop waits for it.
+/// overlapped calls. A file that takes them has no current position: `ERROR_INVALID_PARAMETER`. Of a worker
+/// that waits, as for a console or for an anonymous pipe that was inherited, no cancellation ends the read,
+/// but the drop of the driver does (`CancelSynchronousIo`).
 ///
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most

@@ -19,9 +19,9 @@ use std::io;
 /// waited for, clients of a pipe with one end are refused (`ERROR_PIPE_BUSY`).
 ///
 /// The end is made by `CreateNamedPipeW`, best with `FILE_FLAG_OVERLAPPED`; of one without, a worker waits,
-/// and a cancellation does not end that: the driver's drop waits until a client has come. A client opens the name, by [`OpenAt`](super::OpenAt) for
-/// instance. In a pipe of messages a read gets one, or as much of it as it has room for: the next
-/// one gets the rest.
+/// which no cancellation ends, but the drop of the driver. A client opens the name, by
+/// [`OpenAt`](super::OpenAt) for instance. In a pipe of messages a read gets one, or as much of it as it
+/// has room for: the next one gets the rest.
 ///
 /// Errors: as
 /// [ConnectNamedPipe](https://learn.microsoft.com/en-us/windows/win32/api/namedpipeapi/nf-namedpipeapi-connectnamedpipe),
@@ -52,7 +52,7 @@ impl<F: Descriptor> Describe for ConnectNamedPipe<F> {
         let op = unsafe { &*this };
         Ok(Call::Stream {
             target: op.fd.target(),
-            call: StreamCall::AwaitClient,
+            call: StreamCall::ConnectNamedPipe,
         })
     }
 }

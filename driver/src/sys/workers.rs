@@ -42,6 +42,7 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// A worker calls libc and no more; debuggers and sanitizers want some room.
 const STACK_BYTES: usize = 256 * 1024;
@@ -67,10 +68,16 @@ pub(super) trait Work: Copy + Send + fmt::Debug + 'static {
 
     /// Whether it gives up what it is directed at: it is done even when the driver ends.
     fn is_close(&self) -> bool;
+
+    /// Asks the system to end the call, which this thread may not have begun yet, or have ended. `false`:
+    /// it ends by itself, and is not asked for again.
+    fn interrupt(&self, _thread: &JoinHandle<()>) -> bool {
+        false
+    }
 }
 
-/// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, and
-/// closes what was opened for nobody. Closes are performed even then: their descriptors were
+/// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, which it
+/// interrupts if it can, and closes what was opened for nobody. Closes are performed even then: their descriptors were
 /// given away. In a forked child, where there are no workers, it closes its descriptor.
 pub(super) struct Workers<W: Work> {
     pool: ManuallyDrop<Arc<Pool<W>>>,
@@ -85,8 +92,8 @@ struct Pool<W> {
     places: Mutex<Places<W>>,
     /// There is work, or it is over.
     work: Condvar,
-    /// A worker has reached its loop.
-    started: Condvar,
+    /// A worker has reached its loop; once it is over, has ended a job.
+    told: Condvar,
     flag: Flag,
     bell: sys::Waker,
 }
@@ -98,6 +105,8 @@ struct Places<W> {
     /// Workers that wait for work and were not called.
     idle: usize,
     started: usize,
+    /// What each worker performs.
+    running: Box<[Option<u32>]>,
     over: bool,
 }
 
@@ -136,9 +145,9 @@ impl<W: Work> Workers<W> {
     /// their loops when this returns: what a thread allocates, it has allocated.
     pub(super) fn start(threads: usize, in_flight: u32, shared: Arc<Shared>) -> io::Result<Self> {
         let pool = Arc::new(Pool {
-            places: Mutex::new(Places::with_capacity(in_flight)),
+            places: Mutex::new(Places::new(in_flight, threads)),
             work: Condvar::new(),
-            started: Condvar::new(),
+            told: Condvar::new(),
             flag: Flag::new(),
             bell: shared.waker().beside()?,
         });
@@ -154,12 +163,12 @@ impl<W: Work> Workers<W> {
             let builder = Builder::new()
                 .name(format!("completeio-{n}"))
                 .stack_size(STACK_BYTES);
-            workers.threads.push(builder.spawn(move || pool.run())?);
+            workers.threads.push(builder.spawn(move || pool.run(n))?);
         }
         let mut places = pool.lock();
         while places.started < threads {
             places = pool
-                .started
+                .told
                 .wait(places)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -213,10 +222,11 @@ impl<W: Work> Workers<W> {
     pub(super) fn stop(&mut self) {
         self.pool.lock().wind_up();
         self.pool.work.notify_all();
-        for thread in self.threads.drain(..) {
+        for (worker, thread) in self.threads.drain(..).enumerate() {
             if planted!("drop-does-not-drain") {
                 continue;
             }
+            self.pool.interrupt(worker, &thread);
             let result = thread.join();
             debug_assert!(result.is_ok(), "a worker has panicked");
         }
@@ -263,20 +273,37 @@ impl<W: Work> Pool<W> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Interrupts what a worker performs, until it has ended it or is to be let be. It cannot begin
+    /// another job meanwhile, for it needs the lock for that.
+    fn interrupt(&self, worker: usize, thread: &JoinHandle<()>) {
+        const A_MOMENT: Duration = Duration::from_millis(1);
+        let mut places = self.lock();
+        while places
+            .performed_by(worker)
+            .is_some_and(|work| work.interrupt(thread))
+        {
+            let told = self.told.wait_timeout(places, A_MOMENT);
+            (places, _) = told.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// A worker's life.
-    fn run(&self) {
+    fn run(&self, worker: usize) {
         let mut kit = W::kit();
         let mut places = self.lock();
         places.started += 1;
-        self.started.notify_one();
+        self.told.notify_one();
         loop {
-            if let Some((index, work)) = places.begin() {
+            if let Some((_, work)) = places.begin(worker) {
                 drop(places);
                 // SAFETY: (W1) what the words point to is lent from the push of the operation to
                 // its completion, which follows the result that is put down below.
                 let result = unsafe { work.perform(&mut kit) };
                 places = self.lock();
-                places.finish(index, result);
+                places.finish(worker, result);
+                if places.over {
+                    self.told.notify_one();
+                }
                 if self.flag.wake() {
                     drop(places);
                     self.bell.wake();
@@ -296,7 +323,7 @@ impl<W: Work> Pool<W> {
 }
 
 impl<W: Work> Places<W> {
-    fn with_capacity(capacity: u32) -> Self {
+    fn new(capacity: u32, workers: usize) -> Self {
         let place = Place {
             state: State::Idle,
             work: W::NONE,
@@ -309,6 +336,7 @@ impl<W: Work> Places<W> {
             results: List::new(),
             idle: 0,
             started: 0,
+            running: vec![None; workers].into_boxed_slice(),
             over: false,
         }
     }
@@ -337,7 +365,12 @@ impl<W: Work> Places<W> {
         queued
     }
 
-    fn begin(&mut self) -> Option<(u32, W)> {
+    fn performed_by(&self, worker: usize) -> Option<W> {
+        let index = self.running[worker]?;
+        Some(self.places[index as usize].work)
+    }
+
+    fn begin(&mut self, worker: usize) -> Option<(u32, W)> {
         let index = self.queue.pop_front(&mut self.places)?;
         let place = &mut self.places[index as usize];
         assert_eq!(
@@ -346,10 +379,13 @@ impl<W: Work> Places<W> {
             "I1: place {index} is in the queue"
         );
         place.state = State::Running;
+        self.running[worker] = Some(index);
         Some((index, place.work))
     }
 
-    fn finish(&mut self, index: u32, result: i32) {
+    fn finish(&mut self, worker: usize, result: i32) {
+        let index = self.running[worker].take();
+        let index = index.expect("I1: it performs one");
         let place = &mut self.places[index as usize];
         assert_eq!(
             place.state,
@@ -422,26 +458,30 @@ mod tests {
 
     #[test]
     fn first_in_first_out() {
-        let mut places = Places::with_capacity(3);
+        let mut places = Places::new(3, 3);
         for index in [2, 0, 1] {
             assert!(!places.queue(index, close(-1)), "nobody is idle");
         }
-        let begun = [(); 3].map(|()| places.begin().map(|(index, _)| index));
+        let begun = [1, 2, 0].map(|worker| places.begin(worker).map(|(index, _)| index));
         assert_eq!(begun, [Some(2), Some(0), Some(1)]);
-        assert!(places.begin().is_none() && places.finished().is_none());
-        for index in [0, 1, 2] {
+        places.places[1].work = close(7);
+        assert_eq!(places.performed_by(0), Some(close(7)));
+        assert!(places.finished().is_none());
+        for (index, worker) in [(0, 2), (1, 0), (2, 1)] {
             assert!(!places.cancel(index), "it runs");
-            places.finish(index, -5);
+            places.finish(worker, -5);
+            assert_eq!(places.performed_by(worker), None);
             assert!(!places.cancel(index), "it has run");
         }
         let done = [(); 3].map(|()| places.finished().map(|(index, p)| (index, p.result)));
         assert_eq!(done, [Some((0, -5)), Some((1, -5)), Some((2, -5))]);
         assert!(places.places.iter().all(|place| place.state == State::Idle));
+        assert!(places.begin(0).is_none());
     }
 
     #[test]
     fn no_more_calls_than_idle_workers() {
-        let mut places = Places::with_capacity(3);
+        let mut places = Places::new(3, 3);
         places.idle = 2;
         assert_eq!(
             [0, 1, 2].map(|index| places.queue(index, close(-1))),
@@ -451,20 +491,21 @@ mod tests {
 
     #[test]
     fn closes_outlive_the_end() {
-        let mut places = Places::with_capacity(3);
+        let mut places = Places::new(3, 1);
         places.queue(0, Paper::Open);
         places.queue(1, close(7));
         places.queue(2, Paper::Open);
         places.wind_up();
-        let (index, work) = places.begin().expect("the close is still there");
+        let (index, work) = places.begin(0).expect("the close is still there");
         assert_eq!((index, work), (1, close(7)));
-        assert!(places.begin().is_none());
+        places.finish(0, 0);
+        assert!(places.begin(0).is_none());
     }
 
     #[test]
     #[should_panic(expected = "I1: place 0 has a job")]
     fn a_place_has_one_job() {
-        let mut places = Places::with_capacity(1);
+        let mut places = Places::new(1, 1);
         places.queue(0, close(-1));
         places.queue(0, close(-1));
     }

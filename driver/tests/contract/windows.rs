@@ -38,6 +38,7 @@ contract! {
     the_next_client_of_one_end,
     a_wait_for_a_client_is_cancelled,
     a_server_end_that_waits_itself,
+    a_driver_dropped_while_a_worker_waits,
     a_part_of_a_file_is_sent,
     what_cannot_be_sent,
     messages_that_are_missing_are_refused,
@@ -339,6 +340,36 @@ fn a_server_end_that_waits_itself(cx: &mut Cx) {
     l.finish(waits, entry).unwrap();
     (&theirs).write_all(b"text").unwrap();
     assert_eq!(read(&mut l, &end, 8), b"text");
+}
+
+/// Nobody else would ever end the call of the worker. What is closed behind it is closed.
+fn a_driver_dropped_while_a_worker_waits(cx: &mut Cx) {
+    for n in 0..60 {
+        let mut l = cx.with(|limits| limits.workers(1));
+        let (name, end) = server(false, false);
+        let at = kit::plain(&end);
+        let waits = n % 3;
+        let _client = (waits > 0).then(|| l.run(client(&name)).unwrap());
+        match waits {
+            0 => {
+                l.start(ConnectNamedPipe::new(at), 1);
+            }
+            1 => {
+                l.start(Read::new(at, [0; 8]), 1);
+            }
+            _ => {
+                // More than there is room for.
+                l.start(Write::new(at, vec![0; 1 << 16]), 1);
+            }
+        }
+        l.hand_over();
+        let file = kit::owned(kit::file(b""));
+        let number = file.as_raw_fd();
+        l.start(Close::new(file), 2);
+        l.hand_over();
+        l.abandon();
+        assert!(!kit::is_open(number));
+    }
 }
 
 fn a_part_of_a_file_is_sent(cx: &mut Cx) {

@@ -22,9 +22,10 @@ use crate::sys::signed;
 use crate::sys::workers;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::thread::JoinHandle;
 use windows_sys::Win32::Foundation as f;
 use windows_sys::Win32::Storage::FileSystem as s;
-use windows_sys::Win32::System::IO::GetOverlappedResult;
+use windows_sys::Win32::System::IO::{CancelSynchronousIo, GetOverlappedResult};
 use windows_sys::Win32::System::Threading::CreateEventW;
 
 /// One call in plain words, as a worker thread gets it.
@@ -90,6 +91,18 @@ impl workers::Work for Work {
 
     fn is_close(&self) -> bool {
         matches!(self, Self::Close { .. })
+    }
+
+    /// Who is at the other end of a pipe or a console may never come. Closes are not ended, and files are
+    /// left to end.
+    fn interrupt(&self, thread: &JoinHandle<()>) -> bool {
+        let waits = matches!(self, Self::Stream { .. });
+        if waits {
+            // Whatever it says, the call may not have begun, or be over.
+            // SAFETY: (K1) takes a number, of a thread that is there until it is joined.
+            unsafe { CancelSynchronousIo(thread.as_raw_handle()) };
+        }
+        waits
     }
 }
 
@@ -208,7 +221,7 @@ unsafe fn stream(fd: RawFd, call: StreamCall, kit: &mut Kit) -> i32 {
             // SAFETY: (W1) the caller's contract.
             unsafe { transfers(fd, About::Handle, (places, count), None, kit) }
         }
-        StreamCall::AwaitClient => pipe::wait_for_client(handle(fd)),
+        StreamCall::ConnectNamedPipe => pipe::connect(handle(fd)),
         StreamCall::Disconnect => pipe::disconnect(handle(fd)),
     }
 }

@@ -52,9 +52,9 @@ impl Iocp {
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
                 unsafe { self.perform_on(core, index, (fd, slot), work) };
             }
-            Way::Port { skips, .. } if matches!(call, StreamCall::AwaitClient) => {
+            Way::Port { skips, .. } if matches!(call, StreamCall::ConnectNamedPipe) => {
                 // SAFETY: (D1) nothing was lent but the place.
-                unsafe { self.begin_to_await_client(core, index, fd, skips) };
+                unsafe { self.connect_named_pipe(core, index, fd, skips) };
             }
             Way::Port { skips, .. } if fd.is_socket() => {
                 // SAFETY: (D1) the caller's contract.
@@ -99,7 +99,7 @@ impl Iocp {
                 // SAFETY: (D1) nothing was lent but the place.
                 return unsafe { self.begin(core, index, (fd, About::Socket), call) };
             }
-            StreamCall::AwaitClient => unreachable!("it has another door"),
+            StreamCall::ConnectNamedPipe => unreachable!("it has another door"),
         };
         let call = |iocp: &mut Self| {
             if reads {
@@ -137,7 +137,7 @@ impl Iocp {
                 let (ptr, len) = unsafe { first(places, count) };
                 (ptr, len, About::Handle)
             }
-            StreamCall::AwaitClient | StreamCall::Disconnect => {
+            StreamCall::ConnectNamedPipe | StreamCall::Disconnect => {
                 unreachable!("it has another door")
             }
         };
@@ -147,13 +147,7 @@ impl Iocp {
 
     /// # Safety
     /// (D1) As [`turn`](Iocp::turn).
-    unsafe fn begin_to_await_client(
-        &mut self,
-        core: &mut Core,
-        index: u32,
-        fd: RawFd,
-        skips: bool,
-    ) {
+    unsafe fn connect_named_pipe(&mut self, core: &mut Core, index: u32, fd: RawFd, skips: bool) {
         let call = |iocp: &mut Self| {
             iocp.packets.begin(index, 0, 0);
             let overlapped = iocp.packets.overlapped(index);

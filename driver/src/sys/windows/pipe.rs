@@ -74,7 +74,7 @@ pub(crate) fn disconnect(handle: f::HANDLE) -> i32 {
 }
 
 /// Waits for a client of a pipe whose calls wait themselves.
-pub(crate) fn wait_for_client(handle: f::HANDLE) -> i32 {
+pub(crate) fn connect(handle: f::HANDLE) -> i32 {
     // SAFETY: (K1) takes a number.
     if unsafe { p::ConnectNamedPipe(handle, ptr::null_mut()) } != 0 {
         return 0;

@@ -597,11 +597,9 @@ impl Child {
         let ended = unsafe { WaitForSingleObject(self.0.as_raw_handle(), INFINITE) };
         assert_eq!(ended, f::WAIT_OBJECT_0);
         // SAFETY: writes a local.
-        assert_ne!(
-            unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &raw mut code) },
-            0
-        );
-        code.cast_signed()
+        let ok = unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &raw mut code) };
+        assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+        i32::try_from(code).unwrap()
     }
 
     /// The same: nobody reaps.
