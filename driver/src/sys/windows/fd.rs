@@ -11,7 +11,7 @@ use std::os::windows::io::{
     AsHandle, AsRawHandle, AsRawSocket, AsSocket, BorrowedHandle, BorrowedSocket, FromRawHandle,
     FromRawSocket, IntoRawHandle, IntoRawSocket, OwnedHandle, OwnedSocket, RawHandle, RawSocket,
 };
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -428,6 +428,15 @@ owners! {
     UdpSocket: OwnedSocket, Socket, "socket";
 }
 
+impl From<OwnedFd> for Stdio {
+    /// # Panics
+    ///
+    /// If it is no handle.
+    fn from(fd: OwnedFd) -> Self {
+        OwnedHandle::from(fd).into()
+    }
+}
+
 #[cfg(feature = "socket2")]
 owners! {
     socket2::Socket: OwnedSocket, Socket, "socket";
@@ -490,6 +499,20 @@ mod tests {
         let addr = socket.local_addr().unwrap();
         let copy = OwnedFd::from(socket).try_clone().unwrap();
         assert_eq!(UdpSocket::from(copy).local_addr().unwrap(), addr);
+    }
+
+    #[test]
+    fn a_program_writes_to_one() {
+        let path = std::env::temp_dir().join(format!("completeio-{}", std::process::id()));
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(true).open(&path);
+        let mut command = std::process::Command::new("cmd");
+        command
+            .args(["/c", "echo", "text"])
+            .stdout(OwnedFd::from(file.unwrap()));
+        assert!(command.status().unwrap().success());
+        assert!(std::fs::read(&path).unwrap().starts_with(b"text"));
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
