@@ -17,7 +17,6 @@ use crate::sys::fd::{BorrowedFd, OwnedFd, RawFd};
 use crate::sys::plain;
 use crate::sys::signed;
 use std::io;
-use std::mem::MaybeUninit;
 use windows_sys::Wdk::Storage::FileSystem::{FileModeInformation, NtQueryInformationFile};
 use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HANDLE};
 use windows_sys::Win32::Networking::WinSock as w;
@@ -158,24 +157,9 @@ fn skips_packets(fd: RawFd) -> bool {
 
 /// Whether it is a stream whose handle is the kernel's own.
 fn is_plain_stream(fd: RawFd) -> bool {
-    protocol(fd).is_ok_and(|protocol| {
+    plain::protocol(fd).is_ok_and(|protocol| {
         protocol.iSocketType == w::SOCK_STREAM && protocol.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
     })
-}
-
-/// What kind of socket it is, in all parts; an error is its number, negated.
-pub(super) fn protocol(socket: RawFd) -> Result<w::WSAPROTOCOL_INFOW, i32> {
-    let mut info = MaybeUninit::<w::WSAPROTOCOL_INFOW>::uninit();
-    let mut len = i32::try_from(size_of_val(&info)).expect("a small struct");
-    let (level, name) = (w::SOL_SOCKET, w::SO_PROTOCOL_INFOW);
-    let to = info.as_mut_ptr().cast();
-    // SAFETY: (K1) the kernel writes two locals.
-    let failed = unsafe { w::getsockopt(plain::socket(socket), level, name, to, &raw mut len) };
-    match plain::winsock_result(failed) {
-        // SAFETY: (K1) the call succeeded: it has written all of it.
-        0 => Ok(unsafe { info.assume_init() }),
-        error => Err(error),
-    }
 }
 
 fn has_positions(fd: RawFd) -> bool {

@@ -84,8 +84,8 @@ pub(crate) struct Iocp {
     kernel: u32,
     table: Table,
     extensions: Extensions,
-    /// None where the system keeps it from this program.
-    afd: Option<Afd>,
+    /// An error where the system keeps it from this program.
+    afd: io::Result<Afd>,
     port: Arc<Port>,
     taken: Box<[MaybeUninit<OVERLAPPED_ENTRY>; PACKETS]>,
 }
@@ -160,7 +160,7 @@ impl Iocp {
             kernel: 0,
             table: Table::new(descriptors, limits.file_slots, limits.in_flight),
             extensions,
-            afd: Afd::open(&port).ok(),
+            afd: Afd::open(&port),
             port,
             taken: Box::new([const { MaybeUninit::uninit() }; PACKETS]),
         })
@@ -173,6 +173,9 @@ impl Iocp {
         )];
         let (descriptors, file_slots) = (self.table.descriptors(), self.table.file_slots());
         granted.extend(self.kept.granted(descriptors, file_slots));
+        if let Err(error) = &self.afd {
+            granted.push(("polls", format!("missing, for there is no device: {error}")));
+        }
         granted
     }
 
@@ -228,7 +231,7 @@ impl Iocp {
             ("TimeoutUpdate", Support::Inline),
             (
                 "Poll",
-                if self.afd.is_some() {
+                if self.afd.is_ok() {
                     Support::Native
                 } else {
                     Support::Missing
@@ -274,7 +277,7 @@ impl Iocp {
                     call: SocketCall::Poll { .. },
                     ..
                 },
-                Some(afd),
+                Ok(afd),
             ) => afd.as_raw_fd(),
             _ => self.ongoing[index as usize].fd,
         };

@@ -1,7 +1,7 @@
 //! Sockets: overlapped calls of Winsock.
 #![allow(unsafe_code, reason = "makes the calls")]
 
-use super::attach::{handle, protocol};
+use super::attach::handle;
 use super::status::{self, About, Outcome};
 use super::table::Way;
 use super::{Begun, Iocp};
@@ -97,7 +97,7 @@ type RecvMsg = unsafe extern "system" fn(
 impl Extensions {
     pub(super) fn find() -> io::Result<Self> {
         let made = plain::new_socket(w::AF_INET.into(), w::SOCK_DGRAM, 0)?;
-        let socket = plain::socket(made.as_raw_fd());
+        let socket = made.as_raw_fd();
         Ok(Self {
             // SAFETY: (K1) what is found under this name is such a function.
             accept: unsafe { mem::transmute::<usize, AcceptEx>(find(socket, w::WSAID_ACCEPTEX)?) },
@@ -128,27 +128,11 @@ impl Extensions {
     }
 }
 
-fn find(socket: w::SOCKET, name: GUID) -> io::Result<usize> {
-    let (mut found, mut len) = (0_usize, 0);
-    let (from, to) = ((&raw const name).cast(), (&raw mut found).cast());
-    // SAFETY: (K1) the kernel reads a name, and writes two locals.
-    let failed = unsafe {
-        w::WSAIoctl(
-            socket,
-            w::SIO_GET_EXTENSION_FUNCTION_POINTER,
-            from,
-            16,
-            to,
-            8,
-            &raw mut len,
-            ptr::null_mut(),
-            None,
-        )
-    };
-    match plain::winsock_result(failed) {
-        0 if found != 0 => Ok(found),
-        0 => Err(io::ErrorKind::Unsupported.into()),
-        error => Err(io::Error::from_raw_os_error(-error)),
+fn find(socket: RawFd, name: GUID) -> io::Result<usize> {
+    match plain::told_by_provider(socket, w::SIO_GET_EXTENSION_FUNCTION_POINTER, Some(&name)) {
+        Ok(0) => Err(io::ErrorKind::Unsupported.into()),
+        Ok(found) => Ok(found),
+        Err(error) => Err(io::Error::from_raw_os_error(-error)),
     }
 }
 
@@ -238,7 +222,7 @@ impl Iocp {
 
     /// Starts a poll of a socket, which may be attached anywhere.
     fn start_poll(&mut self, core: &mut Core, index: u32, fd: RawFd, events: u16) {
-        if self.afd.is_none() {
+        if self.afd.is_err() {
             return self.complete(core, index, plain::unsupported());
         }
         let question = match Question::new(fd, events) {
@@ -611,7 +595,7 @@ impl Iocp {
 
 /// A new socket of a listener's kind.
 fn accepting(listener: RawFd) -> Result<OwnedFd, i32> {
-    let info = protocol(listener)?;
+    let info = plain::protocol(listener)?;
     let made = plain::new_socket(info.iAddressFamily, info.iSocketType, info.iProtocol);
     made.map_err(|error| -error.raw_os_error().unwrap_or(w::WSAEMFILE))
 }

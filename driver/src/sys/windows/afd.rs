@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::fd::{AsRawFd, OwnedFd, RawFd};
-use super::plain::{socket, winsock_result};
+use super::plain::told_by_provider;
 use super::poll_events as bits;
 use super::port::Port;
 use std::io;
@@ -159,10 +159,12 @@ impl Question {
         status: 0,
     };
 
-    /// Whether a socket is ready for any of `events`; an error is its number, negated.
+    /// Whether a socket is ready for any of `events`; an error is its number, negated. The device knows
+    /// the socket below those that layered providers have put on it.
     pub(crate) fn new(fd: RawFd, events: u16) -> Result<Self, i32> {
+        let base = told_by_provider(fd, w::SIO_BASE_HANDLE, None)?;
         Ok(Self {
-            socket: ptr::without_provenance_mut(base(fd)?),
+            socket: ptr::without_provenance_mut(base),
             events: wanted(events),
             ..Self::NONE
         })
@@ -174,30 +176,6 @@ impl Question {
             return -w::WSAENOTSOCK;
         }
         i32::from(told(self.events))
-    }
-}
-
-/// The socket below those that a layered provider has put on it.
-fn base(fd: RawFd) -> Result<usize, i32> {
-    let (mut base, mut len) = (0_usize, 0);
-    let to = (&raw mut base).cast();
-    // SAFETY: (K1) the kernel writes two locals.
-    let failed = unsafe {
-        w::WSAIoctl(
-            socket(fd),
-            w::SIO_BASE_HANDLE,
-            ptr::null(),
-            0,
-            to,
-            8,
-            &raw mut len,
-            ptr::null_mut(),
-            None,
-        )
-    };
-    match winsock_result(failed) {
-        0 => Ok(base),
-        error => Err(error),
     }
 }
 

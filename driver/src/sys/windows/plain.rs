@@ -3,15 +3,17 @@
 
 use super::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use super::numbers::{shutdown_how, signed};
-use super::options::{kind, name as option};
+use super::options::{kind, name as names};
 use super::pipe;
 use crate::op::call::PlainCall;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::windows::io::{FromRawSocket, OwnedSocket};
 use std::ptr;
 use std::sync::OnceLock;
 use windows_sys::Win32::Foundation::ERROR_CALL_NOT_IMPLEMENTED;
 use windows_sys::Win32::Networking::WinSock as w;
+use windows_sys::core::GUID;
 
 /// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error number.
 /// An option that was asked for gives its length in bytes.
@@ -56,7 +58,7 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
         } => {
             let len = signed(len);
             let most = i32::from(u16::MAX);
-            let is_size = (level, name) == (option::UDP, option::GRO) && len == 4;
+            let is_size = (level, name) == (names::UDP, names::GRO) && len == 4;
             // SAFETY: (K1) so many bytes were lent.
             let value = if is_size && unsafe { value.cast::<i32>().read_unaligned() } == 1 {
                 (&raw const most).cast()
@@ -161,13 +163,56 @@ fn winsock_error() -> io::Error {
 
 /// What kind of socket it is: `SOCK_…`.
 pub(crate) fn kind_of_socket(fd: RawFd) -> io::Result<i32> {
-    let (mut kind, mut len) = (0_i32, 4);
-    let to = (&raw mut kind).cast();
+    // SAFETY: (K1) its value is an integer.
+    let kind = unsafe { option(fd, w::SO_TYPE) };
+    kind.map_err(|error| io::Error::from_raw_os_error(-error))
+}
+
+/// What kind of socket it is, in all parts; an error is its number, negated.
+pub(crate) fn protocol(fd: RawFd) -> Result<w::WSAPROTOCOL_INFOW, i32> {
+    // SAFETY: (K1) its value is such a struct.
+    unsafe { option(fd, w::SO_PROTOCOL_INFOW) }
+}
+
+/// An option of a socket; an error is its number, negated.
+///
+/// # Safety
+/// The value of the option is a `T`.
+unsafe fn option<T>(fd: RawFd, name: i32) -> Result<T, i32> {
+    let mut value = MaybeUninit::<T>::uninit();
+    let mut len = i32::try_from(size_of::<T>()).expect("a small value");
+    let (s, level, to) = (socket(fd), w::SOL_SOCKET, value.as_mut_ptr().cast());
     // SAFETY: (K1) the kernel writes two locals.
-    let failed = unsafe { w::getsockopt(socket(fd), w::SOL_SOCKET, w::SO_TYPE, to, &raw mut len) };
+    match winsock_result(unsafe { w::getsockopt(s, level, name, to, &raw mut len) }) {
+        // SAFETY: (K1) the call succeeded: it has written all of it.
+        0 => Ok(unsafe { value.assume_init() }),
+        error => Err(error),
+    }
+}
+
+/// What a socket's provider says about something, in a word; an error is its number, negated.
+pub(crate) fn told_by_provider(fd: RawFd, code: u32, about: Option<&GUID>) -> Result<usize, i32> {
+    let (mut word, mut len) = (0_usize, 0);
+    let from = about.map_or(ptr::null(), ptr::from_ref).cast();
+    let from_len = if about.is_some() { 16 } else { 0 };
+    let (to, nobody) = ((&raw mut word).cast(), ptr::null_mut());
+    // SAFETY: (K1) the kernel reads a name, if there is one, and writes two locals.
+    let failed = unsafe {
+        w::WSAIoctl(
+            socket(fd),
+            code,
+            from,
+            from_len,
+            to,
+            8,
+            &raw mut len,
+            nobody,
+            None,
+        )
+    };
     match winsock_result(failed) {
-        0 => Ok(kind),
-        error => Err(io::Error::from_raw_os_error(-error)),
+        0 => Ok(word),
+        error => Err(error),
     }
 }
 
