@@ -6,7 +6,7 @@ use crate::ends::Site;
 use crate::kit;
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{
-    AsRawFd, Backend, Builder, CompleteIo, Driver, Entry, Fd, Full, SetupError, Wait,
+    AsRawFd, Backend, Builder, CompleteIo, Driver, Entry, Fd, Full, SetupError, Support, Wait,
 };
 use completeio_driver::op::{Op, OpObject};
 use completeio_driver::sink::Sink;
@@ -20,54 +20,35 @@ use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build. What is about the system itself
 /// stands under `on_host`, and runs on its backends alone; the simulated one has what is `everywhere`.
-/// What is about Unix stands under `on_unix`, and what is about Linux, whatever the backend, under `on_linux`.
+/// What is about Unix stands under `on_unix`, and what is about Linux, whatever the backend, under `on_linux`;
+/// what cannot be set up on macOS and the BSDs under `not_on_bsd`.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
-        contract! { everywhere: [], on_host: [$($name),*] }
-    };
-    (everywhere: [$($all:ident),* $(,)?] $(,)?) => {
-        contract! { everywhere: [$($all),*], on_host: [] }
-    };
-    (on_host: $host:tt $(, on_unix: $unix:tt)? $(, on_linux: $linux:tt)? $(,)?) => {
-        contract! { everywhere: [], on_host: $host $(, on_unix: $unix)? $(, on_linux: $linux)? }
+        contract! { on_host: [$($name),*] }
     };
     (
-        everywhere: [$($all:ident),* $(,)?],
-        on_host: [$($host:ident),* $(,)?],
-        on_linux: [$($linux:ident),* $(,)?] $(,)?
-    ) => {
-        contract! {
-            everywhere: [$($all),*], on_host: [$($host),*], on_unix: [], on_linux: [$($linux),*]
-        }
-    };
-    (everywhere: [$($all:ident),* $(,)?], on_host: [$($host:ident),* $(,)?] $(,)?) => {
-        contract! { everywhere: [$($all),*], on_host: [$($host),*], on_unix: [] }
-    };
-    (
-        everywhere: [$($all:ident),* $(,)?],
-        on_host: [$($host:ident),* $(,)?],
-        on_unix: [$($unix:ident),* $(,)?] $(,)?
-    ) => {
-        contract! {
-            everywhere: [$($all),*], on_host: [$($host),*], on_unix: [$($unix),*], on_linux: []
-        }
-    };
-    (
-        everywhere: [$($all:ident),* $(,)?],
-        on_host: [$($host:ident),* $(,)?],
-        on_unix: [$($unix:ident),* $(,)?],
-        on_linux: [$($linux:ident),* $(,)?] $(,)?
+        $(everywhere: [$($all:ident),* $(,)?] $(,)?)?
+        $(on_host: [$($host:ident),* $(,)?] $(,)?)?
+        $(on_unix: [$($unix:ident),* $(,)?] $(,)?)?
+        $(not_on_bsd: [$($known:ident),* $(,)?] $(,)?)?
+        $(on_linux: [$($linux:ident),* $(,)?] $(,)?)?
     ) => {
         #[cfg(io_uring)]
-        column! { io_uring IoUring $($all)* $($host)* $($unix)* $($linux)* }
+        column! {
+            io_uring IoUring
+            $($($all)*)? $($($host)*)? $($($unix)*)? $($($known)*)? $($($linux)*)?
+        }
         #[cfg(all(readiness, target_os = "linux"))]
-        column! { readiness Readiness $($all)* $($host)* $($unix)* $($linux)* }
+        column! {
+            readiness Readiness
+            $($($all)*)? $($($host)*)? $($($unix)*)? $($($known)*)? $($($linux)*)?
+        }
         #[cfg(all(readiness, not(target_os = "linux")))]
-        column! { readiness Readiness $($all)* $($host)* $($unix)* }
+        column! { readiness Readiness $($($all)*)? $($($host)*)? $($($unix)*)? }
         #[cfg(iocp)]
-        column! { iocp Iocp $($all)* $($host)* }
+        column! { iocp Iocp $($($all)*)? $($($host)*)? $($($known)*)? }
         #[cfg(sim)]
-        column! { sim Sim $($all)* }
+        column! { sim Sim $($($all)*)? }
     };
 }
 
@@ -198,6 +179,12 @@ impl DerefMut for Ledger {
 }
 
 impl Ledger {
+    /// Whether the report has this operation.
+    pub(crate) fn supports(&self, operation: &'static str) -> bool {
+        let operations = &self.capabilities().operations;
+        !operations.contains(&(operation, Support::Missing))
+    }
+
     /// Attaches what the test keeps open.
     pub(crate) fn at(&mut self, fd: &impl AsRawFd) -> Fd {
         self.attach(fd.as_raw_fd()).unwrap()
