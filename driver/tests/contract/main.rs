@@ -33,7 +33,6 @@ mod cancel;
 mod children;
 mod deadlines;
 mod descriptors;
-#[cfg(unix)]
 mod durable;
 mod errors;
 mod exact;
@@ -47,9 +46,7 @@ mod message;
 mod metadata;
 mod outputs;
 mod panics;
-#[cfg(unix)]
 mod path;
-#[cfg(unix)]
 mod path_ends;
 mod peers;
 #[cfg(unix)]

@@ -1,15 +1,19 @@
 //! Operations on names that end early: their directory is closed, they are cancelled, their driver is
 //! dropped. Each is carried out wholly or not at all.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};
 use crate::path::c;
 use crate::tree::Tree;
 use completeio_driver::driver::{AsRawFd, BorrowedFd, CompleteIo, Cwd, Entry};
+#[cfg(windows)]
+use completeio_driver::op::Read;
 use completeio_driver::op::{
     HardLink, MakeDir, OpenAt, OpenOptions, Rename, StatAt, Symlink, Unlink,
 };
 use std::fs::{self, File};
+#[cfg(windows)]
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,7 +54,11 @@ fn a_directory_closed_before_the_submit(cx: &mut Cx) {
             _ => drop(l.start(StatAt::new(gone, c"file"), n)),
         }
         drop(closed);
-        assert_eq!(l.one().raw_os_error(), Some(libc::EBADF), "{n}");
+        let entry = l.one();
+        // Wine looks for no directory when it makes no link.
+        if n != 3 || kit::makes_links() {
+            assert_eq!(entry.raw_os_error(), Some(code::EBADF), "{n}");
+        }
     }
     assert_eq!(tree.listing(), before);
 }
@@ -77,23 +85,65 @@ fn a_directory_number_reused_before_the_submit(cx: &mut Cx) {
     reused!(StatAt::new(dir, c"linked"));
     reused!(Unlink::file(dir, c"file"));
     assert_eq!(old.listing(), before);
-    assert!(
-        ["moved", "linked", "symbolic"]
-            .iter()
-            .all(|name| new.has(name))
-    );
+    assert!(["moved", "linked"].iter().all(|name| new.has(name)));
+    assert!(new.has("symbolic") || !kit::makes_links());
     assert!(!new.has("new") && !new.has("file"));
 }
 
-/// Opens that no worker finishes until it is pulled: what is submitted after them waits.
-pub(crate) struct Plug {
-    tree: Tree,
+/// Calls that no worker finishes until it is pulled: what is submitted after them waits.
+pub(crate) struct Plug(Stopper);
+
+/// A FIFO that nobody has opened to write.
+#[cfg(unix)]
+struct Stopper(kit::TempPath);
+
+#[cfg(unix)]
+impl Stopper {
+    fn new() -> Self {
+        let path = kit::TempPath::new();
+        // SAFETY: a path that lives as long as the call.
+        kit::checked(unsafe { libc::mkfifo(path.c_string().as_ptr(), 0o600) });
+        Self(path)
+    }
+
+    /// An open of it, which waits until it is pulled.
+    fn start(&self, l: &mut Ledger, user_data: usize) {
+        // io_uring gives what may create a file to its workers at once.
+        let options = OpenOptions::new().read(true).create(true);
+        l.start(OpenAt::new(Cwd, self.0.c_string(), options), user_data);
+    }
+
+    fn pull(&self) -> impl Sized {
+        File::options().write(true).open(&*self.0).unwrap()
+    }
+}
+
+/// A pipe whose reads wait, whoever makes them.
+#[cfg(windows)]
+struct Stopper(File, File);
+
+#[cfg(windows)]
+impl Stopper {
+    fn new() -> Self {
+        let (reader, writer) = kit::waiting_pipe();
+        Self(reader, writer)
+    }
+
+    /// A read of it, which waits until it is pulled.
+    fn start(&self, l: &mut Ledger, user_data: usize) {
+        l.start(Read::new(kit::plain(&self.0), [0; 1]), user_data);
+    }
+
+    fn pull(&self) -> &File {
+        (&self.1).write_all(&[0; Plug::CALLS]).unwrap();
+        &self.1
+    }
 }
 
 impl Plug {
     /// As many as a kernel with so few entries has workers: four for each processor, but no more
     /// than entries.
-    const OPENS: usize = 16;
+    const CALLS: usize = 16;
     /// The user data of all of them.
     const NAME: usize = 1_000_000;
 
@@ -102,27 +152,19 @@ impl Plug {
     }
 
     pub(crate) fn new(l: &mut Ledger) -> Self {
-        let tree = Tree::new();
-        let path = tree.c_string("fifo");
-        // SAFETY: a path that lives as long as the call.
-        kit::checked(unsafe { libc::mkfifo(path.as_ptr(), 0o600) });
-        // io_uring gives what may create a file to its workers at once.
-        let options = OpenOptions::new().read(true).create(true);
-        for _ in 0..Self::OPENS {
-            l.start(OpenAt::new(Cwd, path.clone(), options), Self::NAME);
+        let stopper = Stopper::new();
+        for _ in 0..Self::CALLS {
+            stopper.start(l, Self::NAME);
             l.hand_over();
         }
-        Self { tree }
+        Self(stopper)
     }
 
     /// Lets them go; so many others complete with them.
     pub(crate) fn pull(self, l: &mut Ledger, others: usize) -> Vec<Entry> {
-        let _writer = File::options()
-            .write(true)
-            .open(self.tree.at("fifo"))
-            .unwrap();
+        let _open = self.0.pull();
         let (plugs, others) = l
-            .take(Self::OPENS + others)
+            .take(Self::CALLS + others)
             .into_iter()
             .partition::<Vec<_>, _>(|entry| entry.user_data() == Self::NAME);
         plugs.into_iter().for_each(|entry| l.dispose(entry));
@@ -186,7 +228,7 @@ fn start_each(l: &mut Ledger, dir: BorrowedFd<'static>) -> usize {
     l.start(MakeDir::new(dir, c("made"), 0o777), 3);
     l.start(Symlink::new(c("text"), dir, c("symbolic")), 4);
     l.start(HardLink::new(dir, c("other"), dir, c("linked")), 5);
-    l.start(StatAt::new(dir, c("link")).follow(false), 6);
+    l.start(StatAt::new(dir, c("other")).follow(false), 6);
     7
 }
 
@@ -202,13 +244,13 @@ fn cancelled_before_the_submit(cx: &mut Cx) {
     let errnos = kit::errnos(&l.take(n));
     // io_uring starts them all first: some may be done by then.
     if !cx.is_io_uring() {
-        assert_eq!(errnos, [libc::ECANCELED].repeat(n));
+        assert_eq!(errnos, [code::ECANCELED].repeat(n));
         assert_eq!(tree.listing(), before);
     }
     assert!(
         errnos
             .iter()
-            .all(|errno| [0, libc::ECANCELED].contains(errno))
+            .all(|errno| [0, code::ECANCELED].contains(errno))
     );
 }
 
@@ -225,7 +267,7 @@ fn cancelled_behind_others(cx: &mut Cx) {
         l.try_cancel(user_data).unwrap();
         let entry = l.one();
         assert_eq!(entry.user_data(), user_data);
-        assert_eq!(entry.raw_os_error(), Some(libc::ECANCELED));
+        assert_eq!(entry.raw_os_error(), Some(code::ECANCELED));
     }
     assert!(plug.pull(&mut l, 0).is_empty());
     assert_eq!(tree.listing(), before);
@@ -279,7 +321,7 @@ fn cancel_soon(l: &mut Ledger, round: usize) -> Entry {
     l.try_cancel(round).unwrap();
     let entry = entry.unwrap_or_else(|| l.one());
     assert!(
-        [0, libc::ECANCELED].contains(&kit::errno(&entry)),
+        [0, code::ECANCELED].contains(&kit::errno(&entry)),
         "{entry:?}"
     );
     entry
@@ -308,8 +350,10 @@ fn a_dropped_driver_leaves_no_halves(cx: &mut Cx) {
         let directory = tree.open();
         let mut l = cx.ledger();
         start_each(&mut l, kit::plain(&directory));
-        let exchange = Rename::new(Cwd, tree.c_string("link"), Cwd, tree.c_string("dangling"));
-        l.start(exchange.exchange(true), 7);
+        if kit::EXCHANGES {
+            let exchange = Rename::new(Cwd, tree.c_string("link"), Cwd, tree.c_string("dangling"));
+            l.start(exchange.exchange(true), 7);
+        }
         let mut entries = Vec::with_capacity(8);
         if round % 2 == 0 {
             l.submit(Some(Duration::ZERO), &mut entries).unwrap();
@@ -320,9 +364,11 @@ fn a_dropped_driver_leaves_no_halves(cx: &mut Cx) {
         drop(directory);
         let after = tree.listing();
         assert_ne!(tree.has("file"), tree.has("renamed"));
-        let links = ["link", "dangling"].map(|name| fs::read_link(tree.at(name)).unwrap());
-        let texts = ["file", "nowhere"].map(PathBuf::from);
-        assert!(links == texts || links.iter().rev().eq(&texts));
+        if kit::EXCHANGES {
+            let links = ["link", "dangling"].map(|name| fs::read_link(tree.at(name)).unwrap());
+            let texts = ["file", "nowhere"].map(PathBuf::from);
+            assert!(links == texts || links.iter().rev().eq(&texts));
+        }
         let other = fs::read(tree.at("other")).unwrap();
         assert_eq!(other, b"other");
         for entry in &entries {

@@ -3,7 +3,6 @@
 use crate::kit;
 use crate::ledger::Cx;
 use crate::region::Region;
-use crate::truncate;
 use completeio_driver::driver::{AsRawFd, CompleteIo, OwnedFd};
 use completeio_driver::op::{
     Advice, Advise, Allocate, OpenAt, OpenOptions, ReadAt, RwFlags, Stat, Sync, Truncate, WriteAt,
@@ -220,7 +219,7 @@ fn a_full_file_system(cx: &mut Cx) {
     l.run(hole).unwrap();
     let more = WriteAt::new(fd, SIZE as u64, "more");
     assert_eq!(l.run(more).unwrap(), 4);
-    if truncate::truncates(&l) {
+    if l.supports("Truncate") {
         l.run(Truncate::new(fd, 0)).unwrap();
         l.run(Allocate::new(fd, 0, SIZE as u64)).unwrap();
     }
@@ -320,7 +319,7 @@ fn beyond_the_limit_of_file_sizes(cx: &mut Cx) {
     let file = File::create(&*path).unwrap();
     let mut l = cx.ledger();
     let fd = l.at(&file);
-    let has_truncate = truncate::truncates(&l);
+    let has_truncate = l.supports("Truncate");
     let limit = FileSizeLimit::new(LIMIT);
     assert_eq!(l.run(WriteAt::new(fd, LIMIT - 4, "up to it")).unwrap(), 4);
     assert!(!limit.take_signal(), "it was only cut short");

@@ -1,11 +1,12 @@
 //! I27: files that are made shorter and longer.
 
 use crate::kit;
-use crate::ledger::{Cx, Ledger};
-use completeio_driver::driver::{AsRawFd, CompleteIo, Refusal, Support};
-use completeio_driver::op::{ReadAt, Truncate};
+use crate::ledger::Cx;
+use completeio_driver::driver::{AsRawFd, CompleteIo, Refusal};
+use completeio_driver::op::{Allocate, ReadAt, Truncate};
+use std::io::ErrorKind;
 
-contract![lengths, truncated_while_read];
+contract![lengths, room_for_more, truncated_while_read];
 
 /// Longer, shorter, nothing; in place too.
 fn lengths(cx: &mut Cx) {
@@ -13,7 +14,7 @@ fn lengths(cx: &mut Cx) {
         let file = kit::file(b"text");
         let mut l = cx.with(|limits| limits.workers(workers));
         let fd = l.at(&file);
-        if !truncates(&l) {
+        if !l.supports("Truncate") {
             let (_, entry) = l.entry_of(Truncate::new(fd, 1));
             assert_eq!(entry.refusal(), Some(Refusal::Unsupported));
             return kit::skip("Truncate needs Linux 6.9 on io_uring");
@@ -28,10 +29,27 @@ fn lengths(cx: &mut Cx) {
     }
 }
 
-/// Whether this kernel has the operation.
-pub(crate) fn truncates(l: &Ledger) -> bool {
-    let operations = &l.capabilities().operations;
-    !operations.contains(&("Truncate", Support::Missing))
+/// Room is taken behind the end, or the file is made longer; none is made shorter, and nothing is lost.
+fn room_for_more(cx: &mut Cx) {
+    for workers in [0, 2] {
+        let file = kit::file(b"text");
+        let mut l = cx.with(|limits| limits.workers(workers));
+        let fd = l.at(&file);
+        for (op, len) in [
+            (Allocate::new(fd, 0, 100).keep_size(), 4),
+            (Allocate::new(fd, 0, 2), 4),
+            (Allocate::new(fd, 2, 7), 9),
+            (Allocate::new(fd, 0, 8).keep_size(), 9),
+        ] {
+            match l.run(op) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
+                made => made.unwrap(),
+            }
+            assert_eq!(file.metadata().unwrap().len(), len);
+        }
+        let bytes = kit::contents(&file);
+        assert!(b"text\0\0\0\0\0".starts_with(&bytes[..]) && bytes.starts_with(b"text"));
+    }
 }
 
 /// A read of a file that becomes shorter meanwhile gives bytes of the one length or the other, and
@@ -39,7 +57,7 @@ pub(crate) fn truncates(l: &Ledger) -> bool {
 fn truncated_while_read(cx: &mut Cx) {
     const LEN: usize = 1 << 18;
     let mut l = cx.ledger();
-    if !truncates(&l) {
+    if !l.supports("Truncate") {
         return kit::skip("Truncate needs Linux 6.9 on io_uring");
     }
     for round in 0..50 {

@@ -12,6 +12,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::{FileCall, PathCall, StreamCall};
 use crate::op::space::Space;
+use crate::sys::CWD;
 use crate::sys::fd::{FromRawFd, OwnedFd, RawFd};
 use crate::sys::file::RawMetadata;
 use crate::sys::flights::State;
@@ -350,6 +351,9 @@ pub(super) fn stat(fd: RawFd) -> Result<RawMetadata, i32> {
     const PIPE: u32 = 0o010_000;
     const DEVICE: u32 = 0o020_000;
     const SOCKET: u32 = 0o140_000;
+    if fd == CWD {
+        return super::path::stat_here();
+    }
     let other = |kind| RawMetadata {
         kind,
         ..RawMetadata::default()

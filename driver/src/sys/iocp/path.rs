@@ -11,6 +11,7 @@ use crate::fd::Target;
 use crate::local::Core;
 use crate::op::call::PathCall;
 use crate::sys::fd::{AsRawFd, RawFd};
+use crate::sys::file::RawMetadata;
 use crate::sys::keeper::Keeper as _;
 use crate::sys::plain::{last_error, made, said, unsupported};
 use crate::sys::signed;
@@ -112,9 +113,7 @@ unsafe fn try_perform(
             } else {
                 0
             };
-            let how = s::FILE_FLAG_BACKUP_SEMANTICS | link;
-            let file = create(name, s::FILE_READ_ATTRIBUTES, s::OPEN_EXISTING, how)?;
-            let metadata = stat(file.as_raw_fd())?;
+            let metadata = stat_named(name, link)?;
             // SAFETY: (W1) a place in the operation, which was lent.
             unsafe { to.write(metadata) };
             0
@@ -155,6 +154,18 @@ fn file_flags(flags: i32) -> u32 {
     const GIVEN: u32 = 0xffff_0000;
     let given = u32::from_ne_bytes(flags.to_ne_bytes()) & GIVEN;
     s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_BACKUP_SEMANTICS | given
+}
+
+/// What is known of the current directory.
+pub(super) fn stat_here() -> Result<RawMetadata, i32> {
+    const HERE: [u16; 2] = [0x2e, 0];
+    stat_named(HERE.as_ptr(), 0)
+}
+
+fn stat_named(name: *const u16, link: u32) -> Result<RawMetadata, i32> {
+    let how = s::FILE_FLAG_BACKUP_SEMANTICS | link;
+    let file = create(name, s::FILE_READ_ATTRIBUTES, s::OPEN_EXISTING, how)?;
+    stat(file.as_raw_fd())
 }
 
 fn create(name: *const u16, access: u32, disposition: u32, how: u32) -> Result<OwnedHandle, i32> {
@@ -203,6 +214,13 @@ fn is_absolute(path: &str) -> bool {
 /// Writes the name of an open directory, without the prefix that would have the system take it as it is;
 /// returns how long it is.
 fn name_of(to: &mut [u16], dir: RawFd) -> Result<usize, i32> {
+    // SAFETY: (K1) takes a number.
+    match unsafe { s::GetFileType(handle(dir)) } {
+        s::FILE_TYPE_DISK => {}
+        s::FILE_TYPE_UNKNOWN => return Err(net::NOT_OPEN),
+        // A socket, a pipe, a device.
+        _ => return Err(-signed(f::ERROR_DIRECTORY)),
+    }
     let room = u32::try_from(to.len()).expect("room for a name");
     let how = s::FILE_NAME_NORMALIZED | s::VOLUME_NAME_DOS;
     // SAFETY: (K1) the kernel writes at most so many words.

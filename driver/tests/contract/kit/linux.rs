@@ -168,3 +168,12 @@ pub(crate) fn flushed() -> Option<OwnedFd> {
     // SAFETY: a new descriptor.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// A pipe with room for one page.
+pub(crate) fn small_pipe() -> (File, File) {
+    let (reader, writer) = super::pipe();
+    // SAFETY: takes numbers.
+    let room = checked(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1) });
+    assert_eq!(room, 4096);
+    (reader, writer)
+}

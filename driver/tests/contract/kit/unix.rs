@@ -18,16 +18,18 @@ pub(crate) use self::system::*;
 use super::{file, listener};
 use completeio_driver::clock::Clock;
 use completeio_driver::driver::{BorrowedFd, OwnedFd};
-use std::fs::File;
+use completeio_driver::op;
+use std::ffi::CStr;
+use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Error numbers.
 #[allow(unused_imports, reason = "each program of tests names some of them")]
@@ -66,6 +68,10 @@ pub(crate) mod code {
     pub(crate) const TAKEN: i32 = libc::EEXIST;
     /// Of a read of what is open for writing, and the other way round.
     pub(crate) const WRONG_DIRECTION: i32 = libc::EBADF;
+    /// Of a name in what is no directory, and no file either.
+    pub(crate) const NO_DIRECTORY: i32 = libc::ENOTDIR;
+    /// Of a write that waited when the last who read went.
+    pub(crate) const LAST_READER_GONE: i32 = libc::EPIPE;
     /// Of what was in flight on a number that was closed.
     pub(crate) const CLOSED_UNDER_IT: &[i32] = &[libc::EBADF];
     /// Of a send to no address by what is not connected.
@@ -152,6 +158,74 @@ pub(crate) const FULL_REFUSES: bool = false;
 /// Whether there are symbolic links.
 pub(crate) fn makes_links() -> bool {
     true
+}
+
+/// Makes a symbolic link, where there are some.
+pub(crate) fn symlink(text: &str, path: &Path) {
+    std::os::unix::fs::symlink(text, path).unwrap();
+}
+
+/// The error number of `fstatat` in an open directory; none, if there is such a file.
+pub(crate) fn errno_of_stat((dir, _): (&File, &Path), name: &CStr, follow: bool) -> Option<i32> {
+    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    // SAFETY: plain numbers.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a path that lives as long as the call, and a place on the stack.
+    let result = unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), &raw mut stat, flags) };
+    let error = io::Error::last_os_error().raw_os_error();
+    if result < 0 { error } else { None }
+}
+
+/// What Unix alone tells of a file.
+pub(crate) fn assert_same_numbers(ours: &op::Metadata, theirs: &Metadata) {
+    assert_eq!(ours.mode(), theirs.mode());
+    assert_eq!(ours.nlink(), theirs.nlink());
+    assert_eq!((ours.uid(), ours.gid()), (theirs.uid(), theirs.gid()));
+    assert_eq!((ours.ino(), ours.dev()), (theirs.ino(), theirs.dev()));
+    assert_eq!(ours.rdev(), theirs.rdev());
+    assert_eq!(ours.blocks(), theirs.blocks());
+    assert_eq!(u64::from(ours.block_size()), theirs.blksize());
+    let since = ours.changed().duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap();
+    assert_eq!(since.as_secs(), u64::try_from(theirs.ctime()).unwrap());
+    assert_eq!(i64::from(since.subsec_nanos()), theirs.ctime_nsec());
+}
+
+/// Devices that are known as files are.
+pub(crate) fn devices() -> Vec<File> {
+    let tty = File::open("/dev/tty").ok();
+    let null = File::open("/dev/null").unwrap();
+    std::iter::once(null).chain(tty).collect()
+}
+
+/// What is open.
+pub(crate) type Open = std::collections::BTreeMap<RawFd, Target>;
+/// The modes that the ends of a pipe may be in: whether calls on them do not wait.
+pub(crate) const MODES_OF_PIPES: &[bool] = &[false, true];
+/// Whether one call moves several parts to and from a pipe.
+pub(crate) const PIPES_TAKE_PARTS: bool = true;
+/// Whether a write of nothing is made at all: else no error of its is told.
+pub(crate) const NOTHING_IS_WRITTEN: bool = true;
+/// A wait that goes on for so long is one whose end was lost.
+pub(crate) const LOST: Duration = Duration::from_secs(10);
+
+/// Whether looking a name up leaves all times of accesses as they are.
+pub(crate) const ACCESS_TIMES_STAND: bool = true;
+/// The length of a file that has almost no blocks.
+pub(crate) const LONG_FILE: u64 = 1 << 40;
+/// Whether two names can be exchanged.
+pub(crate) const EXCHANGES: bool = cfg!(any(target_os = "linux", target_vendor = "apple"));
+/// What the sync of a directory that is open to read fails with; 0 is success.
+pub(crate) const ERRNO_OF_A_DIRECTORYS_SYNC: i32 = 0;
+
+/// What a file may be used for, and how many names it has.
+pub(crate) fn mode_and_links(file: &Metadata) -> (u32, u64) {
+    (file.mode(), file.nlink())
+}
+
+/// Whether it is a device that gives and takes single bytes.
+pub(crate) fn is_device(kind: FileType) -> bool {
+    kind.is_char_device()
 }
 
 /// A program that ends when what it reads does.
@@ -258,7 +332,7 @@ pub(crate) const CLOSED: RawFd = i32::MAX;
 pub(crate) const ALL_CLOSED: [RawFd; 2] = [900_000, CLOSED];
 
 /// A device that is always there.
-pub(crate) const NULL: &std::ffi::CStr = c"/dev/null";
+pub(crate) const NULL: &CStr = c"/dev/null";
 
 /// Has a receive tell of more than there was room for.
 pub(crate) const TRUNCATE: i32 = libc::MSG_TRUNC;
@@ -473,7 +547,6 @@ pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
 /// Waits until a descriptor becomes readable, and is told so: `poll` looks again when its time is
 /// over, so a wait that goes on for so long is one whose end was lost.
 pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
-    const LOST: Duration = Duration::from_secs(10);
     let start = Instant::now();
     readable_within(fd, 10_000) && start.elapsed() < LOST
 }

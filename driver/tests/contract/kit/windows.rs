@@ -3,13 +3,14 @@
 use super::{TempPath, tcp_pair};
 use completeio_driver::clock::Clock;
 use completeio_driver::driver::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use completeio_driver::op;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::windows::ffi::OsStringExt;
-use std::os::windows::fs::{FileExt, OpenOptionsExt};
+use std::os::windows::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{
     AsRawHandle, FromRawHandle, FromRawSocket, OwnedHandle, OwnedSocket, RawHandle,
 };
@@ -96,6 +97,10 @@ pub(crate) mod code {
     pub(crate) const ENOPROTOOPT: i32 = w::WSAENOPROTOOPT;
     /// Of a number that no process has.
     pub(crate) const NO_PROCESS: i32 = signed(f::ERROR_INVALID_PARAMETER);
+    /// Of a name in what is no directory, and no file either.
+    pub(crate) const NO_DIRECTORY: i32 = signed(f::ERROR_DIRECTORY);
+    /// Of a write that waited when the last who read went.
+    pub(crate) const LAST_READER_GONE: i32 = signed(f::ERROR_BROKEN_PIPE);
 }
 
 /// Flags of a receive: none keeps it from waiting.
@@ -427,10 +432,19 @@ pub(crate) fn pair() -> (TcpStream, TcpStream) {
 
 /// Both ends of a pipe that takes overlapped calls: to read, to write.
 pub(crate) fn pipe() -> (PlainFile, PlainFile) {
+    pipe_with(1 << 16)
+}
+
+/// The same, with room for one page.
+pub(crate) fn small_pipe() -> (PlainFile, PlainFile) {
+    pipe_with(4096)
+}
+
+fn pipe_with(room: u32) -> (PlainFile, PlainFile) {
     let name = format!(r"\\.\pipe\{}", super::unique());
     let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
     let open = s::PIPE_ACCESS_INBOUND | s::FILE_FLAG_OVERLAPPED | s::FILE_FLAG_FIRST_PIPE_INSTANCE;
-    let (kind, room, default) = (p::PIPE_TYPE_BYTE, 1 << 16, ptr::null());
+    let (kind, default) = (p::PIPE_TYPE_BYTE, ptr::null());
     // SAFETY: a name that ends with a zero.
     let reader =
         unsafe { p::CreateNamedPipeW(name.as_ptr(), open, kind, 1, room, room, 0, default) };
@@ -716,4 +730,91 @@ pub(crate) fn blocks(_: &impl AsRawFd) -> Option<bool> {
 /// tests one at a time has them there.
 pub(crate) fn on_the_first_thread() -> bool {
     true
+}
+/// Makes a symbolic link, where there are some.
+pub(crate) fn symlink(text: &str, path: &Path) {
+    // Who may not make one is told so; Wine tells nobody.
+    let _made = std::os::windows::fs::symlink_file(text, path);
+}
+
+/// What a file may be used for; how many names it has is not told here.
+pub(crate) fn mode_and_links(file: &Metadata) -> (u32, u64) {
+    (file.file_attributes(), 0)
+}
+
+/// Whether it is a device: none has a name in a directory.
+pub(crate) fn is_device(_: FileType) -> bool {
+    false
+}
+
+/// The operations and answers of Linux alone.
+pub(crate) const IS_LINUX: bool = false;
+
+/// The error number of a plain call on a name in a directory whose path is this; none, if there is such a
+/// file.
+pub(crate) fn errno_of_stat((_, dir): (&File, &Path), name: &CStr, follow: bool) -> Option<i32> {
+    let name = name.to_str().unwrap();
+    if name.is_empty() {
+        return Some(code::NO_PATH);
+    }
+    let path = dir.join(name);
+    let known = if follow {
+        fs::metadata(path)
+    } else {
+        fs::symlink_metadata(path)
+    };
+    known.err().and_then(|error| error.raw_os_error())
+}
+
+/// What is known of a file here is told by all systems.
+pub(crate) fn assert_same_numbers(_: &op::Metadata, _: &Metadata) {}
+
+/// Devices that are known as files are: none.
+pub(crate) fn devices() -> Vec<File> {
+    Vec::new()
+}
+
+/// Whether looking a name up leaves all times of accesses as they are. Wine reads the directories.
+pub(crate) const ACCESS_TIMES_STAND: bool = false;
+/// The length of a file that is still quickly made: it has all of its blocks.
+pub(crate) const LONG_FILE: u64 = 1 << 24;
+/// Whether two names can be exchanged.
+pub(crate) const EXCHANGES: bool = false;
+/// What the sync of a directory that is open to read fails with.
+pub(crate) const ERRNO_OF_A_DIRECTORYS_SYNC: i32 = code::WRONG_DIRECTION;
+
+/// Files that only this system opens, and what they are.
+pub(crate) fn kinds_of_its_own() -> Vec<(OwnedFd, op::FileKind)> {
+    Vec::new()
+}
+
+/// Both ends of a pipe whose calls wait, whoever makes them: to read, to write.
+pub(crate) fn waiting_pipe() -> (File, File) {
+    let mut ends = [ptr::null_mut(); 2];
+    let [reader, writer] = &mut ends;
+    // SAFETY: writes two locals.
+    let ok = unsafe { p::CreatePipe(reader, writer, ptr::null(), 0) };
+    assert_ne!(ok, 0, "{}", io::Error::last_os_error());
+    // SAFETY: new handles.
+    ends.map(|end| unsafe { OwnedHandle::from_raw_handle(end) }.into())
+        .into()
+}
+
+/// What is open.
+pub(crate) type Open = BTreeSet<usize>;
+/// The modes that the ends of a pipe may be in: calls on them always wait.
+pub(crate) const MODES_OF_PIPES: &[bool] = &[false];
+/// Whether one call moves several parts to and from a pipe.
+pub(crate) const PIPES_TAKE_PARTS: bool = false;
+/// Whether a write of nothing is made at all: else no error of its is told.
+pub(crate) const NOTHING_IS_WRITTEN: bool = false;
+/// A wait that goes on for so long is one whose end was lost.
+pub(crate) const LOST: Duration = Duration::from_secs(10);
+
+/// Nor is there a call that tries a pipe without waiting.
+pub(crate) fn assert_tries_find_nothing(_: &impl AsRawFd) {}
+
+/// A device that has no room for what is written to it: none.
+pub(crate) fn full_device() -> Option<File> {
+    None
 }
