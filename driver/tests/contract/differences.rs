@@ -3,7 +3,7 @@
 
 use crate::kit;
 use crate::ledger::Cx;
-use crate::stream::PAGE;
+use crate::stream::ROOM;
 use completeio_driver::driver::CompleteIo;
 use completeio_driver::op::{
     HardLink, MsgFlags, OpenAt, OpenOptions, ReadAt, Recv, Rename, RwFlags, Splice, Tee, Write,
@@ -141,8 +141,7 @@ fn a_spliced_pipe_is_written_by_pages(cx: &mut Cx) {
     // It need not have moved anything.
     assert_eq!(l.errno(Splice::new(writing, reading, 1)), libc::EBADF);
     assert_eq!(l.run(Write::new(writing, "x")).unwrap(), 1);
-    let page = usize::try_from(PAGE).unwrap();
-    let n = l.run(Write::new(writing, vec![7; 16 * page + 1])).unwrap();
+    let n = l.run(Write::new(writing, vec![7; 16 * ROOM + 1])).unwrap();
     // One byte more has room in the page of the first one.
-    assert_eq!(n, 15 * page + usize::from(cx.is_io_uring()));
+    assert_eq!(n, 15 * ROOM + usize::from(cx.is_io_uring()));
 }

@@ -49,7 +49,6 @@ mod panics;
 mod path;
 mod path_ends;
 mod peers;
-#[cfg(unix)]
 mod pipes;
 mod polls;
 mod queues;
@@ -64,11 +63,8 @@ mod sinks;
 mod slots;
 mod slots_futures;
 mod sockets;
-#[cfg(unix)]
 mod stream;
-#[cfg(unix)]
 mod stream_kinds;
-#[cfg(unix)]
 mod stream_vectored;
 mod teardown;
 mod timeout_updates;

@@ -1,13 +1,11 @@
 //! Pipes that are made by an operation: their ends are given out once, or closed. I16, I20, P1.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};
 use crate::steps::{self, next, outcome, start};
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{AsRawFd, CompleteIo, OwnedFd, Support};
 use completeio_driver::op::{Deadline, Pipe, Read, ReadVectored, Write, WriteVectored};
-use std::collections::BTreeMap;
-use std::os::fd::RawFd;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,15 +15,18 @@ contract! {
         many_at_once,
     ],
     on_host: [
-        without_free_descriptors,
         given_out_or_closed,
         cancelled_or_not,
         ends_of_an_operation_that_outlives_its_driver,
         lent_to_a_scope,
         owned_and_orphaned,
         with_a_deadline,
-        between_two_children,
         it_is_reported,
+    ],
+    // A limit that is lowered, and programs that there are.
+    on_unix: [
+        without_free_descriptors,
+        between_two_children,
     ],
     on_linux: [
         pipes_of_every_kind,
@@ -33,14 +34,12 @@ contract! {
     ],
 }
 
-/// What the process has open.
-type Open = BTreeMap<RawFd, kit::Target>;
-
 #[track_caller]
-fn assert_open(before: &Open) {
+fn assert_open(before: &kit::Open) {
     assert_eq!(&kit::open_fds(), before);
 }
 
+#[cfg(target_os = "linux")]
 fn flags_of(fd: &impl AsRawFd, which: i32) -> i32 {
     // SAFETY: takes numbers.
     kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), which) })
@@ -114,8 +113,8 @@ fn packets_stay_apart(cx: &mut Cx) {
 /// Whatever the mode is. The ends can be tried without waiting, as those of any other pipe.
 fn operations_wait_on_both_ends(cx: &mut Cx) {
     let mut l = cx.ledger();
-    for non_blocking in [false, true] {
-        let op = Pipe::new().non_blocking(non_blocking);
+    for non_blocking in kit::MODES_OF_PIPES {
+        let op = Pipe::new().non_blocking(*non_blocking);
         let (reader, writer) = l.run(op).unwrap();
         kit::assert_tries_find_nothing(&reader);
         let (from, to) = (l.at(&reader), l.at(&writer));
@@ -139,14 +138,15 @@ fn operations_wait_on_both_ends(cx: &mut Cx) {
 }
 
 /// I22: neither is made where there is a number for one only.
+#[cfg(unix)]
 fn without_free_descriptors(cx: &mut Cx) {
     let mut l = cx.ledger();
     let mut none = kit::NoFreeDescriptor::new();
-    assert_eq!(l.errno(Pipe::new()), libc::EMFILE);
+    assert_eq!(l.errno(Pipe::new()), code::EMFILE);
     none.free_one();
     let (op, entry) = l.entry_of(Pipe::new());
     let error = l.finish(op, entry).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    assert_eq!(error.raw_os_error(), Some(code::EMFILE));
     none.free_one();
     // It is as good as new.
     l.push(op, 1);
@@ -213,7 +213,7 @@ fn cancelled_or_not(cx: &mut Cx) {
         match l.finish(op, entry) {
             Ok(ends) => drop((ends, assert_eq!(made, 2))),
             Err(error) => {
-                assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+                assert_eq!(error.raw_os_error(), Some(code::ECANCELED));
                 assert_eq!(made, 0);
             }
         }
@@ -336,6 +336,7 @@ fn many_at_once(cx: &mut Cx) {
 }
 
 /// Real clients: `cat` and `sort` have nothing of it but the ends that they were given.
+#[cfg(unix)]
 fn between_two_children(cx: &mut Cx) {
     let mut l = cx.ledger();
     let [first, second, third] = [(); 3].map(|()| l.run(Pipe::new()).unwrap());

@@ -1,9 +1,10 @@
 //! Between two descriptors. I1, I5, I11, I24, I27, I30, I33.
 
 use crate::kit;
+use crate::kit::small_pipe;
 use crate::ledger::{Cx, Ledger, Lent};
 use crate::steps::{hand_over, take};
-use crate::stream::{ROOM, small_pipe};
+use crate::stream::ROOM;
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Entry, OwnedFd, Refusal};
 use completeio_driver::op::{Op, Read, Splice, Tee};
 use std::fs::{self, File};

@@ -3,34 +3,41 @@
 
 use crate::kit;
 use crate::ledger::{Cx, Ledger};
-use crate::stream::{PAGE, ROOM, reads};
+use crate::stream::{ROOM, reads};
 use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, FromRawFd};
 use completeio_driver::op::{Op, Read, Write};
+#[cfg(windows)]
+use kit::pipe as fifo; // All pipes have names.
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek, SeekFrom, Write as _};
+#[cfg(unix)]
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 contract! {
     on_host: [
         both_directions_of_one_descriptor,
+        a_number_that_is_used_again,
+        the_null_device,
+        a_file_where_it_is,
+        a_file_that_is_appended_to,
+        empty_buffers,
+        an_empty_datagram,
+        without_workers,
+    ],
+    // Modes of descriptors, FIFOs, terminals, signals, and pairs of sockets of any kind.
+    on_unix: [
+        both_directions_of_a_terminal,
         modes_stay_as_they_are,
         a_fifo_that_does_not_block,
-        a_number_that_is_used_again,
         a_terminal_in_blocking_mode,
         a_terminal_that_does_not_block,
         the_end_of_a_terminal,
         devices,
-        a_file_where_it_is,
-        a_file_that_is_appended_to,
         sockets,
-        empty_buffers,
-        an_empty_datagram,
         wrong_descriptors,
         nobody_reads_and_no_signal_comes,
-        without_workers,
     ],
     on_linux: [
         counters_of_events,
@@ -38,6 +45,7 @@ contract! {
     ],
 }
 
+#[cfg(unix)]
 /// The result of a plain call: a count, or an error number, negated.
 pub(crate) fn plainly(result: isize) -> i64 {
     if result < 0 {
@@ -47,11 +55,13 @@ pub(crate) fn plainly(result: isize) -> i64 {
     }
 }
 
+#[cfg(unix)]
 fn read_plainly(fd: &impl AsRawFd, buf: &mut [u8]) -> i64 {
     // SAFETY: a buffer of that length.
     plainly(unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) })
 }
 
+#[cfg(unix)]
 fn write_plainly(fd: &impl AsRawFd, buf: &[u8]) -> i64 {
     // SAFETY: a buffer of that length.
     plainly(unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len()) })
@@ -65,11 +75,13 @@ pub(crate) fn outcome<O: Op<Output = usize> + 'static>(l: &mut Ledger, op: O) ->
     }
 }
 
+#[cfg(unix)]
 fn is_non_blocking(fd: &impl AsRawFd) -> bool {
     // SAFETY: takes numbers.
     kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }) & libc::O_NONBLOCK != 0
 }
 
+#[cfg(unix)]
 pub(crate) fn set_non_blocking(fd: &impl AsRawFd) {
     // SAFETY: takes numbers.
     let flags = kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) });
@@ -77,6 +89,7 @@ pub(crate) fn set_non_blocking(fd: &impl AsRawFd) {
     kit::checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) });
 }
 
+#[cfg(unix)]
 /// Both ends of a FIFO, opened by its name, in blocking mode.
 pub(crate) fn fifo() -> (File, File) {
     let path = kit::TempPath::new();
@@ -91,6 +104,7 @@ pub(crate) fn fifo() -> (File, File) {
     (reader, writer)
 }
 
+#[cfg(unix)]
 /// A terminal that takes bytes as they are, in blocking mode: its master, and itself.
 pub(crate) fn terminal() -> (File, File) {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
@@ -130,26 +144,29 @@ pub(crate) fn counter(flags: i32) -> File {
 }
 
 fn both_directions_of_one_descriptor(cx: &mut Cx) {
-    let (master, mut terminal) = terminal();
+    let (ours, theirs) = kit::pair();
+    both_directions(cx, &ours, theirs);
+}
+
+#[cfg(unix)]
+fn both_directions_of_a_terminal(cx: &mut Cx) {
+    let (master, terminal) = terminal();
     set_non_blocking(&master);
-    let (ours, mut theirs) = kit::pair();
+    both_directions(cx, &master, terminal);
+}
+
+fn both_directions(cx: &mut Cx, ours: &impl AsRawFd, mut theirs: impl io::Write) {
     let mut l = cx.ledger();
-    let fd = l.at(&ours);
+    let fd = l.at(ours);
     l.start(Read::new(fd, [0; 8]), 1);
     l.hand_over();
     l.start(Write::new(fd, "ping"), 2);
     assert_eq!(kit::names(&l.take(1)), [2]);
     theirs.write_all(b"pong").unwrap();
     assert_eq!(l.one().into_result().unwrap(), 4);
-    let fd = l.at(&master);
-    l.start(Read::new(fd, [0; 8]), 2);
-    l.hand_over();
-    l.start(Write::new(fd, "ping"), 3);
-    assert_eq!(kit::names(&l.take(1)), [3]);
-    terminal.write_all(b"pong").unwrap();
-    assert_eq!(l.one().into_result().unwrap(), 4);
 }
 
+#[cfg(unix)]
 /// Others may share them: whoever reads the terminal after us expects it to block.
 fn modes_stay_as_they_are(cx: &mut Cx) {
     let (reader, writer) = kit::pipe();
@@ -193,7 +210,7 @@ fn a_fifo_in_blocking_mode(cx: &mut Cx) {
     if !cx.is_io_uring() {
         // The kernel's own write would not return before all of it was read.
         // SAFETY: takes numbers.
-        kit::checked(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 3 * PAGE) });
+        kit::checked(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 3 * 4096) });
         assert_eq!(l.run(Write::new(to, vec![1; 100_000])).unwrap(), 4 * ROOM);
         let op = l.lend(Write::new(to, vec![2; 100_000]));
         l.push(op, 1);
@@ -211,6 +228,7 @@ fn a_fifo_in_blocking_mode(cx: &mut Cx) {
     assert_eq!(l.one().into_result().unwrap(), 0);
 }
 
+#[cfg(unix)]
 fn a_fifo_that_does_not_block(cx: &mut Cx) {
     let (mut reader, mut writer) = fifo();
     set_non_blocking(&reader);
@@ -241,6 +259,7 @@ fn a_number_that_is_used_again(cx: &mut Cx) {
     assert_eq!(l.one().into_result().unwrap(), 1);
 }
 
+#[cfg(unix)]
 fn a_terminal_in_blocking_mode(cx: &mut Cx) {
     let (mut master, mut terminal) = terminal();
     let mut l = cx.ledger();
@@ -258,6 +277,7 @@ fn a_terminal_in_blocking_mode(cx: &mut Cx) {
     assert_eq!(read, line.as_bytes());
 }
 
+#[cfg(unix)]
 fn a_terminal_that_does_not_block(cx: &mut Cx) {
     let (mut master, terminal) = terminal();
     set_non_blocking(&terminal);
@@ -291,6 +311,7 @@ fn a_terminal_that_does_not_block(cx: &mut Cx) {
     assert_eq!(l.one().into_result().unwrap(), 1);
 }
 
+#[cfg(unix)]
 fn the_end_of_a_terminal(cx: &mut Cx) {
     let (master, terminal) = terminal();
     let mut l = cx.ledger();
@@ -310,8 +331,9 @@ fn the_end_of_a_terminal(cx: &mut Cx) {
     assert_eq!(outcome(&mut l, Write::new(fd, "x")), refused);
 }
 
+#[cfg(unix)]
 fn devices(cx: &mut Cx) {
-    let [zero, null, random] = ["/dev/zero", "/dev/null", "/dev/urandom"]
+    let [zero, random] = ["/dev/zero", "/dev/urandom"]
         .map(|path| File::options().read(true).write(true).open(path).unwrap());
     let full = kit::full_device();
     let mut l = cx.ledger();
@@ -326,8 +348,6 @@ fn devices(cx: &mut Cx) {
         let (op, entry) = l.entry_of(op);
         assert_eq!(l.finish(op, entry).unwrap(), 8);
         assert_eq!(l.op(op).buf(), &[0; 8]);
-        let op = Read::new(fd(&mut l, &null), [1; 8]);
-        assert_eq!(l.run(op).unwrap(), 0);
         if let Some(full) = &full {
             let op = Read::new(fd(&mut l, full), [1; 8]);
             assert_eq!(l.run(op).unwrap(), 8);
@@ -339,11 +359,29 @@ fn devices(cx: &mut Cx) {
         let (op, entry) = l.entry_of(op);
         assert_eq!(l.finish(op, entry).unwrap(), 64);
         assert_ne!(l.op(op).buf(), &[0; 64]);
-        for file in [&zero, &null] {
-            let op = Write::new(fd(&mut l, file), vec![7; 100_000]);
-            assert_eq!(l.run(op).unwrap(), 100_000);
-        }
+        let op = Write::new(fd(&mut l, &zero), vec![7; 100_000]);
+        assert_eq!(l.run(op).unwrap(), 100_000);
     }
+}
+
+fn the_null_device(cx: &mut Cx) {
+    let null = null_device();
+    let mut l = cx.ledger();
+    for attached in [false, true] {
+        if attached {
+            l.at(&null);
+        }
+        let fd = kit::plain(&null);
+        assert_eq!(l.run(Read::new(fd, [1; 8])).unwrap(), 0);
+        assert_eq!(l.run(Write::new(fd, vec![7; 100_000])).unwrap(), 100_000);
+    }
+}
+
+/// It takes everything, and gives nothing.
+pub(crate) fn null_device() -> File {
+    let mut options = File::options();
+    let options = options.read(true).write(true);
+    options.open(kit::NULL.to_str().unwrap()).unwrap()
 }
 
 fn a_file_where_it_is(cx: &mut Cx) {
@@ -406,6 +444,7 @@ fn counters_of_events(cx: &mut Cx) {
     }
 }
 
+#[cfg(unix)]
 fn sockets(cx: &mut Cx) {
     for (kind, gone) in [
         (libc::SOCK_STREAM, libc::EPIPE),
@@ -438,25 +477,26 @@ fn empty_buffers(cx: &mut Cx) {
     let (reader, writer) = kit::pipe();
     let (ours, _theirs) = kit::pair();
     let file = kit::file(b"text");
-    let null = File::options().write(true).open("/dev/null").unwrap();
+    let null = null_device();
     let mut l = cx.ledger();
     for fd in [reader.as_raw_fd(), ours.as_raw_fd(), file.as_raw_fd()] {
         assert_eq!(l.run(Read::new(kit::number(fd), [0; 0])).unwrap(), 0);
     }
-    for fd in [&writer, &file, &null].map(AsRawFd::as_raw_fd) {
+    for fd in [writer.as_raw_fd(), file.as_raw_fd(), null.as_raw_fd()] {
         assert_eq!(l.run(Write::new(kit::number(fd), "")).unwrap(), 0);
     }
     assert_eq!(l.run(Write::new(kit::plain(&ours), "")).unwrap(), 0);
 }
 
 fn an_empty_datagram(cx: &mut Cx) {
-    let (ours, theirs) = UnixDatagram::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
+    let (ours, theirs) = kit::datagram_pair();
+    theirs.set_read_timeout(Some(kit::LOST)).unwrap();
     let mut l = cx.ledger();
     assert_eq!(l.run(Write::new(kit::plain(&ours), "")).unwrap(), 0);
     assert_eq!(theirs.recv(&mut [0; 8]).unwrap(), 0, "one has come");
 }
 
+#[cfg(unix)]
 /// I33.
 fn wrong_descriptors(cx: &mut Cx) {
     let (reader, writer) = kit::pipe();
@@ -489,15 +529,19 @@ fn wrong_descriptors(cx: &mut Cx) {
     assert_eq!(l.errno(Read::new(Cwd, [0; 8])), libc::EBADF);
 }
 
+#[cfg(unix)]
 static RAISED: AtomicU32 = AtomicU32::new(0);
 
+#[cfg(unix)]
 extern "C" fn raised(_signal: i32) {
     RAISED.fetch_add(1, Ordering::Relaxed);
 }
 
+#[cfg(unix)]
 /// Hears `SIGPIPE`, which kills most programs, until it is dropped.
 pub(crate) struct Ears(libc::sigaction);
 
+#[cfg(unix)]
 impl Ears {
     /// Nothing was raised, and nothing is left of it.
     pub(crate) fn heard_nothing(&self) {
@@ -516,6 +560,7 @@ impl Ears {
     }
 }
 
+#[cfg(unix)]
 impl Drop for Ears {
     fn drop(&mut self) {
         // SAFETY: the action that was there before.
@@ -523,6 +568,7 @@ impl Drop for Ears {
     }
 }
 
+#[cfg(unix)]
 /// Whether `SIGPIPE` waits for this thread, and whether it is blocked.
 fn sigpipe() -> [bool; 2] {
     // SAFETY: sets of plain numbers.
@@ -535,6 +581,7 @@ fn sigpipe() -> [bool; 2] {
     [pending, blocked].map(|set| unsafe { libc::sigismember(&raw const set, libc::SIGPIPE) } == 1)
 }
 
+#[cfg(unix)]
 /// I24. A pipe by `RWF_NOSIGNAL`, a FIFO by a mask, on readiness.
 fn nobody_reads_and_no_signal_comes(cx: &mut Cx) {
     let (reader, pipe) = kit::pipe();

@@ -2,6 +2,8 @@
 //! I1, I5, I9, I12.
 
 use crate::exact::swallow;
+#[cfg(target_os = "linux")]
+use crate::kit::small_pipe;
 use crate::kit::{self, code, kind};
 use crate::ledger::Cx;
 use crate::races::{ROUNDS, Rival, round};
@@ -9,8 +11,6 @@ use crate::region::Region;
 use crate::steps;
 #[cfg(unix)]
 use crate::stream::ROOM;
-#[cfg(target_os = "linux")]
-use crate::stream::small_pipe;
 use completeio_driver::clock::Instant;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Entry, PreparedWait, Refusal};
 use completeio_driver::op::{self, Deadline, Exact, ReadAt, Recv, Send, Splice, Tee, WriteAt};

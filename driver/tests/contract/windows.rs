@@ -33,7 +33,6 @@ contract! {
     reads_and_writes_of_a_pipe_wait,
     messages_stay_apart_and_none_is_lost,
     calls_of_a_pipe_always_wait,
-    a_pipe_is_given_out_or_closed,
     a_client_comes_before_or_after,
     the_next_client_of_one_end,
     a_wait_for_a_client_is_cancelled,
@@ -203,29 +202,6 @@ fn calls_of_a_pipe_always_wait(cx: &mut Cx) {
         refusal(&mut l, Pipe::new().non_blocking(true)),
         Some(Refusal::Unsupported)
     );
-}
-
-/// The runner counts what is open.
-fn a_pipe_is_given_out_or_closed(cx: &mut Cx) {
-    let mut l = cx.ledger();
-    let before = kit::open_fds();
-    let (op, entry) = l.entry_of(Pipe::new());
-    assert_eq!(kit::open_fds().len(), before.len() + 2);
-    l.dispose(entry);
-    l.free(op);
-    assert_eq!(kit::open_fds(), before);
-    let mut ops = Vec::new();
-    for i in 0..8 {
-        ops.push(l.start(Pipe::new(), i));
-    }
-    let entries = l.take_sorted(8);
-    let mut ends = Vec::new();
-    for (op, entry) in ops.into_iter().zip(entries) {
-        ends.push(l.finish(op, entry).unwrap());
-    }
-    assert_eq!(kit::open_fds().len(), before.len() + 16);
-    drop(ends);
-    assert_eq!(kit::open_fds(), before);
 }
 
 /// A name for a pipe, and its server end.

@@ -162,7 +162,7 @@ fn is_plain_stream(fd: RawFd) -> bool {
     })
 }
 
-fn has_positions(fd: RawFd) -> bool {
+pub(super) fn has_positions(fd: RawFd) -> bool {
     // SAFETY: (K1) takes a number.
     !fd.is_socket() && unsafe { GetFileType(handle(fd)) } == FILE_TYPE_DISK
 }

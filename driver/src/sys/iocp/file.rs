@@ -2,7 +2,7 @@
 //! in place. And what a worker is given.
 #![allow(unsafe_code, reason = "makes the calls")]
 
-use super::attach::handle;
+use super::attach::{handle, has_positions};
 use super::packets::overlapped;
 use super::status::{self, About};
 use super::table::Way;
@@ -280,6 +280,8 @@ unsafe fn transfers(
     offset: Option<u64>,
     kit: &mut Kit,
 ) -> i32 {
+    // A stream gives what it has: it is not waited for what comes next.
+    let is_stream = about == About::Read && offset.is_none() && count > 1 && !has_positions(fd);
     let mut moved = 0_i32;
     for i in 0..count as usize {
         // SAFETY: (W1) the caller's contract.
@@ -292,8 +294,7 @@ unsafe fn transfers(
             return if moved > 0 { moved } else { result };
         }
         moved += result;
-        // A stream gives what it has: it is not waited for what comes next.
-        if result.unsigned_abs() < len || (offset.is_none() && about == About::Read) {
+        if result.unsigned_abs() < len || is_stream {
             break;
         }
     }
