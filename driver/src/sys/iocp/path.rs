@@ -232,13 +232,26 @@ fn name_of(to: &mut [u16], dir: RawFd) -> Result<usize, i32> {
     if len >= to.len() {
         return Err(-signed(f::ERROR_FILENAME_EXCED_RANGE));
     }
-    let prefix = [b'\\', b'\\', b'?', b'\\'].map(u16::from);
-    let is_prefixed = to[..len].starts_with(&prefix) && to.get(5) == Some(&u16::from(b':'));
-    if is_prefixed {
-        to.copy_within(prefix.len()..len, 0);
-        return Ok(len - prefix.len());
-    }
-    Ok(len)
+    Ok(shorten(&mut to[..len]))
+}
+
+/// Takes from a name the prefix that would have the system take it as it is; returns how long it is then.
+fn shorten(name: &mut [u16]) -> usize {
+    let begins = |with: &[u8]| {
+        let units = with.iter().map(|unit| u16::from(*unit));
+        name.len() > with.len() && units.zip(&*name).all(|(a, b)| a == *b)
+    };
+    // Of the prefix of a share two strokes stay.
+    let longer = if begins(br"\\?\UNC\") {
+        name[6] = u16::from(b'\\');
+        6
+    } else if begins(br"\\?\") && name.get(5) == Some(&u16::from(b':')) {
+        4
+    } else {
+        0
+    };
+    name.copy_within(longer.., 0);
+    name.len() - longer
 }
 
 impl Iocp {
@@ -264,6 +277,21 @@ impl Iocp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_have_names_that_others_can_be_put_behind() {
+        for (given, short) in [
+            (r"\\?\C:\some\where", r"C:\some\where"),
+            (r"\\?\UNC\server\share\where", r"\\server\share\where"),
+            (r"\\?\Volume{0}\where", r"\\?\Volume{0}\where"),
+            (r"\\?\UN", r"\\?\UN"),
+            ("", ""),
+        ] {
+            let mut name: Vec<u16> = given.encode_utf16().collect();
+            let len = shorten(&mut name);
+            assert_eq!(String::from_utf16_lossy(&name[..len]), short);
+        }
+    }
 
     #[test]
     fn a_file_is_opened_past_the_cache_where_that_is_asked_for() {
