@@ -12,10 +12,11 @@ use crate::builder::Limits;
 use crate::clock::{Clock, Instant};
 use crate::driver::Full;
 use crate::error::Refusal;
+use crate::fd::Target;
 use crate::key::{Completion, Key};
 use crate::list::List;
 use crate::local::Core;
-use crate::op::call::Call;
+use crate::op::call::{Call, FileCall, PathCall, PlainCall, SocketCall, SpliceCall, StreamCall};
 use crate::op::{OpCode, OpHead, Timespec};
 use std::io;
 use std::ptr::NonNull;
@@ -133,11 +134,26 @@ impl<W: Work> Kept<W> {
     }
 }
 
+/// How a backend starts an operation of each family. All have the contract of [`Keeper::turn`]: (D1).
+pub(super) struct Starts<K> {
+    pub(super) socket: unsafe fn(&mut K, &mut Core, u32, Target, SocketCall),
+    pub(super) stream: unsafe fn(&mut K, &mut Core, u32, Target, StreamCall),
+    pub(super) file: unsafe fn(&mut K, &mut Core, u32, Target, FileCall),
+    pub(super) path: unsafe fn(&mut K, &mut Core, u32, PathCall),
+    pub(super) close: unsafe fn(&mut K, &mut Core, u32, Target),
+    /// None where it is missing.
+    pub(super) splice: Option<unsafe fn(&mut K, &mut Core, u32, SpliceCall)>,
+    /// Makes the call, and gives its result.
+    pub(super) plain: unsafe fn(&mut K, PlainCall) -> i32,
+}
+
 /// Such a backend: what it has of its own comes first. See the contract in `sys.rs`.
 pub(super) trait Keeper: Sized {
     type Work: Work;
     /// What is known of a file that the driver holds.
     type Kind: Copy;
+    /// How an operation of each family is started.
+    const STARTS: Starts<Self>;
 
     fn kept(&self) -> &Kept<Self::Work>;
     fn kept_mut(&mut self) -> &mut Kept<Self::Work>;
@@ -145,12 +161,6 @@ pub(super) trait Keeper: Sized {
 
     /// Whether the platform has no such call, or this backend.
     fn is_missing(call: &Call) -> bool;
-
-    /// Starts what was pushed.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    unsafe fn start(&mut self, core: &mut Core, index: u32);
 
     /// Asks the kernel what has happened, and acts on it. Returns whether a notifier rang.
     ///
@@ -330,6 +340,78 @@ pub(super) trait Keeper: Sized {
                 block = Block::Never;
             }
             asked = true;
+        }
+    }
+
+    /// Starts what was pushed.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    #[inline]
+    unsafe fn start(&mut self, core: &mut Core, index: u32) {
+        match self.kept().flights[index].call {
+            Call::Nop => self.complete(core, index, 0),
+            Call::Socket { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { (Self::STARTS.socket)(self, core, index, target, call) };
+            }
+            call => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.start_other(core, index, call) };
+            }
+        }
+    }
+
+    /// Starts what is no call on a socket.
+    ///
+    /// # Safety
+    /// (D1) As [`turn`](Self::turn).
+    #[inline(never)]
+    unsafe fn start_other(&mut self, core: &mut Core, index: u32, call: Call) {
+        match call {
+            Call::Timeout {
+                spec,
+                clock,
+                absolute,
+            } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { self.kept_mut().set_timer(index, spec, clock, absolute) };
+            }
+            Call::TimeoutUpdate { of, spec, absolute } => {
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { self.kept_mut().update_timer(of.0, spec, absolute) };
+                self.complete(core, index, result);
+            }
+            Call::File { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { (Self::STARTS.file)(self, core, index, target, call) };
+            }
+            Call::Path(call) => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { (Self::STARTS.path)(self, core, index, call) };
+            }
+            Call::Stream { target, call } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { (Self::STARTS.stream)(self, core, index, target, call) };
+            }
+            Call::Splice(call) => {
+                let start = Self::STARTS.splice.expect("refused when it was pushed");
+                // SAFETY: (D1) the caller's contract.
+                unsafe { start(self, core, index, call) };
+            }
+            Call::Plain(call) => {
+                // SAFETY: (D1) the caller's contract.
+                let result = unsafe { (Self::STARTS.plain)(self, call) };
+                self.complete(core, index, result);
+            }
+            Call::Close { target } => {
+                // SAFETY: (D1) the caller's contract.
+                unsafe { (Self::STARTS.close)(self, core, index, target) };
+            }
+            Call::Raw { .. } | Call::FutexWait { .. } => {
+                unreachable!("it was refused when it was pushed")
+            }
+            Call::Nop | Call::Socket { .. } => unreachable!("it is started in place"),
         }
     }
 

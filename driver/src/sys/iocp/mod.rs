@@ -51,7 +51,7 @@ use super::afd::Afd;
 use super::fd::{AsRawFd, OwnedFd, RawFd};
 use super::files::Files;
 use super::flights::State;
-use super::keeper::{Keeper, Kept};
+use super::keeper::{Keeper, Kept, Starts};
 use super::port::{Port, Sender};
 use super::{Block, pipe, pipe_flags, plain};
 use crate::builder::{Limits, Support};
@@ -448,6 +448,15 @@ fn milliseconds(patience: Option<Duration>) -> u32 {
 impl Keeper for Iocp {
     type Work = Work;
     type Kind = Way;
+    const STARTS: Starts<Self> = Starts {
+        socket: Self::start_socket,
+        stream: Self::start_stream,
+        file: Self::start_file,
+        path: Self::start_path,
+        close: Self::start_close,
+        splice: None,
+        plain: Self::perform_plain,
+    };
 
     fn kept(&self) -> &Kept<Work> {
         &self.kept
@@ -483,53 +492,6 @@ impl Keeper for Iocp {
             | Call::Stream { .. }
             | Call::Plain(_)
             | Call::Close { .. } => false,
-        }
-    }
-
-    unsafe fn start(&mut self, core: &mut Core, index: u32) {
-        match self.kept.flights[index].call {
-            Call::Nop => self.complete(core, index, 0),
-            Call::Socket { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index, target, call) };
-            }
-            Call::Timeout {
-                spec,
-                clock,
-                absolute,
-            } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.kept.set_timer(index, spec, clock, absolute) };
-            }
-            Call::TimeoutUpdate { of, spec, absolute } => {
-                // SAFETY: (D1) the caller's contract.
-                let result = unsafe { self.kept.update_timer(of.0, spec, absolute) };
-                self.complete(core, index, result);
-            }
-            Call::File { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_file(core, index, target, call) };
-            }
-            Call::Path(call) => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_path(core, index, call) };
-            }
-            Call::Stream { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_stream(core, index, target, call) };
-            }
-            Call::Plain(call) => {
-                // SAFETY: (D1) the caller's contract.
-                let result = unsafe { self.perform_plain(call) };
-                self.complete(core, index, result);
-            }
-            Call::Close { target } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_close(core, index, target) };
-            }
-            Call::Raw { .. } | Call::FutexWait { .. } | Call::Splice(_) => {
-                unreachable!("it was refused when it was pushed")
-            }
         }
     }
 

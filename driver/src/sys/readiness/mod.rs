@@ -51,7 +51,7 @@ use self::table::{Kind, Table};
 use super::fd::RawFd;
 use super::files::Files;
 use super::flights::{self, Direction, State};
-use super::keeper::{Keeper, Kept};
+use super::keeper::{Keeper, Kept, Starts};
 use super::{Block, native, open_flags};
 use crate::builder::{Limits, Support};
 use crate::clock::Instant;
@@ -260,57 +260,6 @@ impl Readiness {
         }
     }
 
-    /// Starts what is no call on a socket.
-    ///
-    /// # Safety
-    /// (D1) As [`turn`](Self::turn).
-    #[inline(never)]
-    unsafe fn start_other(&mut self, core: &mut Core, index: u32, call: Call) {
-        match call {
-            Call::Timeout {
-                spec,
-                clock,
-                absolute,
-            } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.kept.set_timer(index, spec, clock, absolute) };
-            }
-            Call::TimeoutUpdate { of, spec, absolute } => {
-                // SAFETY: (D1) the caller's contract.
-                let result = unsafe { self.kept.update_timer(of.0, spec, absolute) };
-                self.complete(core, index, result);
-            }
-            Call::File { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_file(core, index, target, call) };
-            }
-            Call::Path(call) => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_path(core, index, call) };
-            }
-            Call::Stream { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_stream(core, index, target, call) };
-            }
-            Call::Splice(call) => {
-                self.start_splice(core, index, call, true);
-            }
-            Call::Plain(call) => {
-                // SAFETY: (D1) the caller's contract.
-                let result = unsafe { self.perform_plain(call) };
-                self.complete(core, index, result);
-            }
-            Call::Close { target } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_close(core, index, target) };
-            }
-            Call::Raw { .. } | Call::FutexWait { .. } => {
-                unreachable!("it was refused when it was pushed")
-            }
-            Call::Nop | Call::Socket { .. } => unreachable!("it is started in place"),
-        }
-    }
-
     /// See the contract in `sys.rs`.
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
         self.wind_down(core);
@@ -339,6 +288,15 @@ impl Readiness {
 impl Keeper for Readiness {
     type Work = file::Work;
     type Kind = Kind;
+    const STARTS: Starts<Self> = Starts {
+        socket: Self::start_socket,
+        stream: Self::start_stream,
+        file: Self::start_file,
+        path: Self::start_path,
+        close: Self::start_close,
+        splice: Some(|kept, core, index, call| kept.start_splice(core, index, call, true)),
+        plain: Self::perform_plain,
+    };
 
     #[inline]
     fn kept(&self) -> &Kept<file::Work> {
@@ -387,21 +345,6 @@ impl Keeper for Readiness {
             | Call::Socket { .. }
             | Call::Plain(_)
             | Call::Close { .. } => false,
-        }
-    }
-
-    #[inline]
-    unsafe fn start(&mut self, core: &mut Core, index: u32) {
-        match self.kept.flights[index].call {
-            Call::Nop => self.complete(core, index, 0),
-            Call::Socket { target, call } => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_socket(core, index, target, call) };
-            }
-            call => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.start_other(core, index, call) };
-            }
         }
     }
 
