@@ -79,6 +79,7 @@ pub(crate) mod readiness;
 mod shell;
 #[cfg(sim)]
 pub(crate) mod sim;
+mod storage;
 #[cfg(unix)]
 mod unix;
 mod values;

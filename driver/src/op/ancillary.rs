@@ -1,7 +1,7 @@
 //! Messages with control data: descriptors, credentials, what a datagram's header says.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, SocketCall};
+use super::call::{Call, Pieces, SocketCall};
 use super::message::{Header, Received, pieces, receive_flags, send_to_flags};
 use super::message_vectored::whole;
 use super::net::MsgFlags;
@@ -13,7 +13,6 @@ use crate::buf::{IntoInner, IoBufs, IoBufsMut};
 use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::Descriptor;
-use crate::sys::message::Pieces;
 use crate::sys::msg_flags;
 use std::io;
 

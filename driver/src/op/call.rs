@@ -365,6 +365,17 @@ pub enum SocketCall {
     },
 }
 
+/// Where the pieces of a message lie. What is not there has no length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pieces {
+    pub(crate) addr: *mut RawAddress,
+    pub(crate) addr_len: RawAddressLen,
+    pub(crate) places: *const IoVec,
+    pub(crate) count: u32,
+    pub(crate) control: *mut u8,
+    pub(crate) control_len: usize,
+}
+
 /// On a word of memory that threads wait for.
 #[cfg_attr(
     any(iocp, all(kqueue, not(libkqueue))),

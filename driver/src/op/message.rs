@@ -1,7 +1,7 @@
 //! Datagrams with an address, and what all operations share that move messages.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, SocketCall};
+use super::call::{Call, Pieces, SocketCall};
 use super::net::MsgFlags;
 use super::transfer::Transfer;
 use super::vectored::Transfers;
@@ -12,7 +12,7 @@ use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::Descriptor;
 use crate::sys;
-use crate::sys::message::{self, Pieces, RawMessage};
+use crate::sys::message::{self, RawMessage};
 use std::fmt;
 use std::io;
 use std::ptr;

@@ -1,7 +1,7 @@
 //! Messages of several buffers, with an address and without.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
-use super::call::{Call, SocketCall};
+use super::call::{Call, Pieces, SocketCall};
 use super::message::{
     Header, Received, pieces, receive_flags, receives_from, send_flags, send_to_flags,
 };
@@ -14,7 +14,6 @@ use crate::driver::Entry;
 use crate::error::Refusal;
 use crate::fd::Descriptor;
 use crate::sys::IOV_MAX;
-use crate::sys::message::Pieces;
 use std::io;
 
 /// As many parts as are told to the kernel for a message that has more than it takes: that is

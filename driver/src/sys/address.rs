@@ -1,42 +1,23 @@
 //! Socket addresses as the platform's C library lays them out.
 #![allow(unsafe_code, reason = "reads and writes the C representation")]
 
+use super::storage::{len_of, store, view};
 use std::io;
-use std::mem::{offset_of, size_of};
+use std::mem::offset_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+pub(crate) use super::storage::{ROOM, bytes, family};
 
 /// Room for an address of any family.
 pub(crate) type RawAddress = libc::sockaddr_storage;
 /// Its length, in bytes.
 pub(crate) type RawAddressLen = libc::socklen_t;
 
-pub(crate) const ROOM: RawAddressLen = len_of::<RawAddress>();
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "addresses have at most 256 bytes"
-)]
-const fn len_of<T>() -> RawAddressLen {
-    assert!(size_of::<T>() <= 256);
-    size_of::<T>() as RawAddressLen
-}
-
 pub(crate) fn zeroed() -> RawAddress {
     // SAFETY: (A1) a `sockaddr_storage` is integers and bytes: all zeroes are one.
     unsafe { std::mem::zeroed() }
-}
-
-/// The bytes that the kernel goes by.
-pub(crate) fn bytes(raw: &RawAddress, len: RawAddressLen) -> &[u8] {
-    let len = usize::try_from(len).map_or(0, |len| len.min(size_of::<RawAddress>()));
-    // SAFETY: (A1) within the storage, whose bytes were all zeroed or written.
-    unsafe { std::slice::from_raw_parts((&raw const *raw).cast(), len) }
-}
-
-pub(crate) fn family(raw: &RawAddress) -> i32 {
-    i32::from(raw.ss_family)
 }
 
 pub(crate) fn is_unix(raw: &RawAddress) -> bool {
@@ -178,23 +159,4 @@ pub(crate) fn from_unix_name(name: &[u8]) -> (RawAddress, RawAddressLen) {
 )]
 fn sa_family(family: i32) -> libc::sa_family_t {
     family as libc::sa_family_t
-}
-
-/// The beginning of the storage as an address of one family.
-fn view<T: Copy>(raw: &RawAddress) -> T {
-    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
-    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
-    // SAFETY: (A1) `T` is one of the C address types, any bytes are one, and it is no larger than
-    // the storage.
-    unsafe { (&raw const *raw).cast::<T>().read() }
-}
-
-/// An address of one family at the beginning of the storage.
-fn store<T: Copy>(addr: T) -> (RawAddress, RawAddressLen) {
-    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
-    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
-    let mut raw = zeroed();
-    // SAFETY: (A1) the storage is large enough and aligned for `T`.
-    unsafe { (&raw mut raw).cast::<T>().write(addr) };
-    (raw, len_of::<T>())
 }

@@ -6,8 +6,8 @@
     reason = "counts and lengths are of another type in each C library"
 )]
 
-use super::address::{ROOM, RawAddress, RawAddressLen};
-use crate::buf::IoVec;
+use super::address::{ROOM, RawAddressLen};
+use crate::op::call::Pieces;
 #[cfg(readiness)]
 use std::ptr;
 
@@ -21,17 +21,6 @@ pub(crate) const DONTWAIT: i32 = libc::MSG_DONTWAIT;
 pub(crate) const ZEROCOPY: i32 = 0x400_0000; // Not every C library has a name for it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const ZEROCOPY: i32 = 0;
-
-/// Where the pieces of a message lie. What is not there has no length.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pieces {
-    pub(crate) addr: *mut RawAddress,
-    pub(crate) addr_len: RawAddressLen,
-    pub(crate) places: *const IoVec,
-    pub(crate) count: u32,
-    pub(crate) control: *mut u8,
-    pub(crate) control_len: usize,
-}
 
 pub(crate) fn empty() -> RawMessage {
     // SAFETY: (A1) a `msghdr` is integers and pointers: all zeroes are one.
@@ -138,6 +127,7 @@ pub(crate) unsafe fn make_room(raw: *mut RawMessage) {
 #[cfg(all(test, readiness))]
 mod tests {
     use super::*;
+    use crate::buf::IoVec;
 
     /// The bytes of the parts that are left.
     fn left(raw: &RawMessage) -> Vec<u8> {

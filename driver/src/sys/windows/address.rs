@@ -1,42 +1,21 @@
 //! Socket addresses as Winsock lays them out.
 #![allow(unsafe_code, reason = "reads and writes the C representation")]
 
+use crate::sys::storage::{len_of, store, view};
 use std::io;
-use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use windows_sys::Win32::Networking::WinSock as w;
+
+pub(crate) use crate::sys::storage::{ROOM, bytes, family};
 
 /// Room for an address of any family.
 pub(crate) type RawAddress = w::SOCKADDR_STORAGE;
 /// Its length, in bytes.
 pub(crate) type RawAddressLen = i32;
 
-pub(crate) const ROOM: RawAddressLen = len_of::<RawAddress>();
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "addresses have at most 128 bytes"
-)]
-const fn len_of<T>() -> RawAddressLen {
-    assert!(size_of::<T>() <= 128);
-    size_of::<T>() as RawAddressLen
-}
-
 pub(crate) fn zeroed() -> RawAddress {
     RawAddress::default()
-}
-
-/// The bytes that the kernel goes by.
-pub(crate) fn bytes(raw: &RawAddress, len: RawAddressLen) -> &[u8] {
-    let len = usize::try_from(len).map_or(0, |len| len.min(size_of::<RawAddress>()));
-    // SAFETY: (A1) within the storage, whose bytes were all zeroed or written.
-    unsafe { std::slice::from_raw_parts((&raw const *raw).cast(), len) }
-}
-
-pub(crate) fn family(raw: &RawAddress) -> i32 {
-    i32::from(raw.ss_family)
 }
 
 pub(crate) fn is_unix(raw: &RawAddress) -> bool {
@@ -109,23 +88,4 @@ pub(crate) fn from_abstract(_name: &[u8]) -> io::Result<(RawAddress, RawAddressL
 
 pub(crate) fn to_abstract(_raw: &RawAddress, _len: RawAddressLen) -> Option<&[u8]> {
     None
-}
-
-/// The beginning of the storage as an address of one family.
-fn view<T: Copy>(raw: &RawAddress) -> T {
-    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
-    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
-    // SAFETY: (A1) `T` is one of the C address types, any bytes are one, and it is no larger than
-    // the storage.
-    unsafe { (&raw const *raw).cast::<T>().read() }
-}
-
-/// An address of one family at the beginning of the storage.
-fn store<T: Copy>(addr: T) -> (RawAddress, RawAddressLen) {
-    const { assert!(size_of::<T>() <= size_of::<RawAddress>()) };
-    const { assert!(align_of::<T>() <= align_of::<RawAddress>()) };
-    let mut raw = zeroed();
-    // SAFETY: (A1) the storage is large enough and aligned for `T`.
-    unsafe { (&raw mut raw).cast::<T>().write(addr) };
-    (raw, len_of::<T>())
 }

@@ -1,8 +1,8 @@
 //! A message as Winsock describes it: where its parts, its address and its control data lie.
 
-use super::address::{ROOM, RawAddress, RawAddressLen};
+use super::address::{ROOM, RawAddressLen};
 use super::numbers::signed;
-use crate::buf::IoVec;
+use crate::op::call::Pieces;
 use std::ptr;
 use windows_sys::Win32::Networking::WinSock as w;
 
@@ -12,17 +12,6 @@ pub(crate) type RawMessage = w::WSAMSG;
 /// Flags of calls that there are not.
 pub(crate) const DONTWAIT: i32 = 0;
 pub(crate) const ZEROCOPY: i32 = 0;
-
-/// Where the pieces of a message lie. What is not there has no length.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pieces {
-    pub(crate) addr: *mut RawAddress,
-    pub(crate) addr_len: RawAddressLen,
-    pub(crate) places: *const IoVec,
-    pub(crate) count: u32,
-    pub(crate) control: *mut u8,
-    pub(crate) control_len: usize,
-}
 
 pub(crate) fn empty() -> RawMessage {
     RawMessage {
