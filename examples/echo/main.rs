@@ -38,7 +38,7 @@ Measures a TCP echo on completeio, or serves one for other clients.
   --seconds S       how long to measure (3)
   --round-trips N   or until so many were made
   --size BYTES      of a message, up to 65536 (64)
-  --backend NAME    io_uring or readiness
+  --backend NAME    io_uring, readiness or iocp
   --listen ADDRESS  no clients of our own; port 0 takes a free one
   --exit-after N    end when so many connections were closed";
 
@@ -80,7 +80,8 @@ impl Options {
                 .map(|name: String| match name.as_str() {
                     "io_uring" => Backend::IoUring,
                     "readiness" => Backend::Readiness,
-                    _ => common::wrong("--backend is io_uring or readiness"),
+                    "iocp" => Backend::Iocp,
+                    _ => common::wrong("--backend is io_uring, readiness or iocp"),
                 }),
             listen: args.value("--listen"),
             exit_after: args.value("--exit-after"),
