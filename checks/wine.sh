@@ -101,7 +101,7 @@ part "allocations" -p completeio-driver --test allocs_windows --
 echo "== examples"
 timeout 900 cargo build -q "${on[@]}" "${runtime[@]}" --examples
 verdict "the examples are built" $?
-for name in charter compat event examples_windows fs io net pipe process races runtime signal_windows tasks; do
+for name in charter compat event examples fs io net pipe process races runtime signal_windows tasks; do
   part "the runtime's tests: $name" "${runtime[@]}" --test "$name" --
 done
 

@@ -8,7 +8,7 @@ mod sys;
 #[path = "windows.rs"]
 mod sys;
 
-pub(crate) use sys::{code, open_files, open_on};
+pub(crate) use sys::{code, kill, open_files, open_on};
 
 use std::fs;
 use std::future::{Future, poll_fn};

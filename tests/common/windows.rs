@@ -3,10 +3,11 @@
 use super::Temp;
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;
-use std::os::windows::io::RawHandle;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle, RawHandle};
 use std::path::PathBuf;
 use std::ptr;
 use windows_sys::Win32::Storage::FileSystem as s;
+use windows_sys::Win32::System::Threading as t;
 
 /// Error numbers, under the names that Unix has for them.
 pub(crate) mod code {
@@ -27,6 +28,17 @@ pub(crate) mod code {
     pub(crate) const NOBODY: i32 = w::WSAECONNRESET;
     /// Of a send to a peer that is gone.
     pub(crate) const NO_PEER: i32 = w::WSAECONNRESET;
+}
+
+/// Kills a child, which was not waited for.
+pub(crate) fn kill(pid: u32) {
+    // SAFETY: takes numbers.
+    let process = unsafe { t::OpenProcess(t::PROCESS_TERMINATE, 0, pid) };
+    assert!(!process.is_null(), "a child of this test's");
+    // SAFETY: just opened, and nobody else knows it.
+    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    // SAFETY: it is open.
+    unsafe { t::TerminateProcess(process.as_raw_handle(), 1) };
 }
 
 /// The numbers of this process's handles, as far as they are those of files, pipes or sockets.
