@@ -132,7 +132,7 @@ fn sockets_that_cannot_be_made(cx: &mut Cx) {
         (kit::AF_INET, kit::SOCK_STREAM | 1 << 20, 0),
         (kit::AF_INET, kit::SOCK_STREAM, os::IPPROTO_UDP),
         (kit::AF_INET, kit::SOCK_STREAM, -1),
-        (os::AF_UNIX.into(), kit::SOCK_STREAM, 7),
+        (kit::AF_UNIX, kit::SOCK_STREAM, 7),
     ] {
         let plain = kit::errno_of_socket(domain, kind, protocol);
         assert_ne!(plain, 0);
@@ -361,7 +361,7 @@ fn options_of_every_type(cx: &mut Cx) {
             assert_eq!(l.run(GetSockOpt::new(fd, option)).unwrap(), wait);
         }
     }
-    let v6 = l.run(Socket::new(os::AF_INET6.into(), kit::SOCK_STREAM, 0));
+    let v6 = l.run(Socket::new(kit::AF_INET6, kit::SOCK_STREAM, 0));
     let v6 = v6.unwrap();
     for yes in [false, true] {
         let set = SetSockOpt::new(kit::plain(&v6), SockOpt::V6_ONLY, yes);

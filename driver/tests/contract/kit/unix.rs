@@ -146,6 +146,8 @@ impl Write for &PlainFile {
 pub(crate) const DONT_WAIT: i32 = libc::MSG_DONTWAIT;
 
 pub(crate) const AF_INET: i32 = libc::AF_INET;
+pub(crate) const AF_INET6: i32 = libc::AF_INET6;
+pub(crate) const AF_UNIX: i32 = libc::AF_UNIX;
 pub(crate) const SOCK_DGRAM: i32 = libc::SOCK_DGRAM;
 pub(crate) const SOCK_STREAM: i32 = libc::SOCK_STREAM;
 
@@ -733,6 +735,7 @@ pub(crate) fn writable_now(fd: &impl AsRawFd) -> bool {
 pub(crate) const V6_TAKES_V4: bool = true;
 
 /// Names of levels and options.
+#[allow(unused_imports, reason = "each program of tests uses some of it")]
 pub(crate) use libc as os;
 
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;

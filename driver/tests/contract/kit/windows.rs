@@ -107,6 +107,8 @@ pub(crate) mod code {
 pub(crate) const DONT_WAIT: i32 = 0;
 
 pub(crate) const AF_INET: i32 = w::AF_INET as i32;
+pub(crate) const AF_INET6: i32 = w::AF_INET6 as i32;
+pub(crate) const AF_UNIX: i32 = w::AF_UNIX as i32;
 pub(crate) use w::{SOCK_DGRAM, SOCK_STREAM};
 
 /// So much a pipe takes.
