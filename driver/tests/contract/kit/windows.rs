@@ -9,7 +9,7 @@ use std::ffi::{CStr, OsString};
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::windows::ffi::OsStringExt;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{
     AsRawHandle, FromRawHandle, FromRawSocket, OwnedHandle, OwnedSocket, RawHandle,
@@ -819,4 +819,10 @@ pub(crate) fn assert_tries_find_nothing(_: &impl AsRawFd) {}
 /// A device that has no room for what is written to it: none.
 pub(crate) fn full_device() -> Option<File> {
     None
+}
+
+/// A name in a directory as the calls take it; none of an empty one.
+pub(crate) fn wide(dir: &Path, name: &str) -> Option<Vec<u16>> {
+    let path = dir.join(name).into_os_string();
+    (!name.is_empty()).then(|| path.encode_wide().chain([0]).collect())
 }
