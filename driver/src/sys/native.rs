@@ -1,6 +1,6 @@
 //! The system calls that platforms have in different forms, or not at all, for a backend that makes them
 //! itself: one file for each family of platforms, with the same functions in the same order; what families
-//! have in common is in `unix`.
+//! have in common is in `unix` and `xattr`.
 //!
 //! All of them return a result, or an error number, negated; none is interrupted by a signal, unless it
 //! says so. The memory that addresses point to is lent until they return.
@@ -19,6 +19,8 @@ mod linux;
 #[cfg(not(target_vendor = "apple"))]
 mod sigpipe;
 mod unix;
+#[cfg(any(epoll, libkqueue, target_vendor = "apple"))]
+mod xattr;
 
 /// What a platform has at all. What it lacks is refused when it is pushed.
 #[derive(Debug, Clone, Copy)]

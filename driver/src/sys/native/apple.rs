@@ -191,57 +191,6 @@ pub(crate) fn advise(fd: RawFd, advice: Advice, offset: libc::off_t, len: libc::
     }
 }
 
-/// # Safety
-/// `name` ends with a zero; `ptr` points to `len` bytes that can be written.
-pub(crate) unsafe fn get_xattr(fd: RawFd, name: *const c_char, ptr: *mut u8, len: u32) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    uninterrupted(|| unsafe { libc::fgetxattr(fd, name, ptr.cast(), len as usize, 0, 0) })
-}
-
-/// Called once, as [`rename_as`].
-///
-/// # Safety
-/// `name` ends with a zero; `ptr` points to `len` bytes.
-pub(crate) unsafe fn set_xattr(
-    fd: RawFd,
-    name: *const c_char,
-    ptr: *const u8,
-    len: u32,
-    flags: i32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    let set = unsafe { libc::fsetxattr(fd, name, ptr.cast(), len as usize, 0, flags) };
-    result(set as isize)
-}
-
-/// # Safety
-/// As [`get_xattr`]; `path` ends with a zero.
-pub(crate) unsafe fn get_path_xattr(
-    path: *const c_char,
-    name: *const c_char,
-    ptr: *mut u8,
-    len: u32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    uninterrupted(|| unsafe { libc::getxattr(path, name, ptr.cast(), len as usize, 0, 0) })
-}
-
-/// Called once, as [`rename_as`].
-///
-/// # Safety
-/// As [`set_xattr`]; `path` ends with a zero.
-pub(crate) unsafe fn set_path_xattr(
-    path: *const c_char,
-    name: *const c_char,
-    ptr: *const u8,
-    len: u32,
-    flags: i32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    let set = unsafe { libc::setxattr(path, name, ptr.cast(), len as usize, 0, flags) };
-    result(set as isize)
-}
-
 /// A rename with flags. Called once: after an interruption nobody knows whether it was done.
 ///
 /// # Safety

@@ -6,13 +6,14 @@ use super::Has;
 use super::apple::rename_as;
 #[cfg(target_vendor = "apple")]
 pub(crate) use super::apple::{
-    accept, advise, allocate, get_path_xattr, get_xattr, open, recv_message, set_path_xattr,
-    set_xattr, silence, sync, sync as sync_data, without_sigpipe,
+    accept, advise, allocate, open, recv_message, silence, sync, sync as sync_data, without_sigpipe,
 };
 #[cfg(target_os = "freebsd")]
 pub(crate) use super::unix::advise;
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) use super::unix::{accept, open, recv_message, silence, sync, sync_data};
+#[cfg(target_vendor = "apple")]
+pub(crate) use super::xattr::{get_path_xattr, get_xattr, set_path_xattr, set_xattr};
 #[cfg(not(any(target_vendor = "apple", target_os = "freebsd")))]
 use crate::op::space::Advice;
 #[cfg(not(target_vendor = "apple"))]

@@ -3,6 +3,7 @@
 
 use super::Has;
 pub(crate) use super::unix::{accept, advise, open, recv_message, silence, sync, sync_data};
+pub(crate) use super::xattr::{get_path_xattr, get_xattr, set_path_xattr, set_xattr};
 use crate::op::space::Space;
 use crate::sys::file::{RawMetadata, STAT_MASK, allocate_mode};
 use crate::sys::plain::{result, uninterrupted};
@@ -154,57 +155,6 @@ pub(crate) unsafe fn rename(
     // SAFETY: (W1) the caller's contract.
     let returned = unsafe { libc::syscall(call, dirs[0], from, dirs[1], to, flags) };
     result(-isize::from(returned < 0))
-}
-
-/// # Safety
-/// `name` ends with a zero; `ptr` points to `len` bytes that can be written.
-pub(crate) unsafe fn get_xattr(fd: RawFd, name: *const c_char, ptr: *mut u8, len: u32) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    uninterrupted(|| unsafe { libc::fgetxattr(fd, name, ptr.cast(), len as usize) })
-}
-
-/// Called once, as [`rename`].
-///
-/// # Safety
-/// `name` ends with a zero; `ptr` points to `len` bytes.
-pub(crate) unsafe fn set_xattr(
-    fd: RawFd,
-    name: *const c_char,
-    ptr: *const u8,
-    len: u32,
-    flags: i32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    let set = unsafe { libc::fsetxattr(fd, name, ptr.cast(), len as usize, flags) };
-    result(set as isize)
-}
-
-/// # Safety
-/// As [`get_xattr`]; `path` ends with a zero.
-pub(crate) unsafe fn get_path_xattr(
-    path: *const c_char,
-    name: *const c_char,
-    ptr: *mut u8,
-    len: u32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    uninterrupted(|| unsafe { libc::getxattr(path, name, ptr.cast(), len as usize) })
-}
-
-/// Called once, as [`rename`].
-///
-/// # Safety
-/// As [`set_xattr`]; `path` ends with a zero.
-pub(crate) unsafe fn set_path_xattr(
-    path: *const c_char,
-    name: *const c_char,
-    ptr: *const u8,
-    len: u32,
-    flags: i32,
-) -> i32 {
-    // SAFETY: (W1) the caller's contract.
-    let set = unsafe { libc::setxattr(path, name, ptr.cast(), len as usize, flags) };
-    result(set as isize)
 }
 
 /// [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html) without the C library's cancellation
