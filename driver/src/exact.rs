@@ -72,7 +72,7 @@ enum State {
 }
 
 /// What is known of one operation that is followed.
-struct Place {
+struct Followed {
     state: State,
     cancelled: bool,
     /// How often it was freed: a key of an earlier time names nothing.
@@ -85,10 +85,10 @@ struct Place {
     links: Links,
 }
 
-/// The role of [`Place::links`].
+/// The role of [`Followed::links`].
 struct Listed;
 
-impl Linked<Listed> for Place {
+impl Linked<Listed> for Followed {
     fn links(&self) -> &Links {
         &self.links
     }
@@ -100,7 +100,7 @@ impl Linked<Listed> for Place {
 
 /// The table: as many places as operations may be in flight.
 pub(crate) struct Exacts {
-    places: Box<[Place]>,
+    places: Box<[Followed]>,
     free: List<Listed>,
     used: List<Listed>,
     waiting: u32,
@@ -126,7 +126,7 @@ pub(crate) enum Outcome {
 impl Exacts {
     /// The only place that allocates.
     pub(crate) fn with_capacity(capacity: u32) -> Self {
-        let place = |_| Place {
+        let place = |_| Followed {
             state: State::Free,
             cancelled: false,
             generation: 0,
@@ -135,7 +135,7 @@ impl Exacts {
             target: Target::Plain(crate::sys::NO_FD),
             links: Links::UNLINKED,
         };
-        let mut places: Box<[Place]> = (0..capacity).map(place).collect();
+        let mut places: Box<[Followed]> = (0..capacity).map(place).collect();
         let mut free = List::new();
         for index in 0..capacity {
             free.push_back(&mut places, index);

@@ -133,7 +133,7 @@ use crate::exact::GoesOn;
 use crate::key::Key;
 use crate::loans::Links;
 #[cfg(io_uring)]
-use crate::sys::io_uring::{Place, Pushes, Sqe};
+use crate::sys::io_uring::{Encoded, Pushes, Sqe};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -183,7 +183,7 @@ impl fmt::Debug for OpHead {
 
 /// See [`encode`].
 #[cfg(io_uring)]
-type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Place;
+type Encode = unsafe fn(NonNull<OpHead>, *mut Sqe, Key, &mut Pushes) -> Encoded;
 
 /// The functions of one operation type, for pointers that have lost it.
 pub(crate) struct OpTable {
@@ -245,18 +245,18 @@ pub(crate) unsafe fn encode<O: OpCode>(
     slot: *mut Sqe,
     key: Key,
     pushes: &mut Pushes,
-) -> Place {
+) -> Encoded {
     // SAFETY: (D2) the caller's contract; an `O` begins with its head.
     let call = match unsafe { O::describe(head.cast().as_ptr()) } {
         Ok(call) => call,
-        Err(refusal) => return Place::Refused(refusal),
+        Err(refusal) => return Encoded::Refused(refusal),
     };
     let key = key.with_fd(O::MAKES_FD);
     // SAFETY: (D2) made just now, from an operation that is not in flight.
     let sqe = match unsafe { crate::sys::io_uring::encode(&call, key, pushes) } {
         Ok(Some(sqe)) => sqe,
-        Ok(None) => return Place::Inline,
-        Err(refusal) => return Place::Refused(refusal),
+        Ok(None) => return Encoded::Inline,
+        Err(refusal) => return Encoded::Refused(refusal),
     };
     if O::MAKES_FD {
         pushes.makes_fds = true;
@@ -264,9 +264,9 @@ pub(crate) unsafe fn encode<O: OpCode>(
     // SAFETY: (U1) `slot` is a free entry of the submission queue.
     unsafe { slot.write(sqe) };
     if O::DEADLINE {
-        Place::EntryUntil
+        Encoded::EntryUntil
     } else {
-        Place::of(&sqe)
+        Encoded::of(&sqe)
     }
 }
 

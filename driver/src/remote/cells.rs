@@ -58,7 +58,7 @@ enum Stage {
 
 /// What the driver's thread is to do with a result.
 #[derive(Debug)]
-pub(super) enum Completed {
+pub(super) enum Delivery {
     /// It is the claim's now; wake who waits for it.
     Handed(Option<Waiter>),
     /// It is the driver's thread's to drop; the `Abandon` message is still to come.
@@ -168,15 +168,15 @@ impl Cells {
     }
 
     /// The driver's thread has written the result.
-    pub(super) fn complete(&self, index: u32) -> Completed {
+    pub(super) fn complete(&self, index: u32) -> Delivery {
         let mut stage = self.stage(index);
         match &mut *stage {
             Stage::Sent(waiting) => {
                 let waiting = waiting.take();
                 *stage = Stage::Done;
-                Completed::Handed(waiting)
+                Delivery::Handed(waiting)
             }
-            Stage::Abandoned => Completed::Unwanted,
+            Stage::Abandoned => Delivery::Unwanted,
             other => unreachable!("cell {index} is {other:?}, and was sent"),
         }
     }
@@ -303,13 +303,13 @@ mod loom_tests {
                         Message::Start(index) => {
                             self.set(index, self.get(index) * 2);
                             match self.cells.complete(index) {
-                                Completed::Handed(waiter) => {
+                                Delivery::Handed(waiter) => {
                                     left -= 1;
                                     if let Some(waiter) = waiter {
                                         waiter.wake();
                                     }
                                 }
-                                Completed::Unwanted => unwanted.push(index),
+                                Delivery::Unwanted => unwanted.push(index),
                             }
                         }
                         Message::Abandon(index) => {
@@ -402,7 +402,7 @@ mod loom_tests {
             let mut served = false;
             while let Some(Message::Start(index)) = shared.cells.receive() {
                 shared.set(index, shared.get(index) * 2);
-                if let Completed::Handed(Some(waiter)) = shared.cells.complete(index) {
+                if let Delivery::Handed(Some(waiter)) = shared.cells.complete(index) {
                     waiter.wake();
                 }
                 served = true;

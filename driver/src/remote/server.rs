@@ -1,7 +1,7 @@
 //! The driver's side: the thread, and its loop.
 #![allow(unsafe_code, reason = "works on cells that are this thread's")]
 
-use super::cells::{Completed, Message};
+use super::cells::{Delivery, Message};
 use super::job::Step;
 use super::{Remote, Shared, guarded};
 use crate::builder::{Builder, SLOTS_MAX};
@@ -348,14 +348,14 @@ impl Server {
             Step::Full | Step::InFlight => return,
             Step::Delivered => self.empty(index),
             Step::Done => match self.shared.cells.complete(index) {
-                Completed::Handed(waiter) => {
+                Delivery::Handed(waiter) => {
                     self.local[index as usize].state = State::Idle;
                     if let Some(waiter) = waiter {
                         guarded(|| waiter.wake());
                     }
                 }
-                Completed::Unwanted if self.has_message(index) => self.empty(index),
-                Completed::Unwanted => self.local[index as usize].state = State::Unwanted,
+                Delivery::Unwanted if self.has_message(index) => self.empty(index),
+                Delivery::Unwanted => self.local[index as usize].state = State::Unwanted,
             },
         }
         self.in_flight -= 1;

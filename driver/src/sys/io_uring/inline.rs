@@ -64,9 +64,9 @@ const _: () = assert!(
     "as ARCHITECTURE.md's table of memory says"
 );
 
-/// Where an operation went.
+/// Where an operation was encoded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum Encoded {
     /// Into the entry that it was given.
     Entry,
     /// The same, by an opcode that the kernel may lack.
@@ -79,7 +79,7 @@ pub(crate) enum Place {
     Refused(Refusal),
 }
 
-impl Place {
+impl Encoded {
     /// That of an operation which was encoded into this entry.
     #[inline(always)]
     pub(crate) fn of(sqe: &Sqe) -> Self {

@@ -23,7 +23,7 @@ mod tests;
 mod watch;
 
 pub(crate) use self::encode::encode;
-pub(crate) use self::inline::{Place, Pushes};
+pub(crate) use self::inline::{Encoded, Pushes};
 pub(crate) use self::ring::Sqe;
 
 use self::inline::Opcodes;
@@ -403,8 +403,8 @@ impl Uring {
     /// Keeps the entry that was written to the free place, unless the operation is refused, or went
     /// elsewhere.
     #[inline(always)]
-    fn pushed(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
-        if let Place::Entry = place {
+    fn pushed(&mut self, core: &mut Core, place: Encoded, key: Key, head: NonNull<OpHead>) {
+        if let Encoded::Entry = place {
             self.ring.advance();
         } else {
             self.pushed_aside(core, place, key, head);
@@ -414,13 +414,13 @@ impl Uring {
     /// The same where there is more to do than to keep it, or less.
     #[cold]
     #[inline(never)]
-    fn pushed_aside(&mut self, core: &mut Core, place: Place, key: Key, head: NonNull<OpHead>) {
+    fn pushed_aside(&mut self, core: &mut Core, place: Encoded, key: Key, head: NonNull<OpHead>) {
         match place {
-            Place::Entry => self.ring.advance(),
-            Place::NewEntry => self.keep(core, key),
-            Place::EntryUntil => self.keep_until(core, key, head),
-            Place::Inline => {}
-            Place::Refused(refusal) => core.refuse(key, refusal),
+            Encoded::Entry => self.ring.advance(),
+            Encoded::NewEntry => self.keep(core, key),
+            Encoded::EntryUntil => self.keep_until(core, key, head),
+            Encoded::Inline => {}
+            Encoded::Refused(refusal) => core.refuse(key, refusal),
         }
     }
 

@@ -206,7 +206,7 @@ fn positioned(offset: u64, call: impl Fn(libc::off_t) -> i32) -> i32 {
 }
 
 /// Where a call on a file goes.
-pub(super) struct Place {
+pub(super) struct Resolved {
     pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
     pub(super) file: Option<u32>,
@@ -226,7 +226,7 @@ impl Readiness {
         target: Target,
         call: FileCall,
     ) {
-        let Some(Place { fd, file, in_place }) = self.place(target) else {
+        let Some(Resolved { fd, file, in_place }) = self.resolved(target) else {
             return self.complete(core, index, -libc::EBADF);
         };
         let in_place = (in_place && !call.is_on_attributes()) || call.never_waits();
@@ -265,7 +265,7 @@ impl Readiness {
         unsafe { self.perform(core, index, Work::Close { fd }, [None; 2], in_place) };
     }
 
-    pub(super) fn place(&self, target: Target) -> Option<Place> {
+    pub(super) fn resolved(&self, target: Target) -> Option<Resolved> {
         let (fd, slot) = self.table.resolve(target)?;
         let (kind, file) = match slot {
             Some(slot) => (self.table[slot].kind(), self.table[slot].file()),
@@ -273,7 +273,7 @@ impl Readiness {
         };
         let held = file.filter(|_| !planted!("file-not-held"));
         let fd = held.map_or(fd, |file| self.table.files.fd(file));
-        Some(Place {
+        Some(Resolved {
             fd,
             file,
             in_place: kind.never_blocks(),

@@ -90,7 +90,7 @@ impl Readiness {
     /// # Safety
     /// (D1) As [`turn`](Readiness::turn).
     pub(super) unsafe fn start_path(&mut self, core: &mut Core, index: u32, call: PathCall) {
-        let [Some(first), Some(second)] = call.dirs().map(|dir| self.place(dir)) else {
+        let [Some(first), Some(second)] = call.dirs().map(|dir| self.resolved(dir)) else {
             return self.complete(core, index, -libc::EBADF);
         };
         let dirs = [first.fd, second.fd];

@@ -7,7 +7,7 @@
 
 use super::Readiness;
 use super::attach::set_non_blocking;
-use super::file::{Place, Work};
+use super::file::{Resolved, Work};
 use super::flights::Direction;
 use super::net::would_block;
 use super::stream::ready;
@@ -167,7 +167,7 @@ impl Readiness {
 
     fn end(&self, target: Target, direction: Direction) -> Result<End, i32> {
         let number = |e: io::Error| -e.raw_os_error().unwrap_or(libc::EBADF);
-        let Place { fd, file, .. } = self.place(target).ok_or(-libc::EBADF)?;
+        let Resolved { fd, file, .. } = self.resolved(target).ok_or(-libc::EBADF)?;
         let slot = self.table.resolve(target).and_then(|(_, slot)| slot);
         let kind = self.kind(slot, fd)?;
         if kind == Kind::Socket {

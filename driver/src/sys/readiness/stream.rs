@@ -14,7 +14,7 @@
 
 use super::Readiness;
 use super::attach::set_non_blocking;
-use super::file::{Place, Work, iovec, parts, result, uninterrupted};
+use super::file::{Resolved, Work, iovec, parts, result, uninterrupted};
 use super::flights::Direction;
 use super::net::Attempt::{self, Done, WouldBlock};
 use super::net::would_block;
@@ -48,8 +48,8 @@ impl Readiness {
         target: Target,
         call: StreamCall,
     ) {
-        let (Some(Place { fd, file, .. }), Some((_, slot))) =
-            (self.place(target), self.table.resolve(target))
+        let (Some(Resolved { fd, file, .. }), Some((_, slot))) =
+            (self.resolved(target), self.table.resolve(target))
         else {
             return self.complete(core, index, -libc::EBADF);
         };

@@ -1,7 +1,7 @@
 //! The calls that take paths, each relative to a directory.
 
 use super::journal::Change;
-use super::path::{Follow, Last, Place, check_path};
+use super::path::{Destination, Follow, Last, check_path};
 use super::{Data, Directory, Fs, Inode, Kind};
 use crate::sys::name_flags::{EMPTY_PATH, EXCHANGE, FOLLOW, NO_REPLACE, REMOVE_DIR};
 use crate::sys::sim::errno::{Errno, Result};
@@ -256,8 +256,8 @@ impl Fs {
     /// Whether something may be moved to a place, where there may be something `new`.
     fn check_rename(
         &self,
-        (from, old): (&Place<'_>, Inode),
-        (to, new): (&Place<'_>, Option<Inode>),
+        (from, old): (&Destination<'_>, Inode),
+        (to, new): (&Destination<'_>, Option<Inode>),
         exchange: bool,
     ) -> Result<()> {
         let is_directory = |inode| self.node(inode).is_directory();

@@ -11,7 +11,7 @@ const LINKS_MAX: u32 = 40;
 
 /// Where a path leads to, whether there is something or not.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'p> {
+pub(super) struct Destination<'p> {
     /// The directory that the name is in; where there is none, the one that the path leads to.
     pub(super) dir: Inode,
     pub(super) last: Last<'p>,
@@ -52,10 +52,10 @@ impl Fs {
         at: Inode,
         path: &'p [u8],
         follow: Follow,
-    ) -> Result<Place<'p>> {
+    ) -> Result<Destination<'p>> {
         check_path(path)?;
         let mut rest = Rest::default();
-        let mut place = Place {
+        let mut place = Destination {
             dir: at,
             last: Last::Root,
             slash: false,
@@ -112,7 +112,7 @@ impl Fs {
     }
 
     /// What a place has in it.
-    pub(super) fn entry(&self, place: &Place<'_>) -> Result<Option<Inode>> {
+    pub(super) fn entry(&self, place: &Destination<'_>) -> Result<Option<Inode>> {
         match place.last {
             Last::Name(name) => self.lookup(place.dir, name),
             Last::Dot | Last::DotDot | Last::Root => Ok(Some(place.dir)),
