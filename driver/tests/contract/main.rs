@@ -27,6 +27,8 @@ mod region;
 mod steps;
 mod tree;
 
+// Messages that take descriptors along. What headers say on Windows is in `windows`, what of a message with
+// control data is as of any in `message`.
 #[cfg(unix)]
 mod ancillary;
 mod cancel;

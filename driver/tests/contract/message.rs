@@ -4,10 +4,10 @@ use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};
 use crate::steps;
 use completeio_driver::address::Address;
-use completeio_driver::ancillary::Outgoing;
+use completeio_driver::ancillary::{Incoming, Outgoing};
 use completeio_driver::driver::{AsFd, AsRawFd, CompleteIo, Refusal};
 use completeio_driver::op::{
-    MsgFlags, Recv, RecvFrom, RecvFromVectored, RecvVectored, Send, SendMsg, SendTo,
+    MsgFlags, Recv, RecvFrom, RecvFromVectored, RecvMsg, RecvVectored, Send, SendMsg, SendTo,
     SendToVectored, SendVectored,
 };
 use std::io::{self, Read, Write};
@@ -98,7 +98,7 @@ fn truncation_is_flagged(cx: &mut Cx) {
     let mut l = cx.ledger();
     let fd = l.at(&receiver);
     for (room, cut) in [(0, true), (1, true), (4, true), (5, false), (6, false)] {
-        for _ in 0..3 {
+        for _ in 0..4 {
             sender.send_to(b"hello", at).unwrap();
         }
         let len = room.min(5);
@@ -116,6 +116,13 @@ fn truncation_is_flagged(cx: &mut Cx) {
         let (op, entry) = l.entry_of(RecvVectored::new(fd, parts));
         assert_eq!(l.finish(op, entry).unwrap(), len);
         assert_eq!(l.op(op).truncated(), cut);
+
+        let parts = [vec![0; room].into_boxed_slice()];
+        let op = RecvMsg::new(fd, parts, Incoming::<64>::new());
+        let received = l.run(op).unwrap();
+        assert_eq!((received.len, received.truncated), (len, cut));
+        assert_eq!(received.addr.as_socket_addr(), Some(from));
+        assert!(!received.control_truncated);
     }
 }
 
@@ -561,19 +568,23 @@ fn cancelled_before_and_while_it_waits(cx: &mut Cx) {
         let op = l.start(RecvFrom::new(fd, [0; 4]), 1);
         l.start(RecvFromVectored::new(fd, [[0; 4]]), 2);
         l.start(RecvVectored::new(fd, [[0; 4]]), 3);
+        let with_control = RecvMsg::new(fd, [[0; 4]], Incoming::<64>::new());
+        let with_control = l.start(with_control, 4);
         if handed_over {
             l.hand_over();
         }
-        for n in 1..=3 {
+        for n in 1..=4 {
             l.try_cancel(n).unwrap();
         }
-        let entries = l.take_sorted(3);
-        assert_eq!(kit::errnos(&entries), [code::ECANCELED; 3]);
+        let entries = l.take_sorted(4);
+        assert_eq!(kit::errnos(&entries), [code::ECANCELED; 4]);
+        let control = l.op(with_control).control_mut();
+        assert!(control.messages().next().is_none());
         // After it has completed, too.
         socket.send_to(b"x", at).unwrap();
-        l.push(op, 4);
+        l.push(op, 5);
         let entry = l.one();
-        l.try_cancel(4).unwrap();
+        l.try_cancel(5).unwrap();
         assert_eq!(l.finish(op, entry).unwrap().len, 1);
     }
 }
@@ -586,10 +597,11 @@ fn abandoned(cx: &mut Cx) {
         let fd = l.at(&socket);
         l.start(RecvFrom::new(fd, [0; 4]), 1);
         l.start(RecvFromVectored::new(fd, vec![[0; 4]]), 2);
+        l.start(RecvMsg::new(fd, [[0; 4]], Incoming::<64>::new()), 3);
         if handed_over {
             l.hand_over();
         } else {
-            l.start(SendTo::new(fd, "never", at), 3);
+            l.start(SendTo::new(fd, "never", at), 4);
         }
         l.abandon();
         socket.set_nonblocking(true).unwrap();
