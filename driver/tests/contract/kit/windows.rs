@@ -586,7 +586,7 @@ impl From<PlainFile> for OwnedFd {
 /// Whether the end of a child is told to one who waits, which reaps it, or to all.
 pub(crate) const REAPS: bool = false;
 /// As many as a test makes that makes many: each takes tens of milliseconds.
-pub(crate) const MANY_CHILDREN: usize = 100;
+pub(crate) const MANY_CHILDREN: usize = 40;
 
 /// A child that never begins, and exits with the code that it is told.
 pub(crate) struct Child(std::process::Child);
