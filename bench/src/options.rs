@@ -1,14 +1,12 @@
 //! What was asked for.
 
 use crate::subject::{self, Subject};
-use crate::suite::{Effort, WORKLOADS, Wanted, Workload};
+use crate::suite::{Effort, Part, WORKLOADS, Wanted, Workload};
 
 /// The command line, explained.
 pub(crate) fn usage() -> String {
-    let names = |by_default| {
-        let these = WORKLOADS
-            .iter()
-            .filter(|workload| workload.by_default == by_default);
+    let names = |part| {
+        let these = WORKLOADS.iter().filter(|workload| workload.part == part);
         these
             .map(|workload| workload.name)
             .collect::<Vec<_>>()
@@ -19,7 +17,8 @@ pub(crate) fn usage() -> String {
         "cargo run --release -p bench -- [WORKLOAD …] [OPTIONS]
 
 workloads, all unless one is named: {}
-and by name only: {}
+                      without --quick: {}
+                         by name only: {}
 
   --quick          the most telling rows, in less than two minutes
   --peers A,B,…    these only, beside the reference of each table; `none` for no other
@@ -28,8 +27,9 @@ and by name only: {}
   --real-time      runs before everything else on the machine (SCHED_FIFO): less noise
   --json FILE      writes the numbers to FILE too
   --charts         draws charts into bench/results",
-        names(true),
-        names(false)
+        names(Part::Quick),
+        names(Part::Full),
+        names(Part::ByName)
     )
 }
 
@@ -75,8 +75,9 @@ impl Options {
             }
         }
         if options.workloads.is_empty() {
-            let all = WORKLOADS.iter().filter(|workload| workload.by_default);
-            options.workloads.extend(all);
+            let all = WORKLOADS.iter();
+            let usual = all.filter(|workload| workload.part.is_of(options.effort));
+            options.workloads.extend(usual);
         }
         options.wanted = match (named, options.effort) {
             (Some(named), _) => Wanted::Named(named),
@@ -128,10 +129,13 @@ mod tests {
     #[test]
     fn all_that_is_usual_unless_said_otherwise() {
         let options = parse("").unwrap();
-        assert!(options.workloads.iter().all(|workload| workload.by_default));
         assert!(options.workloads.len() < WORKLOADS.len());
         assert!(matches!(options.wanted, Wanted::All));
-        assert!(matches!(parse("--quick").unwrap().wanted, Wanted::Quick));
+        let quick = parse("--quick").unwrap();
+        assert!((1..options.workloads.len()).contains(&quick.workloads.len()));
+        assert!(matches!(quick.wanted, Wanted::Quick));
+        let named = parse("--quick epoll").unwrap();
+        assert_eq!(named.workloads.len(), 1);
     }
 
     #[test]

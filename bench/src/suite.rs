@@ -152,127 +152,148 @@ pub(crate) const WORKLOADS: [Workload; 19] = [
         not_shown: "what a program gains or loses: NOPs neither wait nor move bytes, so that the \
                     driver's own cost is as visible as it can be. On epoll they complete in place, \
                     without any system call",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "echo",
         cases: net::echo,
         not_shown: "a real network, more than one server thread, or what the kernel does on the \
                     load's CPU",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "epoll",
         cases: net::on_epoll,
         not_shown: "what io_uring would give",
-        by_default: false,
+        part: Part::ByName,
     },
     Workload {
         name: "turn",
         cases: net::turn,
         not_shown: "waiting and waking: all requests are there when a turn begins",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "unix",
         cases: net::unix,
         not_shown: "what TCP costs",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "udp",
         cases: net::udp,
         not_shown: "batches: there is one socket, and one datagram at a time",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "accept",
         cases: net::accept,
         not_shown: "what a connection does before it is closed",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "file",
         cases: file::cases,
         not_shown: "a disk, when buffered: the blocks are in the page cache",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "fire",
         cases: time::fire,
         not_shown: "timers of different lengths",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "cancel",
         cases: time::cancel,
         not_shown: "timers that fire",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "lateness",
         cases: time::lateness,
         not_shown: "a thread that is busy with something else",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "spawn",
         cases: time::spawn,
         not_shown: "tasks that do something",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "yield",
         cases: time::yield_now,
         not_shown: "tasks that do something",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "wake",
         cases: time::wake,
         not_shown: "a thread that is awake",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "awake",
         cases: time::awake,
         not_shown: "many that wake one thread at once, or what a wake-up costs without a call",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "memory",
         cases: memory::cases,
         not_shown: "the kernel's memory, which no process has",
-        by_default: true,
+        part: Part::Quick,
     },
     Workload {
         name: "allocs",
         cases: count::allocations,
         not_shown: "how large they are",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "syscalls",
         cases: count::calls,
         not_shown: "what the calls cost; and the batches of many connections are those of a \
                     machine at rest",
-        by_default: true,
+        part: Part::Full,
     },
     Workload {
         name: "remote",
         cases: remote::cases,
         not_shown: "work beside the operations, which a client could do meanwhile",
-        by_default: false,
+        part: Part::ByName,
     },
 ];
+
+/// When a workload is run that was not named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// With each effort: it is among the most telling ones.
+    Quick,
+    /// In a full run.
+    Full,
+    /// Never.
+    ByName,
+}
+
+impl Part {
+    /// Whether it is run with this effort.
+    pub(crate) fn is_of(self, effort: Effort) -> bool {
+        match self {
+            Self::Quick => true,
+            Self::Full => effort == Effort::Full,
+            Self::ByName => false,
+        }
+    }
+}
 
 /// A workload that can be asked for by name.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) cases: fn(Effort) -> Vec<Case>,
     pub(crate) not_shown: &'static str,
-    /// Whether it is run when none is named.
-    pub(crate) by_default: bool,
+    pub(crate) part: Part,
 }
 
 /// The cases whose instructions are counted.
