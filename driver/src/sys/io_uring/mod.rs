@@ -667,15 +667,22 @@ impl Uring {
     /// how many it got.
     #[inline]
     pub(crate) fn drain<T: Outlet>(&mut self, core: &mut Core, n: usize, outlet: &mut T) -> usize {
-        let takes = core.takes::<T>();
         #[expect(
             clippy::cast_possible_truncation,
             reason = "no more than the queue has"
         )]
         let cqes = self.ring.take(n as u32);
-        put_each(core, n, cqes, outlet, |core, cqe| {
-            self.own.sort::<T>(core, cqe, takes)
-        })
+        let own = &mut self.own;
+        // A loop for each, so that none asks at each completion.
+        if core.takes::<T>() {
+            put_each(core, n, cqes, outlet, |core, cqe| {
+                own.sort::<T, true>(core, cqe)
+            })
+        } else {
+            put_each(core, n, cqes, outlet, |core, cqe| {
+                own.sort::<T, false>(core, cqe)
+            })
+        }
     }
 
     pub(crate) fn attach(&mut self, _core: &mut Core, _fd: RawFd) -> io::Result<()> {
@@ -740,12 +747,16 @@ impl Uring {
 }
 
 impl Own {
-    /// A completion, if it is for the outlet, which takes those of its class; sees to any other.
+    /// A completion, if it is for the outlet, which may take those of its class now; sees to any other.
     #[inline(always)]
-    fn sort<T: Outlet>(&mut self, core: &mut Core, cqe: Cqe, takes: bool) -> Option<Completion> {
+    fn sort<T: Outlet, const TAKES: bool>(
+        &mut self,
+        core: &mut Core,
+        cqe: Cqe,
+    ) -> Option<Completion> {
         let key = Key::from_word(cqe.user_data);
         // Nearly all of them: the last of an operation, no descriptor, no flags.
-        let (key, flags) = if takes && key.is_plain(T::CLASS, cqe.flags) {
+        let (key, flags) = if TAKES && key.is_plain(T::CLASS, cqe.flags) {
             (key, 0)
         } else if key.is_plain(Class::Slot, cqe.flags) {
             core.deliver_owned(Completion::last(key, cqe.result));
