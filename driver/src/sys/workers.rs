@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | `Idle` | nothing | the owner of that memory | `Queued`, by the driver |
 //! | `Queued` | the queue | nobody | `Running`, by a worker; or `Idle`, by a cancel |
-//! | `Running` | nothing | that worker | `Done`, by the same; nothing else ends it |
+//! | `Running` | nothing | that worker | `Done`, by the same, which may be [interrupted](Work::interrupt) |
 //! | `Done` | the results | the driver, which owns the result | `Idle`, by the driver |
 //!
 //! # The way back
@@ -77,8 +77,8 @@ pub(super) trait Work: Copy + Send + fmt::Debug + 'static {
 }
 
 /// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, which it
-/// interrupts if it can, and closes what was opened for nobody. Closes are performed even then: their descriptors were
-/// given away. In a forked child, where there are no workers, it closes its descriptor.
+/// interrupts if it can, and closes what was opened for nobody. Closes are performed even then: their
+/// descriptors were given away. In a forked child, where there are no workers, it closes its descriptor.
 pub(super) struct Workers<W: Work> {
     pool: ManuallyDrop<Arc<Pool<W>>>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
@@ -222,11 +222,13 @@ impl<W: Work> Workers<W> {
     pub(super) fn stop(&mut self) {
         self.pool.lock().wind_up();
         self.pool.work.notify_all();
-        for (worker, thread) in self.threads.drain(..).enumerate() {
-            if planted!("drop-does-not-drain") {
-                continue;
-            }
-            self.pool.interrupt(worker, &thread);
+        if planted!("drop-does-not-drain") {
+            self.threads.clear();
+            return;
+        }
+        // All of them first: one may wait for what another one does.
+        self.pool.interrupt(&self.threads);
+        for thread in self.threads.drain(..) {
             let result = thread.join();
             debug_assert!(result.is_ok(), "a worker has panicked");
         }
@@ -273,17 +275,16 @@ impl<W: Work> Pool<W> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Interrupts what a worker performs, until it has ended it or is to be let be. It cannot begin
-    /// another job meanwhile, for it needs the lock for that.
-    fn interrupt(&self, worker: usize, thread: &JoinHandle<()>) {
-        const A_MOMENT: Duration = Duration::from_millis(1);
+    /// Interrupts what the workers perform, until nothing is left that can be interrupted. It is over, so that
+    /// they begin no more than closes; and for that, too, they need the lock.
+    fn interrupt(&self, threads: &[JoinHandle<()>]) {
+        const LONGEST: Duration = Duration::from_millis(64);
+        let mut moment = Duration::from_millis(1);
         let mut places = self.lock();
-        while places
-            .performed_by(worker)
-            .is_some_and(|work| work.interrupt(thread))
-        {
-            let told = self.told.wait_timeout(places, A_MOMENT);
+        while places.interrupt(threads) {
+            let told = self.told.wait_timeout(places, moment);
             (places, _) = told.unwrap_or_else(PoisonError::into_inner);
+            moment = LONGEST.min(2 * moment);
         }
     }
 
@@ -363,6 +364,19 @@ impl<W: Work> Places<W> {
             self.queue.remove(&mut self.places, index);
         }
         queued
+    }
+
+    /// Whether one of the workers performs what it was asked to end.
+    fn interrupt(&self, threads: &[JoinHandle<()>]) -> bool {
+        let interrupt = |(worker, thread)| {
+            let work = self.performed_by(worker);
+            work.is_some_and(|work| work.interrupt(thread))
+        };
+        threads
+            .iter()
+            .enumerate()
+            .map(interrupt)
+            .fold(false, |a, b| a | b)
     }
 
     fn performed_by(&self, worker: usize) -> Option<W> {
@@ -500,6 +514,99 @@ mod tests {
         assert_eq!((index, work), (1, close(7)));
         places.finish(0, 0);
         assert!(places.begin(0).is_none());
+    }
+
+    /// What jobs and a test wait for.
+    #[derive(Debug, Default)]
+    struct Events(Mutex<Vec<Event>>, Condvar);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Event {
+        Begun(usize),
+        Interrupted,
+        Ended,
+    }
+
+    impl Events {
+        fn tell(&self, event: Event) {
+            self.told().push(event);
+            self.1.notify_all();
+        }
+
+        fn wait_for(&self, event: Event) {
+            let missing = |events: &mut Vec<Event>| !events.contains(&event);
+            let waited = self.1.wait_while(self.told(), missing);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+
+        fn told(&self) -> MutexGuard<'_, Vec<Event>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// The first ends when the second has, and that one when it is interrupted.
+    #[derive(Debug, Clone, Copy)]
+    enum Pair {
+        First(&'static Events),
+        Second(&'static Events),
+        Nothing,
+    }
+
+    impl Work for Pair {
+        type Kit = ();
+        const NONE: Self = Self::Nothing;
+
+        fn kit() {}
+
+        unsafe fn perform(&self, (): &mut ()) -> i32 {
+            match self {
+                Self::First(events) => {
+                    events.tell(Event::Begun(0));
+                    events.wait_for(Event::Ended);
+                }
+                Self::Second(events) => {
+                    events.tell(Event::Begun(1));
+                    events.wait_for(Event::Interrupted);
+                    events.tell(Event::Ended);
+                }
+                Self::Nothing => {}
+            }
+            0
+        }
+
+        fn makes_fd(&self) -> bool {
+            false
+        }
+
+        fn is_close(&self) -> bool {
+            false
+        }
+
+        fn interrupt(&self, _: &JoinHandle<()>) -> bool {
+            match self {
+                Self::Second(events) => {
+                    events.tell(Event::Interrupted);
+                    true
+                }
+                Self::First(_) | Self::Nothing => false,
+            }
+        }
+    }
+
+    /// Whichever worker has which of them.
+    #[test]
+    fn one_waits_for_what_is_interrupted() {
+        for _ in 0..32 {
+            let events: &Events = Box::leak(Box::default());
+            let shared = Shared::new().expect("a descriptor");
+            let mut workers = Workers::start(2, 2, shared).expect("two threads");
+            workers.queue(0, Pair::First(events));
+            workers.queue(1, Pair::Second(events));
+            events.wait_for(Event::Begun(0));
+            events.wait_for(Event::Begun(1));
+            drop(workers);
+            events.wait_for(Event::Ended);
+        }
     }
 
     #[test]
