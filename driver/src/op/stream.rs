@@ -28,7 +28,7 @@ use std::io;
 /// IOCP: `WSARecv` for sockets, `ReadFile` for pipes, on a worker thread where the handle takes no
 /// overlapped calls. A file that takes them has no current position: `ERROR_INVALID_PARAMETER`. Of a worker
 /// that waits, as for a console or for an anonymous pipe that was inherited, no cancellation ends the read,
-/// but the drop of the driver does (`CancelSynchronousIo`).
+/// but the drop of the driver does (`CancelSynchronousIo`); the end of a scope waits.
 ///
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most

@@ -19,7 +19,7 @@ use std::io;
 /// waited for, clients of a pipe with one end are refused (`ERROR_PIPE_BUSY`).
 ///
 /// The end is made by `CreateNamedPipeW`, best with `FILE_FLAG_OVERLAPPED`; of one without, a worker waits,
-/// which no cancellation ends, but the drop of the driver. A client opens the name, by
+/// which no cancellation ends, but the drop of the driver; the end of a scope waits. A client opens the name, by
 /// [`OpenAt`](super::OpenAt) for instance. In a pipe of messages a read gets one, or as much of it as it
 /// has room for: the next one gets the rest.
 ///

@@ -5,7 +5,8 @@ use crate::ledger::Cx;
 use completeio_driver::address::Address;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Entry, IntoRawFd, OwnedFd, Refusal};
 use completeio_driver::op::{
-    Accept, Close, Connect, MsgFlags, Nop, OpenAt, OpenOptions, Raw, ReadAt, Recv, Send, WriteAt,
+    Accept, Close, Connect, MsgFlags, Nop, OpenAt, OpenOptions, Raw, ReadAt, ReadVectoredAt, Recv,
+    Send, WriteAt, WriteVectoredAt,
 };
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -267,6 +268,14 @@ fn files_without_a_position(cx: &mut Cx) {
         } else {
             assert_eq!(l.errno(read), code::ESPIPE);
         }
+    }
+    if !cx.is_io_uring() {
+        let to = l.at(&writer);
+        let parts = [[0; 4], [0; 4]];
+        assert_eq!(l.errno(ReadVectoredAt::new(pipe, 0, parts)), code::ESPIPE);
+        assert_eq!(l.errno(WriteAt::new(to, 0, "no")), code::ESPIPE);
+        let write = WriteVectoredAt::new(to, 0, ["n", "o"]);
+        assert_eq!(l.errno(write), code::ESPIPE);
     }
 }
 

@@ -1,15 +1,15 @@
 //! What only Windows has, or has in its own way: pipes with and without names, files sent by the kernel,
 //! sockets connected anew.
 
-use crate::kit;
+use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};
 use completeio_driver::ancillary::{Credentials, Incoming, Outgoing};
 use completeio_driver::buf::Aligned;
 use completeio_driver::driver::{AsRawFd, CompleteIo, Cwd, Fd, FixedFd, OwnedFd, RawFd, Refusal};
 use completeio_driver::op::{
     Allocate, Close, Connect, ConnectNamedPipe, Disconnect, HardLink, Op, OpenAt, OpenOptions,
-    Pipe, Poll, PollEvents, Read, ReadAt, Recv, RecvMsg, Rename, RwFlags, Send, SendMsg,
-    SetSockOpt, SockOpt, Sync, TransmitFile, Write, WriteAt, WriteVectored,
+    Pipe, Poll, PollEvents, Read, ReadAt, ReadVectoredAt, Recv, RecvMsg, Rename, RwFlags, Send,
+    SendMsg, SetSockOpt, SockOpt, Sync, TransmitFile, Write, WriteAt, WriteVectored,
 };
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom, Write as _};
@@ -315,7 +315,14 @@ fn a_server_end_that_waits_itself(cx: &mut Cx) {
     let entry = l.one();
     l.finish(waits, entry).unwrap();
     (&theirs).write_all(b"text").unwrap();
+    let at = kit::plain(&end);
+    assert_eq!(l.errno(ReadAt::new(at, 0, [0; 8])), code::ESPIPE);
+    assert_eq!(l.errno(WriteAt::new(at, 0, "no")), code::ESPIPE);
+    let parts = [[0; 4], [0; 4]];
+    assert_eq!(l.errno(ReadVectoredAt::new(at, 0, parts)), code::ESPIPE);
     assert_eq!(read(&mut l, &end, 8), b"text");
+    l.run(Disconnect::new(at)).unwrap();
+    assert_eq!((&theirs).read(&mut [0; 8]).unwrap_or(0), 0, "the end");
 }
 
 /// Nobody else would ever end the call of the worker. What is closed behind it is closed.

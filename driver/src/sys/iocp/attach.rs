@@ -34,7 +34,7 @@ impl Iocp {
         let way = self.way_of(fd, self.table[slot].seen(fd))?;
         let file = match way {
             Way::Port { .. } => None,
-            Way::Worker => Some(self.table.files.hold(duplicate(fd)?, way)),
+            Way::Worker { .. } => Some(self.table.files.hold(duplicate(fd)?, way)),
         };
         self.retire(slot);
         self.table[slot].occupy(fd, way, file);
@@ -111,11 +111,11 @@ impl Iocp {
         match self.port.attach(handle) {
             Err(error) if error.raw_os_error() != REFUSED => Err(error),
             Ok(()) => Ok(by_port(fd)),
-            Err(_) if !fd.is_socket() && waits() == Some(true) => Ok(Way::Worker),
+            Err(_) if !fd.is_socket() && waits() == Some(true) => Ok(by_worker(fd)),
             // Asked anew, for it may be a duplicate of another file that is attached.
             Err(_) if was_here => Ok(by_port(fd)),
             // Wine does not tell; there, what has no port is taken for such a one.
-            Err(_) if !fd.is_socket() && waits().is_none() => Ok(Way::Worker),
+            Err(_) if !fd.is_socket() && waits().is_none() => Ok(by_worker(fd)),
             Err(_) => Err(AttachError::Elsewhere.into()),
         }
     }
@@ -135,6 +135,12 @@ pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 fn by_port(fd: RawFd) -> Way {
     Way::Port {
         skips: skips_packets(fd),
+        has_positions: has_positions(fd),
+    }
+}
+
+fn by_worker(fd: RawFd) -> Way {
+    Way::Worker {
         has_positions: has_positions(fd),
     }
 }

@@ -32,10 +32,23 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 /// One call in plain words, as a worker thread gets it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sys) enum Work {
-    File { fd: RawFd, call: FileCall },
-    Stream { fd: RawFd, call: StreamCall },
-    Path { dirs: [RawFd; 2], call: PathCall },
-    Close { fd: RawFd },
+    File {
+        fd: RawFd,
+        call: FileCall,
+    },
+    Stream {
+        fd: RawFd,
+        call: StreamCall,
+        /// Whether it may wait for somebody, and not only for a disk.
+        waits: bool,
+    },
+    Path {
+        dirs: [RawFd; 2],
+        call: PathCall,
+    },
+    Close {
+        fd: RawFd,
+    },
 }
 
 // SAFETY: (W1) what it points to is lent until the job is done, belongs to no thread, and is
@@ -76,7 +89,7 @@ impl workers::Work for Work {
             // SAFETY: (W1) the caller's contract.
             Self::File { fd, call } => unsafe { perform(fd, call, kit) },
             // SAFETY: (W1) the caller's contract.
-            Self::Stream { fd, call } => unsafe { stream(fd, call, kit) },
+            Self::Stream { fd, call, .. } => unsafe { stream(fd, call, kit) },
             // SAFETY: (W1) the caller's contract.
             Self::Path { dirs, call } => unsafe { super::path::perform(dirs, call, kit) },
             Self::Close { fd } => close(fd),
@@ -97,7 +110,7 @@ impl workers::Work for Work {
     /// Who is at the other end of a pipe or a console may never come. Closes are not ended, and files are
     /// left to end.
     fn interrupt(&self, thread: &JoinHandle<()>) -> bool {
-        let waits = matches!(self, Self::Stream { .. });
+        let waits = matches!(self, Self::Stream { waits: true, .. });
         if waits {
             // Whatever it says, the call may not have begun, or be over.
             // SAFETY: (K1) takes a number, of a thread that is there until it is joined.
@@ -406,42 +419,47 @@ impl Iocp {
         let Some((fd, slot)) = self.table.resolve(target) else {
             return self.complete(core, index, net::NOT_OPEN);
         };
-        let (ptr, len, offset, about) = match call {
-            FileCall::Read {
-                ptr,
-                len,
-                offset,
-                flags: 0,
-            } => (ptr, len, offset, About::Read),
-            FileCall::Write {
-                ptr,
-                len,
-                offset,
-                flags: 0,
-            } => (ptr.cast_mut(), len, offset, About::Handle),
+        let way = match call {
+            FileCall::Read { .. }
+            | FileCall::Write { .. }
+            | FileCall::ReadVectored { .. }
+            | FileCall::WriteVectored { .. } => match self.way(fd, slot) {
+                // As on other systems, though the call itself would take no notice.
+                Ok(way) if !way.has_positions() => {
+                    return self.complete(core, index, -signed(f::ERROR_SEEK_ON_DEVICE));
+                }
+                Ok(way) => Some(way),
+                Err(error) => return self.complete(core, index, error),
+            },
+            _ => None,
+        };
+        let (skips, about, (ptr, len), offset) = match (way, call) {
+            (
+                Some(Way::Port { skips, .. }),
+                FileCall::Read {
+                    ptr,
+                    len,
+                    offset,
+                    flags: 0,
+                },
+            ) => (skips, About::Read, (ptr, len), offset),
+            (
+                Some(Way::Port { skips, .. }),
+                FileCall::Write {
+                    ptr,
+                    len,
+                    offset,
+                    flags: 0,
+                },
+            ) => (skips, About::Handle, (ptr.cast_mut(), len), offset),
             _ => {
                 let work = |fd| Work::File { fd, call };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
                 return unsafe { self.perform_on(core, index, (fd, slot), work) };
             }
         };
-        match self.way(fd, slot) {
-            // As on other systems, though the call itself would take no notice.
-            Ok(Way::Port {
-                has_positions: false,
-                ..
-            }) => self.complete(core, index, -signed(f::ERROR_SEEK_ON_DEVICE)),
-            Ok(Way::Port { skips, .. }) => {
-                // SAFETY: (D1) the caller's contract.
-                unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), offset) };
-            }
-            Ok(Way::Worker) => {
-                let work = |fd| Work::File { fd, call };
-                // SAFETY: (D1) the caller's contract; the words are the operation's own.
-                unsafe { self.perform_on(core, index, (fd, slot), work) };
-            }
-            Err(error) => self.complete(core, index, error),
-        }
+        // SAFETY: (D1) the caller's contract.
+        unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), offset) };
     }
 
     /// Starts a close. What the kernel has of ours on it is ended first, and the number is taken out of the

@@ -182,7 +182,7 @@ impl Iocp {
         }
         let skips = match self.way(fd, slot) {
             Ok(Way::Port { skips, .. }) => skips,
-            Ok(Way::Worker) => unreachable!("a socket's calls are overlapped"),
+            Ok(Way::Worker { .. }) => unreachable!("a socket's calls are overlapped"),
             Err(error) if error == NOT_OPEN => return self.complete(core, index, NOT_A_SOCKET),
             Err(error) => return self.complete(core, index, error),
         };

@@ -39,7 +39,7 @@ impl Iocp {
             Err(error) => return self.complete(core, index, error),
         };
         match way {
-            _ if matches!(call, StreamCall::Disconnect) && !fd.is_socket() => {
+            Way::Port { .. } if matches!(call, StreamCall::Disconnect) && !fd.is_socket() => {
                 let result = pipe::disconnect(handle(fd));
                 self.complete(core, index, result);
             }
@@ -47,8 +47,9 @@ impl Iocp {
             _ if has_no_room(call) => self.complete(core, index, 0),
             // To whoever reads a pipe it would be the end. An empty datagram is one.
             _ if !fd.is_socket() && writes_nothing(call) => self.complete(core, index, 0),
-            Way::Worker => {
-                let work = |fd| Work::Stream { fd, call };
+            Way::Worker { has_positions } => {
+                let waits = !has_positions;
+                let work = |fd| Work::Stream { fd, call, waits };
                 // SAFETY: (D1) the caller's contract; the words are the operation's own.
                 unsafe { self.perform_on(core, index, (fd, slot), work) };
             }

@@ -25,7 +25,17 @@ pub(in crate::sys) enum Way {
         has_positions: bool,
     },
     /// By a worker, who waits: it takes no overlapped calls.
-    Worker,
+    Worker {
+        /// Whether it is a file on a disk: it has positions, and a current one.
+        has_positions: bool,
+    },
+}
+
+impl Way {
+    pub(super) fn has_positions(self) -> bool {
+        let (Self::Port { has_positions, .. } | Self::Worker { has_positions }) = self;
+        has_positions
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +169,10 @@ impl IndexMut<u32> for Table {
 mod tests {
     use super::*;
 
+    const WORKER: Way = Way::Worker {
+        has_positions: true,
+    };
+
     #[test]
     fn numbers_and_ids_have_slots_of_their_own() {
         let mut table = Table::new(4, 2, 1);
@@ -173,7 +187,7 @@ mod tests {
             assert_eq!(table.resolve(Target::Fixed(id)), None, "nothing is there");
         }
         let fd = RawFd::from_number(8);
-        table[5].occupy(fd, Way::Worker, None);
+        table[5].occupy(fd, WORKER, None);
         assert_eq!(table.resolve(Target::Fixed(1)), Some((fd, Some(5))));
     }
 
@@ -182,9 +196,9 @@ mod tests {
         let mut table = Table::new(4, 0, 1);
         let [fd, socket] = [8, 9].map(RawFd::from_number);
         let slot = &mut table[2];
-        slot.occupy(fd, Way::Worker, None);
-        assert_eq!((slot.attached(), slot.vacate()), (Some(Way::Worker), None));
-        assert_eq!((slot.attached(), slot.seen(fd)), (None, Some(Way::Worker)));
+        slot.occupy(fd, WORKER, None);
+        assert_eq!((slot.attached(), slot.vacate()), (Some(WORKER), None));
+        assert_eq!((slot.attached(), slot.seen(fd)), (None, Some(WORKER)));
         assert_eq!(slot.seen(socket), None, "the same number, but another kind");
         slot.forget();
         assert_eq!(slot.seen(fd), None);
