@@ -8,12 +8,16 @@ mod counting;
 
 use common::{Temp, bounded, code, open_on};
 use completeio::buf::{BufResult, IoBufMut};
-use completeio::fs::File;
+use completeio::fs::{File, metadata};
+use completeio::io::AsyncWrite;
+use completeio::net::TcpStream;
 use completeio::task::{CancelToken, OPERATIONS_MAX, block_on, spawn, yield_now};
 use completeio::time::{sleep, timeout};
 use counting::allocations;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io::Read as _;
+use std::net;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -41,6 +45,27 @@ fn a_file_is_read_to_its_end_and_written_whole() {
         assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
         assert!(text.is_empty());
     });
+}
+
+/// What a task has pushed when the future of `block_on` ends is handed over before the driver goes.
+#[test]
+fn what_tasks_have_pushed_is_handed_over() {
+    let temp = Temp::new("handed-over", b"x");
+    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    block_on(async {
+        let mut stream = TcpStream::try_from(socket).unwrap();
+        let task = spawn(async move {
+            // When it goes on, the future of `block_on` has nothing to do, and is polled after it.
+            metadata(&temp.0).await.unwrap();
+            drop(spawn(async move { stream.write("bye").await }));
+        });
+        task.await.unwrap();
+    });
+    let mut text = String::new();
+    peer.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "bye");
 }
 
 #[test]
@@ -565,7 +590,7 @@ mod unix {
     use super::*;
     use completeio::driver::{Backend, Driver, FromRawFd};
     use std::fs;
-    use std::io::{Read as _, Write};
+    use std::io::Write;
 
     /// A waker whose drop drops another future: user code that comes back into the runtime.
     struct DropsAnother;

@@ -45,19 +45,19 @@ pub(crate) struct Pending<O: Op + 'static> {
 
 /// | stage | who has the operation | what comes next |
 /// |---|---|---|
-/// | `Waiting` | this future; with a ticket it is, or was, among the waiters | `Pushed`, or its end, by a poll |
+/// | `Waiting` | this future; with a ticket it is, or was, in the queue for a place | `Pushed`, or its end, by a poll |
 /// | `Pushed` | a slot of the driver, until the key gives it back | |
 ///
 /// The driver ends with its runtime, whatever becomes of this.
 enum Stage<O: Op + 'static> {
-    Waiting(Option<O>, Option<Ticket>),
+    Waiting(Option<O>, Option<Queued>),
     Pushed(Key<'static, O>, Weak<Inner>),
 }
 
-/// A place among those who wait, which is left when this is dropped.
-struct Ticket {
+/// One of those who wait for a place, until this is dropped.
+struct Queued {
     runtime: Weak<Inner>,
-    number: u64,
+    ticket: u64,
 }
 
 // Nothing is pinned: an operation is in flight in its slot only.
@@ -77,8 +77,8 @@ where
             match &mut this.stage {
                 Stage::Pushed(_, begun_in) => check_same(begun_in, runtime),
                 Stage::Waiting(..) if cancelled => {}
-                Stage::Waiting(op, ticket) => {
-                    if let Some(key) = begin(runtime, op, ticket, context) {
+                Stage::Waiting(op, queued) => {
+                    if let Some(key) = begin(runtime, op, queued, context) {
                         this.stage = Stage::Pushed(key, Rc::downgrade(runtime));
                     }
                 }
@@ -92,8 +92,8 @@ where
                 }
                 Pin::new(key).poll(context)
             }
-            Stage::Waiting(op, ticket) if cancelled => {
-                *ticket = None;
+            Stage::Waiting(op, queued) if cancelled => {
+                *queued = None;
                 let op = op.take().expect(ONCE);
                 Poll::Ready((Err(io::Error::from_raw_os_error(CANCELLED)), op))
             }
@@ -106,22 +106,22 @@ where
 #[inline]
 fn begin<O: Op<Fd: Holds> + 'static>(
     runtime: &Rc<Inner>,
-    place: &mut Option<O>,
-    ticket: &mut Option<Ticket>,
+    operation: &mut Option<O>,
+    queued: &mut Option<Queued>,
     context: &mut Context<'_>,
 ) -> Option<Key<'static, O>> {
-    let op = place.take().expect(ONCE);
-    let number = ticket.as_ref().map(|ticket| {
-        check_same(&ticket.runtime, runtime);
-        ticket.number
+    let ticket = queued.as_ref().map(|queued| {
+        check_same(&queued.runtime, runtime);
+        queued.ticket
     });
-    let pushed = runtime.push(op, number);
-    let key = pushed.map_err(|op| *place = Some(op)).ok();
+    let op = operation.take().expect(ONCE);
+    let pushed = runtime.push(op, ticket);
+    let key = pushed.map_err(|op| *operation = Some(op)).ok();
     if key.is_none() {
-        let number = runtime.places.wait(number, context.waker());
-        ticket.get_or_insert_with(|| Ticket {
+        let ticket = runtime.places.wait(ticket, context.waker());
+        queued.get_or_insert_with(|| Queued {
             runtime: Rc::downgrade(runtime),
-            number,
+            ticket,
         });
     }
     key
@@ -142,10 +142,10 @@ impl<O: Op + 'static> fmt::Debug for Pending<O> {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Queued {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.upgrade() {
-            runtime.places.leave(self.number);
+            runtime.places.leave(self.ticket);
         }
     }
 }

@@ -247,6 +247,7 @@ impl Inner {
             self.run_tasks();
             if before.is_none() {
                 if let Some(Poll::Ready(output)) = poll() {
+                    self.hand_over();
                     return output;
                 }
             }
@@ -326,9 +327,8 @@ impl Inner {
 
     /// Hands over what was pushed, unless a turn is at that: for what is not to be lost if no other turn
     /// follows. An error is the next turn's too.
-    #[cfg(all(windows, any(feature = "futures-io", feature = "hyper")))]
     pub(crate) fn hand_over(&self) {
-        if self.driver.try_borrow_mut().is_ok() {
+        if self.pushed.get() && self.driver.try_borrow_mut().is_ok() {
             let _told = self.look();
         }
     }
