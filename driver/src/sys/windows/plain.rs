@@ -177,14 +177,14 @@ pub(crate) fn protocol(fd: RawFd) -> Result<w::WSAPROTOCOL_INFOW, i32> {
 /// An option of a socket; an error is its number, negated.
 ///
 /// # Safety
-/// The value of the option is a `T`.
+/// The value of the option is a `T`, and zeroes are one.
 unsafe fn option<T>(fd: RawFd, name: i32) -> Result<T, i32> {
-    let mut value = MaybeUninit::<T>::uninit();
+    let mut value = MaybeUninit::<T>::zeroed();
     let mut len = i32::try_from(size_of::<T>()).expect("a small value");
     let (s, level, to) = (socket(fd), w::SOL_SOCKET, value.as_mut_ptr().cast());
     // SAFETY: (K1) the kernel writes two locals.
     match winsock_result(unsafe { w::getsockopt(s, level, name, to, &raw mut len) }) {
-        // SAFETY: (K1) the call succeeded: it has written all of it.
+        // SAFETY: (K1) the call has written it; zeroes are what it left.
         0 => Ok(unsafe { value.assume_init() }),
         error => Err(error),
     }
@@ -195,6 +195,7 @@ pub(crate) fn told_by_provider(fd: RawFd, code: u32, about: Option<&GUID>) -> Re
     let (mut word, mut len) = (0_usize, 0);
     let from = about.map_or(ptr::null(), ptr::from_ref).cast();
     let from_len = if about.is_some() { 16 } else { 0 };
+    let to_len = u32::try_from(size_of_val(&word)).expect("a word");
     let (to, nobody) = ((&raw mut word).cast(), ptr::null_mut());
     // SAFETY: (K1) the kernel reads a name, if there is one, and writes two locals.
     let failed = unsafe {
@@ -204,7 +205,7 @@ pub(crate) fn told_by_provider(fd: RawFd, code: u32, about: Option<&GUID>) -> Re
             from,
             from_len,
             to,
-            8,
+            to_len,
             &raw mut len,
             nobody,
             None,
