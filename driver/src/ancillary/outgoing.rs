@@ -1,5 +1,8 @@
 //! What is sent: control messages, and the descriptors that go along.
-#![allow(unsafe_code, reason = "owns descriptors by their numbers")]
+#![allow(
+    unsafe_code,
+    reason = "holds descriptors, and lends what is written to the kernel"
+)]
 
 use super::{Credentials, NoRoom, sealed};
 use crate::error::Refusal;
