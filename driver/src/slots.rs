@@ -108,6 +108,10 @@ struct Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() == 64, "a line of the cache");
+const _: () = assert!(
+    size_of::<Slot>() + size_of::<Place>() + size_of::<u32>() == 580,
+    "as ARCHITECTURE.md's table of memory says"
+);
 
 impl Slot {
     /// Whether a completion of this generation is to come.
@@ -456,7 +460,7 @@ impl Table {
         let slot = &mut self.slots[index as usize];
         assert!(slot.state == State::Taken, "slot {index} is not empty");
         debug_assert!(
-            !slot.announced && !slot.cancelled,
+            !slot.announced && !slot.cancelled && slot.listed == Links::UNLINKED,
             "in no list but the scope's"
         );
         slot.state = state;
