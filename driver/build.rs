@@ -1,9 +1,9 @@
-//! Names the backends of this build: the cfgs `io_uring`, `readiness`, `iocp` and `sim`; and the selector of
-//! `readiness`: `epoll` or `kqueue`.
+//! Names the backends of this build: the cfgs `io_uring`, `readiness`, `iocp` and `sim`; and the
+//! selector of `readiness`: `epoll` or `kqueue`.
 //!
 //! They are made here and nowhere else; the code asks for them, never for a target. The cfg
-//! `libkqueue`, given by hand, puts a library in the place of epoll on Linux, to test what stands on kqueue:
-//! it is looked for in `LIBKQUEUE_DIR` too.
+//! `libkqueue`, given by hand, puts a library in the place of epoll on Linux, to test what stands
+//! on kqueue: it is looked for in `LIBKQUEUE_DIR` too.
 
 use std::env::{var, var_os};
 

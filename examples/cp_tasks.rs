@@ -4,8 +4,8 @@
 //! cargo run --release --example cp_tasks -- --depth 16 FROM TO
 //! ```
 //!
-//! Shows files that are opened by operations, several tasks on the same two of them, and transfers that say
-//! how far they came.
+//! Shows files that are opened by operations, several tasks on the same two of them, and transfers
+//! that say how far they came.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The store is a log: a record for each put, and a put is acknowledged when its record is on the
-//! disk. What was acknowledged has to be there after a crash. With `--careless` a put is acknowledged
-//! when it was written, and not synced: that is found in no time, with the seed that repeats it.
+//! disk. What was acknowledged has to be there after a crash. With `--careless` a put is
+//! acknowledged when it was written, and not synced: that is found in no time, with the seed that
+//! repeats it.
 //!
 //! `Store` knows nothing of the simulation: on a driver of the real system it is the same program.
 #![forbid(unsafe_code)]

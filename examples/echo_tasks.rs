@@ -4,7 +4,8 @@
 //! cargo run --release --example echo_tasks -- --listen 127.0.0.1:7777
 //! ```
 //!
-//! Shows the runtime: a listener, tasks, and reads and writes that own their buffer and give it back.
+//! Shows the runtime: a listener, tasks, and reads and writes that own their buffer and give it
+//! back.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

@@ -108,7 +108,8 @@ async fn echo(executor: Rc<Executor>, connection: OwnedFd) -> io::Result<u64> {
 
 /// Runs tasks on one thread and one driver. Wakers work from any thread.
 struct Executor {
-    // None of the cells is borrowed while a task is polled, woken or dropped: it may come back here.
+    // None of the cells is borrowed while a task is polled, woken or dropped: it may come back
+    // here.
     driver: RefCell<Driver<'static>>,
     /// By number, but for the one that is being polled.
     tasks: RefCell<HashMap<usize, Task>>,

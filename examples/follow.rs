@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what the file has, and looks again whenever the interval is over. What was read is printed before
-/// it ends.
+/// Prints what the file has, and looks again whenever the interval is over. What was read is
+/// printed before it ends.
 async fn follow(name: &Path, period: Duration) -> io::Result<()> {
     let file = OpenOptions::new().read(true).open(name).await?;
     let mut stdout = stdout();

@@ -1,12 +1,13 @@
-//! Passes TCP connections on: what a client sends goes to another server, and what that answers comes back.
+//! Passes TCP connections on: what a client sends goes to another server, and what that answers
+//! comes back.
 //!
 //! ```text
 //! cargo run --release --example forward -- 127.0.0.1:8080 example.org:80
 //! curl -H 'Host: example.org' http://127.0.0.1:8080/
 //! ```
 //!
-//! Shows tasks, a name lookup on the pool for what blocks, and `copy_bidirectional`, which passes the end of
-//! one direction on and lets the other one go on.
+//! Shows tasks, a name lookup on the pool for what blocks, and `copy_bidirectional`, which passes
+//! the end of one direction on and lets the other one go on.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

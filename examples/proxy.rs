@@ -5,9 +5,9 @@
 //! curl http://127.0.0.1:8080/
 //! ```
 //!
-//! Shows a scope (`relay`): operations and buffers on the stack, lent to the driver again and again,
-//! both directions at the same time, without `unsafe` and without an allocation. It serves one
-//! connection at a time; others wait in the listener's backlog.
+//! Shows a scope (`relay`): operations and buffers on the stack, lent to the driver again and
+//! again, both directions at the same time, without `unsafe` and without an allocation. It serves
+//! one connection at a time; others wait in the listener's backlog.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

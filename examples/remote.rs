@@ -1,5 +1,5 @@
-//! `remote`: the sizes and checksums of files, by tasks of tokio and by plain threads that share one
-//! driver's thread.
+//! `remote`: the sizes and checksums of files, by tasks of tokio and by plain threads that share
+//! one driver's thread.
 //!
 //! ```text
 //! cargo run --example remote -- Cargo.toml README.md

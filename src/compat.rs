@@ -5,11 +5,12 @@
 //! | `futures-io` | `AsyncRead` and `AsyncWrite` of the futures crates |
 //! | `hyper` | `rt::Read`, `rt::Write`, `rt::Executor` and `rt::Timer` of hyper 1 |
 //!
-//! These lend a slice for the time of a poll, which an operation cannot keep. On Unix a [`PollStream`] makes
-//! the call in place, on the caller's slice, and waits by an operation only when the call would block: nothing
-//! is copied but what hyper reads, once, and nothing is allocated. (One case has to copy: a write without
-//! room to a peer that has ended its own side.) On Windows, where no call can be told not to wait, its
-//! operations have two buffers of its own, of 16 KiB each, and each byte is copied once.
+//! These lend a slice for the time of a poll, which an operation cannot keep. On Unix a
+//! [`PollStream`] makes the call in place, on the caller's slice, and waits by an operation only
+//! when the call would block: nothing is copied but what hyper reads, once, and nothing is
+//! allocated. (One case has to copy: a write without room to a peer that has ended its own side.)
+//! On Windows, where no call can be told not to wait, its operations have two buffers of its own,
+//! of 16 KiB each, and each byte is copied once.
 
 #[cfg(feature = "futures-io")]
 mod futures;
@@ -34,14 +35,15 @@ use std::io;
 
 /// A connection that is polled: TCP, or a Unix socket.
 ///
-/// It reads and writes whether the socket is in blocking mode or not, and leaves that as it is. Dropping it
-/// closes the socket; when it waits for something, with the next turn of the runtime. It is for the system's
-/// sockets: those of a simulated host give errors.
+/// It reads and writes whether the socket is in blocking mode or not, and leaves that as it is.
+/// Dropping it closes the socket; when it waits for something, with the next turn of the runtime.
+/// It is for the system's sockets: those of a simulated host give errors.
 ///
-/// On Windows it may have received more than it was asked for; and a write is over when its bytes were copied,
-/// so that an error of it is the next write's, or that of a flush or a close. When it is dropped the system is
-/// given what is left of them; what it has no room for is sent by a task that stays behind, for a minute at
-/// most. **What was not flushed when the runtime ends** may not be sent: the end of the runtime cancels it.
+/// On Windows it may have received more than it was asked for; and a write is over when its bytes
+/// were copied, so that an error of it is the next write's, or that of a flush or a close. When it
+/// is dropped the system is given what is left of them; what it has no room for is sent by a task
+/// that stays behind, for a minute at most. **What was not flushed when the runtime ends** may not
+/// be sent: the end of the runtime cancels it.
 ///
 #[cfg_attr(feature = "futures-io", doc = "```")]
 #[cfg_attr(not(feature = "futures-io"), doc = "```ignore")]

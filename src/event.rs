@@ -1,7 +1,8 @@
 //! Events: tasks and threads wait until something has happened that others tell them of.
 //!
-//! What has happened is in a variable of yours, and an [`Event`] tells that it has changed. It is what
-//! locks, channels, semaphores and shutdown flags between tasks are made of, on one thread or on several.
+//! What has happened is in a variable of yours, and an [`Event`] tells that it has changed. It is
+//! what locks, channels, semaphores and shutdown flags between tasks are made of, on one thread or
+//! on several.
 //!
 //! ```
 //! use completeio::{event::Event, task::block_on};
@@ -71,8 +72,8 @@ impl Event {
 
 /// Ready when it was told: see [`Event::listen`].
 ///
-/// If it is dropped when it was told by [`notify_one`](Event::notify_one), and nobody has seen it, another
-/// one is told in its place.
+/// If it is dropped when it was told by [`notify_one`](Event::notify_one), and nobody has seen it,
+/// another one is told in its place.
 #[derive(Debug)]
 #[must_use = "it listens as long as it lives"]
 pub struct EventListener(event_listener::EventListener);

@@ -5,7 +5,8 @@ use crate::task::runtime::Inner;
 use std::io;
 use std::rc::{Rc, Weak};
 
-/// A socket or a pipe that is attached to the current runtime's driver, as long as anybody shares it.
+/// A socket or a pipe that is attached to the current runtime's driver, as long as anybody shares
+/// it.
 ///
 /// Operations in flight hold it open by themselves: see [`hold`](Self::hold).
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! Files, and their names.
 //!
-//! Files are read and written at offsets by operations, and so are names looked up, made and removed:
-//! it all runs on a [simulated host](crate::sim) too. What the kernel has no operation for runs on the
-//! pool of [`spawn_blocking`], and says so.
+//! Files are read and written at offsets by operations, and so are names looked up, made and
+//! removed: it all runs on a [simulated host](crate::sim) too. What the kernel has no operation for
+//! runs on the pool of [`spawn_blocking`], and says so.
 //!
 //! A path is copied for its operation: that is one allocation.
 //!
@@ -50,11 +50,11 @@ use std::rc::Rc;
 
 /// An open file.
 ///
-/// Its reads and writes are futures that own their buffer, and give it back. They are positioned: a file
-/// here has no position of its own, and several of them may be under way at once.
-/// An operation keeps the file open: dropping the `File`, or the future, closes nothing under it.
-/// The driver owns it meanwhile, in a slot of [`SLOT_SIZE`](crate::slots::SLOT_SIZE) bytes: an array
-/// that is larger goes into a `Box<[u8]>`.
+/// Its reads and writes are futures that own their buffer, and give it back. They are positioned: a
+/// file here has no position of its own, and several of them may be under way at once. An operation
+/// keeps the file open: dropping the `File`, or the future, closes nothing under it. The driver
+/// owns it meanwhile, in a slot of [`SLOT_SIZE`](crate::slots::SLOT_SIZE) bytes: an array that is
+/// larger goes into a `Box<[u8]>`.
 ///
 /// ```
 /// use completeio::{fs::File, task::block_on};
@@ -99,7 +99,8 @@ impl File {
         std::fs::File::open(path).map(Self::from)
     }
 
-    /// Makes a file for writing, or empties it, synchronously: [`OpenOptions`] do it by an operation.
+    /// Makes a file for writing, or empties it, synchronously: [`OpenOptions`] do it by an
+    /// operation.
     ///
     /// # Errors
     /// As [`std::fs::File::create`].
@@ -107,8 +108,8 @@ impl File {
         std::fs::File::create(path).map(Self::from)
     }
 
-    /// Reads once, at `offset`, into the buffer's room: see [`ReadAt`]. Less than there is room for is
-    /// no error; nothing is the end of the file, if there is room.
+    /// Reads once, at `offset`, into the buffer's room: see [`ReadAt`]. Less than there is room for
+    /// is no error; nothing is the end of the file, if there is room.
     pub async fn read_at<B: IoBufMut + 'static>(
         &self,
         buffer: B,
@@ -144,8 +145,8 @@ impl File {
         .await
     }
 
-    /// Reads once, at `offset`, into several buffers, each of which is filled before the next one: see
-    /// [`ReadVectoredAt`].
+    /// Reads once, at `offset`, into several buffers, each of which is filled before the next one:
+    /// see [`ReadVectoredAt`].
     pub async fn read_vectored_at<V: IoBufsMut + 'static>(
         &self,
         buffers: V,
@@ -220,8 +221,8 @@ impl File {
         submit(op::Sync::data(self.fd.clone())).await.0
     }
 
-    /// Cuts the file off, or extends it by zeroes, to `len` bytes: see [`Truncate`]. Where io_uring has
-    /// no such operation (before Linux 6.9) it is done on the pool.
+    /// Cuts the file off, or extends it by zeroes, to `len` bytes: see [`Truncate`]. Where io_uring
+    /// has no such operation (before Linux 6.9) it is done on the pool.
     ///
     /// # Errors
     /// As [ftruncate(2)](https://man7.org/linux/man-pages/man2/ftruncate.2.html).
@@ -253,10 +254,12 @@ impl File {
 
     /// Closes the file by an operation, and tells of an error, which a drop does not.
     ///
-    /// If operations of futures that were dropped still have the file, the last of them closes it, later.
+    /// If operations of futures that were dropped still have the file, the last of them closes it,
+    /// later.
     ///
     /// # Errors
-    /// As [close(2)](https://man7.org/linux/man-pages/man2/close.2.html). It is closed nevertheless.
+    /// As [close(2)](https://man7.org/linux/man-pages/man2/close.2.html). It is closed
+    /// nevertheless.
     pub async fn close(self) -> io::Result<()> {
         match Rc::try_unwrap(self.fd) {
             Ok(fd) => submit(Close::new(fd)).await.0,

@@ -1,8 +1,8 @@
 //! Reading and writing with buffers that go along.
 //!
-//! An operation of a future owns its buffer, because the kernel may have it when the future is dropped;
-//! it gives the buffer back with its result. So the traits here take buffers by value, unlike those that
-//! borrow a slice.
+//! An operation of a future owns its buffer, because the kernel may have it when the future is
+//! dropped; it gives the buffer back with its result. So the traits here take buffers by value,
+//! unlike those that borrow a slice.
 //!
 //! | what | whole buffers | when its future is dropped |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | [`copy`] | to the end | as above, for one buffer |
 //! | [`BufReader`], [`BufWriter`], [`Lines`] | by a copy | nothing is lost: the operation goes on in them |
 //!
-//! Two futures that use one stream share it: streams of [`net`](crate::net) read and write by reference, and
-//! so do [`Rc`]s of them, for two tasks.
+//! Two futures that use one stream share it: streams of [`net`](crate::net) read and write by
+//! reference, and so do [`Rc`]s of them, for two tasks.
 //!
 //! ```
 //! use completeio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +61,8 @@ use std::rc::Rc;
 
 /// Reads bytes: from a stream, a pipe, the standard input.
 pub trait AsyncRead {
-    /// Reads once into the buffer's room, and tells how much; 0 is the end, or a buffer without room.
+    /// Reads once into the buffer's room, and tells how much; 0 is the end, or a buffer without
+    /// room.
     ///
     /// If the future is dropped, what it has read is lost with the buffer.
     fn read<B: IoBufMut + 'static>(
@@ -98,7 +99,8 @@ pub trait AsyncWrite {
 /// Buffers that one call of the system's takes.
 pub(crate) const IOV_MAX: usize = 1024;
 
-/// Whether there is room for a byte. Where there is none, some sockets would wait for one all the same.
+/// Whether there is room for a byte. Where there is none, some sockets would wait for one all the
+/// same.
 pub(crate) fn has_room(buffers: &mut impl IoBufsMut) -> bool {
     let mut found = false;
     buffers.each_part_mut(|_, room| found |= room > 0);

@@ -2,9 +2,9 @@
 //!
 //! # Modules
 //! This crate is the driver crate [`completeio_driver`], re-exported, and an example runtime on its
-//! public API (feature `runtime`, on by default): [`task`], [`time`], [`io`], [`fs`], [`net`], [`pipe`],
-//! [`stdio`], [`process`], [`event`]; with features of their own `signal`, and `compat` for the traits of
-//! the futures crates and of hyper.
+//! public API (feature `runtime`, on by default): [`task`], [`time`], [`io`], [`fs`], [`net`],
+//! [`pipe`], [`stdio`], [`process`], [`event`]; with features of their own `signal`, and `compat`
+//! for the traits of the futures crates and of hyper.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

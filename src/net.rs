@@ -1,9 +1,9 @@
 //! Sockets: TCP, UDP, and, on Unix, those of Unix.
 //!
-//! All that waits is an operation of the driver. One that is in flight holds its socket open: dropping
-//! the socket, or the future, closes nothing under it. The future that is dropped cancels its operation,
-//! and what that had received by then is lost with its buffer; [`readable`](TcpStream::readable) waits
-//! and takes nothing.
+//! All that waits is an operation of the driver. One that is in flight holds its socket open:
+//! dropping the socket, or the future, closes nothing under it. The future that is dropped cancels
+//! its operation, and what that had received by then is lost with its buffer;
+//! [`readable`](TcpStream::readable) waits and takes nothing.
 //!
 //! Methods take `&self`, so that one task may read and write at once. Sockets have the common
 //! [options](crate::op::SockOpt) by [`set_option`](TcpStream::set_option), and, for they are
@@ -16,8 +16,8 @@
 //!
 //! # Simulated hosts
 //! On a [simulated](crate::driver::Backend) host everything runs but what is no operation: the
-//! addresses of a socket, [`set_nodelay`](TcpStream::set_nodelay) and its like, pairs and what `try_from`
-//! takes over, the lookup of names, which is the real system's.
+//! addresses of a socket, [`set_nodelay`](TcpStream::set_nodelay) and its like, pairs and what
+//! `try_from` takes over, the lookup of names, which is the real system's.
 
 mod address;
 mod socket;
@@ -43,8 +43,8 @@ use crate::op::{Bind, Connect, Listen, Socket};
 use crate::task::submit;
 use std::io;
 
-/// Whether listeners say `SO_REUSEADDR`. On Windows they would share their address with whoever says so
-/// too; there, connections that are over do not keep it.
+/// Whether listeners say `SO_REUSEADDR`. On Windows they would share their address with whoever
+/// says so too; there, connections that are over do not keep it.
 const REUSE_ADDR: bool = cfg!(unix);
 
 /// Connections that wait to be accepted, unless it is said otherwise; the system's limit (4,096 on

@@ -36,18 +36,18 @@ pub async fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     Ok((reader.try_into()?, writer.try_into()?))
 }
 
-/// The end of a pipe that is read from: of one that [`pipe`] or std has made, of a child process, or a
-/// FIFO that was opened.
+/// The end of a pipe that is read from: of one that [`pipe`] or std has made, of a child process,
+/// or a FIFO that was opened.
 ///
-/// When all writers are gone, a read gives what is left, and then 0. Pipes are left in the mode in which
-/// they are: [`Read`] says which of them may block.
+/// When all writers are gone, a read gives what is left, and then 0. Pipes are left in the mode in
+/// which they are: [`Read`] says which of them may block.
 #[derive(Debug)]
 pub struct PipeReader {
     fd: SharedFd,
 }
 
-/// The end of a pipe that is written to: of one that [`pipe`] or std has made, of a child process, or a
-/// FIFO that was opened.
+/// The end of a pipe that is written to: of one that [`pipe`] or std has made, of a child process,
+/// or a FIFO that was opened.
 ///
 /// A write waits until there is room, and takes what there is. When all readers are gone, it is a
 /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). [`shutdown`](AsyncWrite::shutdown) closes the end, as

@@ -76,8 +76,8 @@ impl Command {
         stderr(stdio: impl Into<Stdio>);
     }
 
-    /// Whether the child is killed (`SIGKILL`; on Windows, with the code 1) when its handle is dropped before it was waited for. It is
-    /// not, unless this says so.
+    /// Whether the child is killed (`SIGKILL`; on Windows, with the code 1) when its handle is
+    /// dropped before it was waited for. It is not, unless this says so.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_on_drop = kill;
         self
@@ -127,8 +127,8 @@ impl Command {
         self.spawn()?.wait().await
     }
 
-    /// Runs the program to its end, and collects its standard output and error, wherever these were to
-    /// go. Its standard input is what was set, or this process's.
+    /// Runs the program to its end, and collects its standard output and error, wherever these were
+    /// to go. Its standard input is what was set, or this process's.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn) and [`Child::wait_with_output`].
@@ -149,9 +149,9 @@ impl From<std_process::Command> for Command {
 
 /// A child process.
 ///
-/// Dropping it leaves the process to itself, unless [`Command::kill_on_drop`] says otherwise. If it has
-/// not ended by then, on Unix a thread, with little more than a stack, waits for its end, and reaps it: no
-/// zombie is left, whatever becomes of the runtime. (One is, if no thread can be had.)
+/// Dropping it leaves the process to itself, unless [`Command::kill_on_drop`] says otherwise. If it
+/// has not ended by then, on Unix a thread, with little more than a stack, waits for its end, and
+/// reaps it: no zombie is left, whatever becomes of the runtime. (One is, if no thread can be had.)
 #[derive(Debug)]
 pub struct Child {
     /// Its standard input, if that is a pipe. [`wait`](Self::wait) closes it.
@@ -175,8 +175,8 @@ impl Child {
         self.child.as_ref().expect("as above").id()
     }
 
-    /// Closes its standard input, waits until it has ended, and reaps it: see [`WaitId`]. Then it is
-    /// ready with the same status again. Nothing is lost if the future is dropped.
+    /// Closes its standard input, waits until it has ended, and reaps it: see [`WaitId`]. Then it
+    /// is ready with the same status again. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     /// As [`WaitId::child`] and [`WaitId`]: on Unix `ECHILD` if somebody else has reaped it.
@@ -203,8 +203,8 @@ impl Child {
         self.child().try_wait()
     }
 
-    /// Closes its standard input, collects what is left of its output, and waits until it has ended. If
-    /// the future is dropped, so is the child.
+    /// Closes its standard input, collects what is left of its output, and waits until it has
+    /// ended. If the future is dropped, so is the child.
     ///
     /// # Errors
     /// As [`wait`](Self::wait), and of the reads.
@@ -223,7 +223,8 @@ impl Child {
         })
     }
 
-    /// Kills it (`SIGKILL`; on Windows, with the code 1). It is to be waited for nevertheless. Of one that has ended it is no error.
+    /// Kills it (`SIGKILL`; on Windows, with the code 1). It is to be waited for nevertheless. Of
+    /// one that has ended it is no error.
     ///
     /// # Errors
     /// As [`std::process::Child::kill`].

@@ -1,16 +1,16 @@
 //! Signals of the system to this process: `SIGINT` of control-C, `SIGTERM`, `SIGHUP` and others.
 //!
-//! **Windows** has one of them, `SIGINT`: control-C or control-break at the console. That the console is closed
-//! looks the same, and ends the process soon. A thread tells all listeners; the others are never told, for
-//! to listen to anything else is an error.
+//! **Windows** has one of them, `SIGINT`: control-C or control-break at the console. That the
+//! console is closed looks the same, and ends the process soon. A thread tells all listeners; the
+//! others are never told, for to listen to anything else is an error.
 //!
-//! On Unix each listener has a pair of sockets. The handler, which `signal-hook` installs, sends a byte into one
-//! of them, and the listener's runtime receives it from the other: so any number of listeners, on any
-//! threads and runtimes, are told each by itself, and nothing but that one system call is made
-//! inside the handler.
+//! On Unix each listener has a pair of sockets. The handler, which `signal-hook` installs, sends a
+//! byte into one of them, and the listener's runtime receives it from the other: so any number of
+//! listeners, on any threads and runtimes, are told each by itself, and nothing but that one system
+//! call is made inside the handler.
 //!
-//! **The first listener ends what the signal does by itself** (of control-C, to end the process), for as
-//! long as the process runs, whether or not anybody listens later.
+//! **The first listener ends what the signal does by itself** (of control-C, to end the process),
+//! for as long as the process runs, whether or not anybody listens later.
 
 #[cfg(unix)]
 #[path = "signal/unix.rs"]
@@ -55,7 +55,8 @@ impl SignalKind {
         child = SIGCHLD;
         /// `SIGALRM`.
         alarm = SIGALRM;
-        /// `SIGPIPE`: a write to what nobody reads. Programs of Rust ignore it until somebody listens.
+        /// `SIGPIPE`: a write to what nobody reads. Programs of Rust ignore it until somebody
+        /// listens.
         pipe = SIGPIPE;
         /// `SIGUSR1`.
         user_defined1 = SIGUSR1;
@@ -78,8 +79,8 @@ impl SignalKind {
     }
 }
 
-/// Waits for the next control-C, from its first poll on. Between two of these some may be missed: who
-/// wants all of them keeps a [`signal`].
+/// Waits for the next control-C, from its first poll on. Between two of these some may be missed:
+/// who wants all of them keeps a [`signal`].
 ///
 /// # Errors
 /// As [`signal`] and [`Signal::recv`].
@@ -107,9 +108,10 @@ pub async fn ctrl_c() -> io::Result<()> {
 ///
 /// # Errors
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for those that cannot be listened to: `SIGKILL`,
-/// `SIGSTOP`, and those of the program's own faults (`SIGSEGV`, `SIGILL`, `SIGFPE`), and for what is no
-/// signal; on Windows, for all but [`interrupt`](SignalKind::interrupt), and an error if somebody else uses
-/// the `ctrlc` crate. As [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html) and
+/// `SIGSTOP`, and those of the program's own faults (`SIGSEGV`, `SIGILL`, `SIGFPE`), and for what
+/// is no signal; on Windows, for all but [`interrupt`](SignalKind::interrupt), and an error if
+/// somebody else uses the `ctrlc` crate. As
+/// [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html) and
 /// [`attach`](crate::driver::CompleteIo::attach).
 ///
 /// # Panics
@@ -120,8 +122,8 @@ pub fn signal(kind: SignalKind) -> io::Result<Signal> {
 
 /// Listens to a signal: see [`signal`].
 ///
-/// Of what arrives between two calls of [`recv`](Self::recv) nothing is lost, but several may become one,
-/// as they do in the kernel. It belongs to the runtime in which it was made.
+/// Of what arrives between two calls of [`recv`](Self::recv) nothing is lost, but several may
+/// become one, as they do in the kernel. It belongs to the runtime in which it was made.
 #[derive(Debug)]
 pub struct Signal(Listener);
 

@@ -1,8 +1,8 @@
 //! The standard streams of this process.
 //!
-//! They may be terminals, files, pipes or sockets, in blocking mode, shared with other processes, so that
-//! no operation on them is sure not to hold up the loop, and their mode is not this process's to change.
-//! So they are read and written on the pool of [`spawn_blocking`], through
+//! They may be terminals, files, pipes or sockets, in blocking mode, shared with other processes,
+//! so that no operation on them is sure not to hold up the loop, and their mode is not this
+//! process's to change. So they are read and written on the pool of [`spawn_blocking`], through
 //! std's handles: in one order with `println!` and with [`std::io::stdin`]. That costs a copy, an
 //! allocation and two wake-ups of threads each time; what is known to be a pipe is faster as a
 //! [`PipeReader`](crate::pipe::PipeReader).
@@ -18,8 +18,8 @@ use std::mem;
 /// So many bytes are read or written at once.
 const AT_ONCE: usize = 64 << 10;
 
-/// What the pool does for a handle: one thing at a time. It goes on when the future that waits for it is
-/// dropped.
+/// What the pool does for a handle: one thing at a time. It goes on when the future that waits for
+/// it is dropped.
 #[derive(Debug, Default)]
 struct Blocking {
     /// Empty while the pool has them.
@@ -54,8 +54,8 @@ pub fn stdin() -> Stdin {
 
 /// The standard input of this process, as [`std::io::stdin`].
 ///
-/// A read whose future is dropped goes on, and what it finds is the next one's of this handle. A thread
-/// that reads a terminal holds up neither the end of the runtime nor that of the process.
+/// A read whose future is dropped goes on, and what it finds is the next one's of this handle. A
+/// thread that reads a terminal holds up neither the end of the runtime nor that of the process.
 #[derive(Debug)]
 pub struct Stdin(Blocking);
 
@@ -101,8 +101,8 @@ macro_rules! outputs {
 
         #[doc = concat!("The standard ", $what, " of this process, as [`std::io::", stringify!($name), "`].")]
         ///
-        /// What a write has taken is written out when it is ready, up to 64 KiB of it. One whose future is
-        /// dropped goes on; the next one of this handle waits for it, and has its error.
+        /// What a write has taken is written out when it is ready, up to 64 KiB of it. One whose
+        /// future is dropped goes on; the next one of this handle waits for it, and has its error.
         ///
         /// ```
         #[doc = concat!("use completeio::stdio::", stringify!($name), ";")]

@@ -1,10 +1,10 @@
 //! Runs futures on a driver.
 //!
 //! A small runtime: one thread, one driver, and tasks. It shows how an executor stands on the
-//! driver's [slots](crate::slots): an operation moves into a slot, its [`Key`](crate::slots::Key) is
-//! the future, and a turn of the driver wakes whose operation has completed. There is no `unsafe`, and
-//! nothing is allocated for an operation; a task is one allocation. A future that is dropped cancels its
-//! operation, and the slot keeps that until the kernel is done with it.
+//! driver's [slots](crate::slots): an operation moves into a slot, its [`Key`](crate::slots::Key)
+//! is the future, and a turn of the driver wakes whose operation has completed. There is no
+//! `unsafe`, and nothing is allocated for an operation; a task is one allocation. A future that is
+//! dropped cancels its operation, and the slot keeps that until the kernel is done with it.
 //!
 //! ```
 //! use completeio::task::{block_on, spawn};
@@ -42,8 +42,8 @@ use std::task::Poll;
 
 /// Runs `future` to its end on a new runtime, and polls it only when it was woken.
 ///
-/// When it has ended, the tasks that it has left are dropped, and what is in flight is cancelled and
-/// waited for. [`Runtime`] has options.
+/// When it has ended, the tasks that it has left are dropped, and what is in flight is cancelled
+/// and waited for. [`Runtime`] has options.
 ///
 /// ```
 /// assert_eq!(completeio::task::block_on(async { 1 + 1 }), 2);
@@ -68,9 +68,9 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 
 /// Runs `work` on a thread of a pool, for what may block: name lookups, computations.
 ///
-/// The pool is the `blocking` crate's, which all runtimes of the process share: it grows to 500 threads,
-/// or to what `BLOCKING_MAX_THREADS` says, and shrinks when they are idle. Work that has not begun is
-/// not done if its handle aborts it; begun work goes on.
+/// The pool is the `blocking` crate's, which all runtimes of the process share: it grows to 500
+/// threads, or to what `BLOCKING_MAX_THREADS` says, and shrinks when they are idle. Work that has
+/// not begun is not done if its handle aborts it; begun work goes on.
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
@@ -79,8 +79,9 @@ pub fn spawn_blocking<T: Send + 'static>(
     JoinHandle::new(blocking::unblock(work).fallible())
 }
 
-/// Lets the other tasks that are ready run before it goes on. The driver makes its turns between them, as
-/// [`tasks_per_turn`](Builder::tasks_per_turn) says, and one before the future of [`block_on`] goes on.
+/// Lets the other tasks that are ready run before it goes on. The driver makes its turns between
+/// them, as [`tasks_per_turn`](Builder::tasks_per_turn) says, and one before the future of
+/// [`block_on`] goes on.
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -1,7 +1,7 @@
 //! Sleeps, timeouts and intervals.
 //!
-//! Times are those of the [`Instant`] of this crate, which goes on while the system is suspended.
-//! A timer is an entry in the runtime's own heap: it makes no system call, for the nearest one is how
+//! Times are those of the [`Instant`] of this crate, which goes on while the system is suspended. A
+//! timer is an entry in the runtime's own heap: it makes no system call, for the nearest one is how
 //! long the driver waits at most.
 
 pub(crate) mod timers;
@@ -62,7 +62,8 @@ impl Sleep {
         self.deadline <= Instant::now()
     }
 
-    /// Gives it another time, earlier or later, whether it is ready or not. It is to be polled again.
+    /// Gives it another time, earlier or later, whether it is ready or not. It is to be polled
+    /// again.
     pub fn reset(&mut self, deadline: Instant) {
         self.stop();
         self.deadline = deadline;
@@ -132,8 +133,8 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
     timeout_at(Instant::now().saturating_add(duration), future).await
 }
 
-/// Runs `future` until then at most. When the time is over it is dropped, which cancels what it waits
-/// for, and gives up the buffers of that. If both are ready, the future is.
+/// Runs `future` until then at most. When the time is over it is dropped, which cancels what it
+/// waits for, and gives up the buffers of that. If both are ready, the future is.
 ///
 /// # Errors
 /// [`Elapsed`].

@@ -189,8 +189,8 @@ fn streams_are_dropped_while_they_wait() {
     });
 }
 
-/// A stream whose peer has ended its own side, and reads nothing yet: a wait for room would end at once, each
-/// time.
+/// A stream whose peer has ended its own side, and reads nothing yet: a wait for room would end at
+/// once, each time.
 async fn to_who_has_ended() -> (PollStream, net::TcpStream) {
     let (own, peer) = sockets();
     peer.shutdown(net::Shutdown::Write).unwrap();

@@ -273,8 +273,8 @@ fn many_files_are_open_at_once() {
     });
 }
 
-/// I5, I16: each write is whole, or was not begun, or is cut short; their buffers and files are given
-/// back.
+/// I5, I16: each write is whole, or was not begun, or is cut short; their buffers and files are
+/// given back.
 #[test]
 fn six_hundred_writes_dropped_at_once() {
     const LEN: usize = 4096;

@@ -1,7 +1,8 @@
 //! Sockets of the small runtime on simulated hosts, where time, order and faults are drawn.
 //!
-//! A program of its own, for it counts the descriptors that are left: a descriptor of a simulated host is
-//! open as long as a child has it that another test has forked, and that has not begun its program yet.
+//! A program of its own, for it counts the descriptors that are left: a descriptor of a simulated
+//! host is open as long as a child has it that another test has forked, and that has not begun its
+//! program yet.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use completeio::driver::Driver;

@@ -1,7 +1,7 @@
 //! Pipes of the small runtime on simulated hosts.
 //!
-//! A program of its own: an end of a pipe is open as long as a child has it that another test has forked,
-//! and that has not begun its program yet.
+//! A program of its own: an end of a pipe is open as long as a child has it that another test has
+//! forked, and that has not begun its program yet.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "common/pipes.rs"]

@@ -368,8 +368,8 @@ mod unix_only {
         });
     }
 
-    /// No zombie is left: of those that had ended, that end later, that are killed, and that outlive the
-    /// runtime.
+    /// No zombie is left: of those that had ended, that end later, that are killed, and that
+    /// outlive the runtime.
     #[test]
     fn dropped_children_are_reaped() {
         bounded(|| {

@@ -1,5 +1,5 @@
-//! Races of each kind of operation that waits: those that lose leave nothing behind, and take nothing with
-//! them.
+//! Races of each kind of operation that waits: those that lose leave nothing behind, and take
+//! nothing with them.
 //!
 //! A program of its own, for it counts the descriptors of its process.
 #![cfg(feature = "runtime")]

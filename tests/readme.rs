@@ -5,8 +5,8 @@
 use completeio::driver::{Backend, Driver, Support};
 use std::collections::BTreeMap;
 
-/// Operations by name, and what the table says of them on io_uring, on readiness, and on systems that
-/// are not here.
+/// Operations by name, and what the table says of them on io_uring, on readiness, and on systems
+/// that are not here.
 fn table() -> BTreeMap<String, [String; 4]> {
     let readme = include_str!("../README.md");
     let rows = readme

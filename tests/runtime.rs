@@ -356,7 +356,8 @@ fn places_are_offered_in_order() {
             turn().await;
             assert_eq!(c.woken(), 1);
 
-            // Nobody else waits, so that a newcomer may be faster: then the place in the queue stays.
+            // Nobody else waits, so that a newcomer may be faster: then the place in the queue
+            // stays.
             let newcomer = Task::begun(&file);
             let later = Task::begun(&file);
             assert!(!c.poll());

@@ -1,5 +1,5 @@
-//! Control-C to the small runtime, on Windows. What listens is a program of its own, with a console of its
-//! own, for everybody at a console is told.
+//! Control-C to the small runtime, on Windows. What listens is a program of its own, with a console
+//! of its own, for everybody at a console is told.
 #![cfg(all(feature = "signal", windows))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

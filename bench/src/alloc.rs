@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The system's allocator, which counts what is asked of it: exact as long as one thread allocates
 /// at a time, a lower bound otherwise, and about a nanosecond a call.
 ///
-/// What is no smaller than a page is page-aligned: a plain `Vec` of every peer serves for O_DIRECT, and the
-/// kernel's copies take as long for all. To other addresses some processors need three times as long.
+/// What is no smaller than a page is page-aligned: a plain `Vec` of every peer serves for O_DIRECT,
+/// and the kernel's copies take as long for all. To other addresses some processors need three
+/// times as long.
 #[derive(Debug)]
 pub struct Counting;
 

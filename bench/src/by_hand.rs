@@ -16,8 +16,8 @@ pub(crate) struct Step {
 /// How long a loop goes on.
 pub(crate) enum Serve<'a> {
     UntilClosed {
-        /// Whether it makes a system call for each answer that means nothing: the count of calls must
-        /// see it.
+        /// Whether it makes a system call for each answer that means nothing: the count of calls
+        /// must see it.
         call: bool,
     },
     Turns(&'a mut Turns),

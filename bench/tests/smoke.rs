@@ -150,8 +150,8 @@ fn of_fifty(json: &str, peer: &str, metric: &str) -> Option<f64> {
     median.split(',').next()?.parse().ok()
 }
 
-/// A loop by hand makes a receive and a send for each echo, one more call when it is told to, and one
-/// wait for many; by whatever counts calls here.
+/// A loop by hand makes a receive and a send for each echo, one more call when it is told to, and
+/// one wait for many; by whatever counts calls here.
 #[test]
 fn a_call_more_is_counted() {
     if skipped("raw") {

@@ -1,13 +1,13 @@
-//! Looks for writes that come too late (I3, I5): runs the tests that watch the memory of operations that
-//! are over, or whose driver is gone, again and again, on each backend.
+//! Looks for writes that come too late (I3, I5): runs the tests that watch the memory of operations
+//! that are over, or whose driver is gone, again and again, on each backend.
 
 use crate::suite::Suite;
 use crate::{Options, watch};
 use checks::summary::Summary;
 use completeio_driver::driver::{Backend, Driver};
 
-/// The suite's columns, the backends that they need, and their tests whose memory is mapped twice. The
-/// simulated one is part of the suite.
+/// The suite's columns, the backends that they need, and their tests whose memory is mapped twice.
+/// The simulated one is part of the suite.
 const COLUMNS: [(&str, Option<Backend>, &[&str]); 3] = [
     (
         "io_uring",

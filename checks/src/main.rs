@@ -1,9 +1,9 @@
-//! Checks, a subcommand each. What people run is told in CONTRIBUTING.md, and ends with a line
-//! `N passed, N failed, N skipped`; the others are what the tests of `tests/` run as their children.
+//! Checks, a subcommand each. What people run is told in CONTRIBUTING.md, and ends with a line `N
+//! passed, N failed, N skipped`; the others are what the tests of `tests/` run as their children.
 //!
 //! Each is a bounded program on the driver's public API. Exit status: 0, all was well; 1, something
-//! was not, and stderr says what; 2, wrong arguments; 3, the driver could not be made, and stdout says
-//! why. A program that hangs is killed by an alarm.
+//! was not, and stderr says what; 2, wrong arguments; 3, the driver could not be made, and stdout
+//! says why. A program that hangs is killed by an alarm.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -1,15 +1,15 @@
 //! A client and a server on one driver, with a proxy between them that trickles, holds back, cuts
 //! and resets.
 //!
-//! The proxy (`relay`) is a thread with plain sockets and poll(2). What it does is drawn from a seed
-//! (`faults`), and so is what the ends do (`talk`): sends and receives of all sizes, exact and not,
-//! some of them cancelled on their way or with a deadline. Nothing waits for a time: what is held back
-//! is held until the other direction has moved, or for a number of polls.
+//! The proxy (`relay`) is a thread with plain sockets and poll(2). What it does is drawn from a
+//! seed (`faults`), and so is what the ends do (`talk`): sends and receives of all sizes, exact and
+//! not, some of them cancelled on their way or with a deadline. Nothing waits for a time: what is
+//! held back is held until the other direction has moved, or for a number of polls.
 //!
 //! Every byte that arrives is the right one in its order. What is cut is the end of the stream or a
 //! typed error, and each side knows how far it came: no less is received than what was handed on
-//! before an orderly end, no more is handed on than what was sent. Each operation completes once, and
-//! nothing is left open.
+//! before an orderly end, no more is handed on than what was sent. Each operation completes once,
+//! and nothing is left open.
 
 mod faults;
 mod relay;
@@ -106,7 +106,8 @@ async fn accept(tasks: Tasks, talk: Rc<Talk>, listener: OwnedFd) {
     speak(tasks, talk, 1, accepted.fd).await;
 }
 
-/// Whether the ends know what became of a lane of `len` bytes, of which the proxy handed on `moved`.
+/// Whether the ends know what became of a lane of `len` bytes, of which the proxy handed on
+/// `moved`.
 fn judge(lane: &Lane, len: usize, moved: usize, cut: Option<Fault>, faults: &Faults) {
     let (sent, received) = (lane.sent.get(), lane.received.get());
     let what = || format!("{lane:?} of {len}, {moved} handed on; {faults:?}");

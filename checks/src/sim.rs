@@ -1,9 +1,9 @@
 //! Random scripts on simulated hosts, and a ledger that nothing gets past.
 //!
-//! A script is drawn from a seed, or spelled by bytes (`script`): operations of every family, pushed in
-//! each way there is, cancelled, lost with their drivers and hosts. It is carried out by a driver on
-//! each of two hosts (`machine`, `side`), with what each operation may come to (`calls`), and what the
-//! disks and the network are known to hold (`disk`, `network`).
+//! A script is drawn from a seed, or spelled by bytes (`script`): operations of every family,
+//! pushed in each way there is, cancelled, lost with their drivers and hosts. It is carried out by
+//! a driver on each of two hosts (`machine`, `side`), with what each operation may come to
+//! (`calls`), and what the disks and the network are known to hold (`disk`, `network`).
 
 mod calls;
 mod disk;
@@ -39,8 +39,8 @@ const REPEATED: u64 = 16;
 /// So many failures are told in full.
 const REPORTED: u64 = 3;
 
-/// Carries out the scripts of so many steps that these seeds give, after a `watch` for each, and prints
-/// how those fail that do.
+/// Carries out the scripts of so many steps that these seeds give, after a `watch` for each, and
+/// prints how those fail that do.
 pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> Summary {
     let (all, mut failed, mut progress) = (seeds.end - seeds.start, 0, Progress::begin());
     panic::set_hook(Box::new(only_the_second));
@@ -65,8 +65,8 @@ pub fn run(seeds: Range<u64>, steps: usize, watch: fn()) -> Summary {
 /// Carries out the script that bytes spell, on a seed that is their first two. How it fails, if it
 /// does, with the shortest script that does. Panics are printed by the process's hook on the way.
 ///
-/// Other bytes at a place are another choice there, and leave the rest as it is where they can: for who
-/// changes bytes to find scripts that do something new.
+/// Other bytes at a place are another choice there, and leave the rest as it is where they can: for
+/// who changes bytes to find scripts that do something new.
 pub fn run_bytes(bytes: &[u8]) -> Option<String> {
     let (seed, steps) = bytes.split_first_chunk()?;
     check(

@@ -1,9 +1,9 @@
 //! Holds what a run has skipped to what is recorded for it in `.ci/skips`.
 //!
-//! A skip may be because its condition holds: a tool that is missing, a kernel that is too old. That is
-//! looked at here, not taken from who skips. All else must be recorded, and be as often as it says; so
-//! must be how much passes at least. What silently stops running is then either one fewer that has
-//! passed, or a skip for which there is no reason.
+//! A skip may be because its condition holds: a tool that is missing, a kernel that is too old.
+//! That is looked at here, not taken from who skips. All else must be recorded, and be as often as
+//! it says; so must be how much passes at least. What silently stops running is then either one
+//! fewer that has passed, or a skip for which there is no reason.
 
 mod condition;
 mod log;

@@ -2,11 +2,12 @@
 //!
 //! A server on one driver sends back what clients on a second one say (`server`, `client`), over
 //! loopback. What becomes of each connection is drawn from its number (`life`): closes, resets,
-//! half-closes, receives that are cancelled or come to their deadlines, connects to a full listener.
-//! Each byte is known by its place; each operation completes once, by the sessions' ledgers.
+//! half-closes, receives that are cancelled or come to their deadlines, connects to a full
+//! listener. Each byte is known by its place; each operation completes once, by the sessions'
+//! ledgers.
 //!
-//! Each backend has a process of its own (`soak-one`), so that it is judged by its own memory, and a
-//! crash is a failure like any other.
+//! Each backend has a process of its own (`soak-one`), so that it is judged by its own memory, and
+//! a crash is a failure like any other.
 
 mod client;
 mod life;

@@ -338,8 +338,8 @@ fn wake_ups(session: &mut Session) {
     }
 }
 
-/// Drops the driver with operations that wait, and one that was not submitted. Returns its counters,
-/// and how many errors it was forgiven.
+/// Drops the driver with operations that wait, and one that was not submitted. Returns its
+/// counters, and how many errors it was forgiven.
 fn drop_in_flight(mut session: Session) -> (Stats, usize) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let fd = session.attach(&ours);

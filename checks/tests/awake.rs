@@ -70,8 +70,8 @@ fn what_has_completed_is_taken_without_a_system_call() {
     }
 }
 
-/// A hundred waits that end by their time, and nothing else: one call each, or none when their time was
-/// over before, for the thread was held up.
+/// A hundred waits that end by their time, and nothing else: one call each, or none when their time
+/// was over before, for the thread was held up.
 #[test]
 fn a_wait_that_expires_is_one_call() {
     if !has_strace() {

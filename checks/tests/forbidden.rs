@@ -244,8 +244,8 @@ fn without_descriptors() {
     }
 }
 
-/// Linux 6.18 charges the rings to the user's locked memory, unless the process has CAP_IPC_LOCK; not
-/// all kernels do. Either the driver works, or its error says what to raise.
+/// Linux 6.18 charges the rings to the user's locked memory, unless the process has CAP_IPC_LOCK;
+/// not all kernels do. Either the driver works, or its error says what to raise.
 #[test]
 fn without_locked_memory() {
     for backend in BACKENDS {

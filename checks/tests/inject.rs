@@ -419,8 +419,8 @@ fn calls_on_sockets() {
     }
 }
 
-/// A connect that is interrupted, whichever of its calls it is: the one that begins it, the one that
-/// looks what became of it.
+/// A connect that is interrupted, whichever of its calls it is: the one that begins it, the one
+/// that looks what became of it.
 #[test]
 fn connect_interrupted() {
     if !has_strace() || !BACKENDS.contains(&"readiness") {

@@ -42,14 +42,15 @@ impl Address {
     /// The address of a Unix socket in the file system.
     ///
     /// # Errors
-    /// `InvalidInput` when the path is empty, longer than the platform takes (107 bytes on Linux), or
-    /// contains a zero byte.
+    /// `InvalidInput` when the path is empty, longer than the platform takes (107 bytes on Linux),
+    /// or contains a zero byte.
     pub fn unix(path: impl AsRef<Path>) -> io::Result<Self> {
         let (raw, len) = sys::from_path(path.as_ref())?;
         Ok(Self { raw, len })
     }
 
-    /// The address of a Unix socket outside of the file system: any bytes, which nobody has to remove.
+    /// The address of a Unix socket outside of the file system: any bytes, which nobody has to
+    /// remove.
     ///
     /// # Errors
     /// `InvalidInput` when the name is longer than the platform takes (107 bytes), `Unsupported` on
@@ -174,8 +175,8 @@ pub(crate) mod written {
     use std::net::{Ipv6Addr, SocketAddrV6};
     use std::os::unix::ffi::OsStrExt;
 
-    /// Whatever a kernel writes, and however long it says that is (the first two bytes), is the address
-    /// that socket.h has there, or none.
+    /// Whatever a kernel writes, and however long it says that is (the first two bytes), is the
+    /// address that socket.h has there, or none.
     pub fn check(bytes: &[u8]) {
         let Some((said, bytes)) = bytes.split_first_chunk() else {
             return;

@@ -1,14 +1,14 @@
 //! Control messages: what travels beside the bytes of a message, such as descriptors.
 //!
 //! [`Outgoing`] is built before [`SendMsg`](crate::op::SendMsg) is pushed, [`Incoming`] is the room
-//! that [`RecvMsg`](crate::op::RecvMsg) receives into. Both have a fixed size, [`space`] says how much
-//! a message takes, and neither allocates.
+//! that [`RecvMsg`](crate::op::RecvMsg) receives into. Both have a fixed size, [`space`] says how
+//! much a message takes, and neither allocates.
 //!
-//! **Descriptors.** What is sent stays open as long as the operation lives, which owns or borrows it.
-//! What is received is close-on-exec and belongs to the room: [`Fds`] gives descriptors out, and those
-//! that nobody took are closed with the room, or when the operation is pushed again. That holds whether
-//! the operation was finished, disposed of, or never heard of again, for the room itself knows what
-//! the kernel has put there; it needs a room that is dropped, not forgotten.
+//! **Descriptors.** What is sent stays open as long as the operation lives, which owns or borrows
+//! it. What is received is close-on-exec and belongs to the room: [`Fds`] gives descriptors out,
+//! and those that nobody took are closed with the room, or when the operation is pushed again. That
+//! holds whether the operation was finished, disposed of, or never heard of again, for the room
+//! itself knows what the kernel has put there; it needs a room that is dropped, not forgotten.
 //!
 //! ```
 //! use completeio_driver::ancillary::{ControlMessage, Incoming, Outgoing, space};

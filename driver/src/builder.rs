@@ -283,9 +283,9 @@ impl Builder {
         self
     }
 
-    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring`, `readiness` or `iocp`;
-    /// empty is as not set) is asked; and then io_uring is taken, or readiness where io_uring is too old,
-    /// forbidden, or short of locked memory. Any other failure is an error.
+    /// This backend and no other. Without it, `COMPLETEIO_BACKEND` (`io_uring`, `readiness` or
+    /// `iocp`; empty is as not set) is asked; and then io_uring is taken, or readiness where
+    /// io_uring is too old, forbidden, or short of locked memory. Any other failure is an error.
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = Some(backend);
         self

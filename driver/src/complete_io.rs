@@ -17,32 +17,34 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// Owned and borrowed descriptors need not be attached: operations take them as they are.
     /// readiness then registers a socket for each wait, instead of once.
     ///
-    /// A number that the driver knows means a new file: what still waits on the old one
-    /// completes with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets
-    /// (those that are registered, too) non-blocking, and keeps a duplicate of regular files until
-    /// they are detached, closed by [`Close`](crate::op::Close), attached anew, or the driver is
+    /// A number that the driver knows means a new file: what still waits on the old one completes
+    /// with `EBADF`, or, on io_uring, goes on with the old file. readiness makes sockets (those
+    /// that are registered, too) non-blocking, and keeps a duplicate of regular files until they
+    /// are detached, closed by [`Close`](crate::op::Close), attached anew, or the driver is
     /// dropped. A socket that cannot be made non-blocking is not attached, and the error says why;
-    /// what is no socket keeps its mode, and is polled before each call where calls on it may block.
-    /// On Apple a socket is told to raise no `SIGPIPE` (`SO_NOSIGPIPE`). Closing a duplicate drops the
-    /// process's POSIX record locks on that file, as any close does. A socket that is not attached becomes
-    /// non-blocking by its first accept or connect, on Apple by its first send, too.
+    /// what is no socket keeps its mode, and is polled before each call where calls on it may
+    /// block. On Apple a socket is told to raise no `SIGPIPE` (`SO_NOSIGPIPE`). Closing a duplicate
+    /// drops the process's POSIX record locks on that file, as any close does. A socket that is not
+    /// attached becomes non-blocking by its first accept or connect, on Apple by its first send,
+    /// too.
     ///
-    /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the readiness
-    /// backend, and on Windows, the driver cannot see that a number was closed. Nor can it see that a TCP
-    /// socket has got a protocol with records on top (`TCP_ULP`, kernel TLS): that is done before its first
-    /// receive has to wait, or by [`SetSockOpt`](crate::op::SetSockOpt).
+    /// **Detach before you close** by other means than [`Close`](crate::op::Close): in the
+    /// readiness backend, and on Windows, the driver cannot see that a number was closed. Nor can
+    /// it see that a TCP socket has got a protocol with records on top (`TCP_ULP`, kernel TLS):
+    /// that is done before its first receive has to wait, or by
+    /// [`SetSockOpt`](crate::op::SetSockOpt).
     ///
-    /// Windows tells of an operation's end where the handle is attached that bears the number then, so that
-    /// an operation which is pushed on a reused number may end unheard: a number that was attached to one
-    /// driver is closed by `Close` before it is used with another. And one that was in flight may not end
-    /// before the last duplicate of its handle is closed: no cancellation and no deadline finds it by a
-    /// number that is closed. The drop of the driver waits for both.
+    /// Windows tells of an operation's end where the handle is attached that bears the number then,
+    /// so that an operation which is pushed on a reused number may end unheard: a number that was
+    /// attached to one driver is closed by `Close` before it is used with another. And one that was
+    /// in flight may not end before the last duplicate of its handle is closed: no cancellation and
+    /// no deadline finds it by a number that is closed. The drop of the driver waits for both.
     ///
-    /// Windows attaches a handle to one completion port, until the file that it names is closed: again to the
-    /// same driver is no error, to another is one
-    /// ([`AttachError`](crate::driver::AttachError)). A handle that takes no overlapped calls, as those of
-    /// [`std::fs::File`], is attached all the same, and workers make its calls, with a duplicate. What is not
-    /// attached is so by its first operation.
+    /// Windows attaches a handle to one completion port, until the file that it names is closed:
+    /// again to the same driver is no error, to another is one
+    /// ([`AttachError`](crate::driver::AttachError)). A handle that takes no overlapped calls, as
+    /// those of [`std::fs::File`], is attached all the same, and workers make its calls, with a
+    /// duplicate. What is not attached is so by its first operation.
     ///
     /// ```
     /// use completeio_driver::driver::{AsRawFd, CompleteIo, Driver};
@@ -56,8 +58,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// ```
     ///
     /// # Errors
-    /// `EBADF` when it is not open; on readiness those of `fcntl` with `O_NONBLOCK` for a socket, unchanged;
-    /// `InvalidInput` when it lies above
+    /// `EBADF` when it is not open; on readiness those of `fcntl` with `O_NONBLOCK` for a socket,
+    /// unchanged; `InvalidInput` when it lies above
     /// [`descriptors`](crate::driver::Builder::descriptors).
     fn attach(&mut self, fd: RawFd) -> io::Result<Fd>;
 
@@ -100,8 +102,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` when `id` lies outside the table ([`file_slots`](crate::driver::Builder::file_slots)), else
-    /// the kernel's error.
+    /// `InvalidInput` when `id` lies outside the table
+    /// ([`file_slots`](crate::driver::Builder::file_slots)), else the kernel's error.
     fn register_fd(&mut self, fd: RawFd, id: u32) -> io::Result<FixedFd>;
 
     /// Puts descriptors into the table, at `first_id` and the places after it, in one call;
@@ -205,8 +207,8 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// See [`guide::cancellation`](crate::guide::cancellation) for a running example.
     ///
     /// # Errors
-    /// [`Full`] when the reserved places ([`cancels`](crate::driver::Builder::cancels)) are used up: submit first.
-    /// readiness needs none.
+    /// [`Full`] when the reserved places ([`cancels`](crate::driver::Builder::cancels)) are used
+    /// up: submit first. readiness needs none.
     fn try_cancel(&mut self, user_data: usize) -> Result<(), Full<()>>;
 
     /// Asks for the cancellation of all operations on a descriptor: io_uring goes by the file, so
@@ -277,13 +279,14 @@ pub trait CompleteIo<'arena>: sealed::Sealed {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// Completions of operations that the driver owns ([`slots`](crate::slots)) end the wait too, if they
-    /// come in it: ask [`next_finished`](Driver::next_finished) until it gives none before you wait.
+    /// Completions of operations that the driver owns ([`slots`](crate::slots)) end the wait too,
+    /// if they come in it: ask [`next_finished`](Driver::next_finished) until it gives none before
+    /// you wait.
     ///
     /// # Errors
     /// `InvalidInput` for a sink without room; `Deadlock` for a wait without end when nothing is in
-    /// flight and no [`notifier`](Driver::notifier) was ever made; `Unsupported` in a forked child; else
-    /// the ring or the selector is broken. An operation's own error is in its entry.
+    /// flight and no [`notifier`](Driver::notifier) was ever made; `Unsupported` in a forked child;
+    /// else the ring or the selector is broken. An operation's own error is in its entry.
     ///
     /// # Safety
     /// This is where the kernel gets the addresses of operations and buffers:

@@ -178,8 +178,8 @@ impl<'arena> Driver<'arena> {
     }
 
     /// Winds the driver down: accepts no more operations, cancels what can be cancelled, takes
-    /// entries until nothing is in flight, the sink is full, or the deadline has passed. Returns how
-    /// many operations survive; call it again for the rest. [`resume`](Self::resume) ends it.
+    /// entries until nothing is in flight, the sink is full, or the deadline has passed. Returns
+    /// how many operations survive; call it again for the rest. [`resume`](Self::resume) ends it.
     ///
     /// ```
     /// use completeio_driver::clock::Instant;

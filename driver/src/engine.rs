@@ -100,8 +100,8 @@ impl Engine {
         unsafe { self.backend.try_push(&mut self.core, op, key) }
     }
 
-    /// Accepts an operation whose user data does not fit, and completes it; `false` when there is no
-    /// place for it.
+    /// Accepts an operation whose user data does not fit, and completes it; `false` when there is
+    /// no place for it.
     #[cold]
     pub(crate) fn refuse_user_data(&mut self, user_data: usize) -> bool {
         let Self { core, backend } = self;
@@ -328,7 +328,8 @@ impl Drop for Engine {
         let unwinding = AbortOnUnwind;
         self.core.close();
         if planted!("drop-publishes") {
-            // SAFETY: (D1) of what was only pushed nobody has promised anything: that is the defect.
+            // SAFETY: (D1) of what was only pushed nobody has promised anything: that is the
+            // defect.
             let _result = unsafe { self.backend.turn(&mut self.core, Block::Never) };
         }
         self.core.exacts.end();

@@ -34,7 +34,8 @@ use std::io;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[non_exhaustive]
-// The fields and their order are those of the kernel's completion; the usual one is copied as it is.
+// The fields and their order are those of the kernel's completion; the usual one is copied as it
+// is.
 #[repr(C)]
 pub struct Entry {
     user_data: usize,

@@ -7,7 +7,8 @@ use std::fmt;
 use std::io;
 
 /// A queue was full: nothing was done, and what was to be queued is handed back. So is everything
-/// while the driver winds down ([`quiesce`](crate::driver::Driver::quiesce)), and in a forked child.
+/// while the driver winds down ([`quiesce`](crate::driver::Driver::quiesce)), and in a forked
+/// child.
 ///
 /// See [`try_push`](crate::driver::CompleteIo::try_push) for a running example.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,8 +132,8 @@ impl Error for Refusal {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// Windows attaches a handle to one completion port, until the file that it names is closed: it has
-    /// another driver's, or another library's.
+    /// Windows attaches a handle to one completion port, until the file that it names is closed: it
+    /// has another driver's, or another library's.
     Elsewhere,
 }
 

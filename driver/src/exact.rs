@@ -1,9 +1,9 @@
 //! Operations that the driver follows: until they are whole, or until their time is over.
 //!
-//! An exact operation travels under a key of its own, which names its place in this table, so that a
-//! short result is found before it is anybody's completion. So does one whose deadline no backend
-//! keeps: that of several flights, and of what io_uring's linked timeout does not end. The place knows
-//! under which key the operation was pushed; its last completion goes out under that.
+//! An exact operation travels under a key of its own, which names its place in this table, so that
+//! a short result is found before it is anybody's completion. So does one whose deadline no backend
+//! keeps: that of several flights, and of what io_uring's linked timeout does not end. The place
+//! knows under which key the operation was pushed; its last completion goes out under that.
 //!
 //! | state of a place | who has the operation | what comes next |
 //! |---|---|---|
@@ -12,10 +12,11 @@
 //! | `InFlight` | the kernel, or a worker | `Waiting` after a short result; `Free` with its last |
 //! | `Waiting` | the driver, until there is a submission place | `InFlight`; `Free` when it is cancelled |
 //!
-//! A place that was cancelled does not go on. At its deadline, or when a cancellation found no place of
-//! the backend's, the driver cancels it in a submit, and again from time to time: what is between a
-//! worker and a queue of the kernel's no cancellation finds. The operation's own memory is touched in a
-//! submit only: what a cancellation must know of it, by its safe door, stands in the place.
+//! A place that was cancelled does not go on. At its deadline, or when a cancellation found no
+//! place of the backend's, the driver cancels it in a submit, and again from time to time: what is
+//! between a worker and a queue of the kernel's no cancellation finds. The operation's own memory
+//! is touched in a submit only: what a cancellation must know of it, by its safe door, stands in
+//! the place.
 #![allow(
     unsafe_code,
     reason = "tells operations in flight what they have moved"
@@ -254,7 +255,8 @@ impl Exacts {
         deadline.into_iter().chain(limit).min()
     }
 
-    /// There was no place to cancel what it has in flight: the next submit does, as if its time were over.
+    /// There was no place to cancel what it has in flight: the next submit does, as if its time
+    /// were over.
     pub(crate) fn hurry(&mut self, index: u32) {
         self.limits.remove(index);
         self.limits.insert(Duration::ZERO, index);

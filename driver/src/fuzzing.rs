@@ -1,5 +1,5 @@
-//! What must hold of the inside of this crate whatever bytes it is given. Compiled for its tests, and
-//! for the programs of `fuzz/` (`--cfg fuzzing`), which have no other door to it.
+//! What must hold of the inside of this crate whatever bytes it is given. Compiled for its tests,
+//! and for the programs of `fuzz/` (`--cfg fuzzing`), which have no other door to it.
 
 #[cfg(unix)]
 pub use crate::address::written::check as address;

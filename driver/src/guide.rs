@@ -3,9 +3,9 @@
 pub mod safety {
     //! What the one `unsafe` call asks of you.
     //!
-    //! Nothing of it is asked in a [`scope`](crate::scope), which submits for you; nor of operations
-    //! that the driver owns, in [`slots`](crate::slots) or behind a [`remote`](crate::remote). This page
-    //! is for the layer below.
+    //! Nothing of it is asked in a [`scope`](crate::scope), which submits for you; nor of
+    //! operations that the driver owns, in [`slots`](crate::slots) or behind a
+    //! [`remote`](crate::remote). This page is for the layer below.
     //!
     //! Pushing is safe, and so is dropping a driver: nothing that was pushed is handed to the
     //! kernel, or looked at again, except by [`submit`](crate::driver::CompleteIo::submit) and its
@@ -60,8 +60,8 @@ pub mod safety {
     //!
     //! Where the driver must come first, because descriptors are attached to it before there are
     //! operations, put both into a struct with the driver as its first field: fields drop in order.
-    //! Keep a slab of operations behind raw pointers or `UnsafeCell`s: a `&mut` to the slab, or to a
-    //! neighbour through an index, touches those in flight.
+    //! Keep a slab of operations behind raw pointers or `UnsafeCell`s: a `&mut` to the slab, or to
+    //! a neighbour through an index, touches those in flight.
     //!
     //! An operation that goes round many times is pushed by
     //! [`OpObject::from_ptr`](crate::op::OpObject::from_ptr), for the borrow of `&'arena mut` would
@@ -70,8 +70,8 @@ pub mod safety {
     //! # What the driver promises in return
     //! * It borrows: it neither moves, copies nor frees an operation or a buffer.
     //! * An accepted operation completes exactly once, and after its last entry nobody touches it.
-    //! * A drop returns when nobody can touch any operation any more. If the ring itself fails while
-    //!   operations are in flight, no such moment can be known, and the process aborts.
+    //! * A drop returns when nobody can touch any operation any more. If the ring itself fails
+    //!   while operations are in flight, no such moment can be known, and the process aborts.
     //! * A full queue changes nothing, and hands the operation back.
     //! * A panic in a sink, in a buffer's methods or in `dispose` finds the driver consistent. It
     //!   loses at most the entry that the sink had in its hands.
@@ -114,17 +114,17 @@ pub mod cancellation {
     //! | drop a `Key`, or a future of it | the slot keeps operation, buffer and descriptor until the kernel is done, then drops them |
     //! | drop a [`Pending`](crate::remote::Pending) | the same, on the driver's thread, unless the result was there |
     //!
-    //! A read that completed while it was cancelled gives its bytes to whoever kept the ticket or the
-    //! key; whoever dropped it has given them up. To race a read against something else and lose
-    //! nothing, keep its key, cancel, and redeem it.
+    //! A read that completed while it was cancelled gives its bytes to whoever kept the ticket or
+    //! the key; whoever dropped it has given them up. To race a read against something else and
+    //! lose nothing, keep its key, cancel, and redeem it.
     //!
     //! A [`Deadline`](crate::op::Deadline) around an operation cancels it when its time is over.
     //!
     //! # What cannot be cancelled
     //! * A read or a write of a regular file that the kernel, or a worker thread, has begun. It
     //!   completes late, with its own result; a drop, and the end of a scope, wait for it.
-    //! * In the readiness backend, any call that a worker has begun: an open of a FIFO, for instance,
-    //!   waits there for the other end. Open it with `O_NONBLOCK`.
+    //! * In the readiness backend, any call that a worker has begun: an open of a FIFO, for
+    //!   instance, waits there for the other end. Open it with `O_NONBLOCK`.
     //! * [`Close`](crate::op::Close): once it has begun. Do not close the descriptor again whatever
     //!   its entry says.
     //!

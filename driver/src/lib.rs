@@ -8,8 +8,8 @@
 //! * [`buf`]: what can be lent for reading and writing.
 //! * [`driver`]: [`Driver`](driver::Driver), its limits, its errors.
 //! * [`sink`]: where the entries go.
-//! * [`scope`], [`slots`], [`remote`]: the same without `unsafe`, for operations that a thread lends,
-//!   that the driver owns, and that other threads send.
+//! * [`scope`], [`slots`], [`remote`]: the same without `unsafe`, for operations that a thread
+//!   lends, that the driver owns, and that other threads send.
 //! * [`guide::safety`], [`guide::cancellation`]: what the one `unsafe` call asks of you, and how
 //!   an operation ends.
 //!

@@ -1,8 +1,8 @@
 //! Doubly linked lists through the items of a slab: no memory of their own.
 //!
-//! Items are named by their index. An item has one pair of links for each role that it can play beside
-//! others; roles that exclude each other may share one. It stands in at most one list of a role at a time,
-//! and whoever owns the lists knows in which.
+//! Items are named by their index. An item has one pair of links for each role that it can play
+//! beside others; roles that exclude each other may share one. It stands in at most one list of a
+//! role at a time, and whoever owns the lists knows in which.
 
 use std::fmt;
 use std::marker::PhantomData;

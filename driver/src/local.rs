@@ -85,8 +85,8 @@ impl Core {
     /// Whether one more operation may be pushed to a backend with so many free `places`.
     ///
     /// That is three questions: a place, a credit, and the process. Their answer holds for a number
-    /// of pushes, the allowance, of which a forked child has none. What else takes places or credits
-    /// [withdraws](Self::withdraw) it.
+    /// of pushes, the allowance, of which a forked child has none. What else takes places or
+    /// credits [withdraws](Self::withdraw) it.
     #[inline(always)]
     pub(crate) fn admit(&self, places: impl FnOnce() -> u32) -> bool {
         self.spend_allowance() || self.admit_anew(places())
@@ -124,8 +124,8 @@ impl Core {
     }
 
     /// The key of a raw operation; refuses one whose user data does not fit. The caller counts it
-    /// either way, once it is pushed (I18: a buffer's method may panic at the encoding, then nothing
-    /// was accepted).
+    /// either way, once it is pushed (I18: a buffer's method may panic at the encoding, then
+    /// nothing was accepted).
     #[inline]
     pub(crate) fn raw_key(&mut self, user_data: usize) -> Option<Key> {
         let key = Key::try_raw(user_data);
@@ -246,8 +246,8 @@ impl Core {
         }
     }
 
-    /// The next local completion, if it is of the class that the outlet [takes](Self::takes); sees to
-    /// any other.
+    /// The next local completion, if it is of the class that the outlet [takes](Self::takes); sees
+    /// to any other.
     #[cfg(any(readiness, iocp))]
     #[inline]
     pub(crate) fn take_local<T: Outlet>(&mut self) -> Option<Completion> {

@@ -23,7 +23,8 @@ use sync::{AtomicU8, Ordering};
 /// A [`std::task::Waker`] is made of it without allocation, and wakes the driver the same way.
 ///
 /// Manual pages: [`eventfd(2)`](https://man7.org/linux/man-pages/man2/eventfd.2.html) on Linux,
-/// [`kqueue(2)`](https://man.freebsd.org/cgi/man.cgi?query=kqueue) (`EVFILT_USER`) on macOS and the BSDs,
+/// [`kqueue(2)`](https://man.freebsd.org/cgi/man.cgi?query=kqueue) (`EVFILT_USER`) on macOS and the
+/// BSDs,
 /// [`PostQueuedCompletionStatus`](https://learn.microsoft.com/en-us/windows/win32/api/ioapiset/nf-ioapiset-postqueuedcompletionstatus)
 /// on Windows.
 ///

@@ -314,7 +314,8 @@ pub(crate) mod sealed {
         /// How it goes on after a short result, if it does.
         #[allow(private_interfaces, reason = "sealed")]
         const GOES_ON: Option<GoesOn> = None;
-        /// How the driver follows it until its deadline, if no backend's way stops it wherever it is.
+        /// How the driver follows it until its deadline, if no backend's way stops it wherever it
+        /// is.
         #[allow(private_interfaces, reason = "sealed")]
         const FOLLOWED: Option<GoesOn> = Self::GOES_ON;
         /// Whether it has a deadline.

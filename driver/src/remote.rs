@@ -1,7 +1,8 @@
 //! Operations from any thread, for executors of any kind: a driver on a thread of its own.
 //!
-//! [`spawn_thread`] starts a driver; its [`Remote`] is `Send + Sync` and cheap to clone. Operations that own their buffers and descriptors (`Send + 'static`) are sent
-//! through a preallocated queue, and come back with their typed output:
+//! [`spawn_thread`] starts a driver; its [`Remote`] is `Send + Sync` and cheap to clone. Operations
+//! that own their buffers and descriptors (`Send + 'static`) are sent through a preallocated queue,
+//! and come back with their typed output:
 //!
 //! | by | how |
 //! |---|---|
@@ -10,8 +11,8 @@
 //! | a callback, on the driver's thread | [`Remote::try_push_with`] |
 //!
 //! As many operations are under way at a time as the driver has slots. When there is no room,
-//! `try_push` hands the operation back ([`Rejected`]), and the other ways wait. Nothing is allocated for an
-//! operation.
+//! `try_push` hands the operation back ([`Rejected`]), and the other ways wait. Nothing is
+//! allocated for an operation.
 //!
 //! Dropping a [`Pending`] cancels its operation without waiting; operation, buffer and descriptor
 //! live until the kernel is done with them, and are dropped on the driver's thread, or where the
@@ -21,8 +22,8 @@
 //! twice: a driver of the own thread is faster wherever the caller can have one.
 //!
 //! Panics of the user's own code on the driver's thread (a callback, a waker, a destructor) are
-//! reported by the panic hook and end there: the others' operations go on. An operation that is lost
-//! in one makes [`Pending`] panic.
+//! reported by the panic hook and end there: the others' operations go on. An operation that is
+//! lost in one makes [`Pending`] panic.
 //!
 //! ```
 //! use completeio_driver::driver::{Driver, spawn_thread};
@@ -504,8 +505,8 @@ impl<T> fmt::Debug for Rejected<T> {
 
 impl<T> Error for Rejected<T> {}
 
-/// Calls code of the user's: a panic of it has been reported by the panic hook, and ends here. What it
-/// panicked with is forgotten, for its destructor is the user's, too.
+/// Calls code of the user's: a panic of it has been reported by the panic hook, and ends here. What
+/// it panicked with is forgotten, for its destructor is the user's, too.
 fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Some(value),

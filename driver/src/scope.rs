@@ -1,10 +1,10 @@
 //! The safe way to lend operations to a driver: a scope that does not end before they have.
 //!
-//! [`Driver::scope`](crate::driver::Driver::scope) runs a closure with a [`Scope`]. What is declared
-//! *outside* of the closure, on the stack or in an arena, can be lent inside: operations, their
-//! buffers, borrowed descriptors. Nothing is allocated, nothing needs to be `'static`, and there is
-//! no `unsafe`. When the closure returns or unwinds, the scope cancels what is still in flight, and
-//! waits until the kernel is done with it.
+//! [`Driver::scope`](crate::driver::Driver::scope) runs a closure with a [`Scope`]. What is
+//! declared *outside* of the closure, on the stack or in an arena, can be lent inside: operations,
+//! their buffers, borrowed descriptors. Nothing is allocated, nothing needs to be `'static`, and
+//! there is no `unsafe`. When the closure returns or unwinds, the scope cancels what is still in
+//! flight, and waits until the kernel is done with it.
 //!
 //! | step | gives | and then |
 //! |---|---|---|
@@ -160,8 +160,8 @@ impl Driver<'_> {
     /// Runs `f` with a scope, in which operations that live for `'env` can be lent safely. See
     /// [`scope`](crate::scope).
     ///
-    /// When `f` returns or unwinds, what is still in flight of the scope is published, cancelled and
-    /// waited for; that may take as long as what [cannot be
+    /// When `f` returns or unwinds, what is still in flight of the scope is published, cancelled
+    /// and waited for; that may take as long as what [cannot be
     /// cancelled](crate::guide::cancellation#what-cannot-be-cancelled) takes. If the ring itself
     /// fails meanwhile, or a destructor panics, the process is aborted, for memory would be freed
     /// that the kernel still has.
@@ -347,7 +347,8 @@ impl<'s, 'env> Scope<'s, 'env> {
     /// `ECANCELED`.
     ///
     /// # Errors
-    /// [`Full`] when as many cancellations were asked for as the builder allows between two submits.
+    /// [`Full`] when as many cancellations were asked for as the builder allows between two
+    /// submits.
     pub fn try_cancel<O: Op>(&mut self, ticket: &Ticket<'s, 'env, O>) -> Result<(), Full<()>> {
         if !O::CANCELLABLE {
             return Ok(());

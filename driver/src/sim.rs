@@ -1,17 +1,18 @@
 //! A simulated system to run drivers on: virtual time, a seed, and everything that can go wrong.
 //!
-//! A [`World`] has [`Host`]s; each has a disk and addresses in the world's network. [`Host::driver`]
-//! makes a [`Driver`] on one, and that runs unchanged whatever gets its descriptors from operations:
-//! files from [`OpenAt`](crate::op::OpenAt), sockets from [`Socket`](crate::op::Socket), connections
-//! from [`Accept`](crate::op::Accept). A descriptor of the real system is refused.
+//! A [`World`] has [`Host`]s; each has a disk and addresses in the world's network.
+//! [`Host::driver`] makes a [`Driver`] on one, and that runs unchanged whatever gets its
+//! descriptors from operations: files from [`OpenAt`](crate::op::OpenAt), sockets from
+//! [`Socket`](crate::op::Socket), connections from [`Accept`](crate::op::Accept). A descriptor of
+//! the real system is refused.
 //!
 //! * **Time** is the world's: [`Instant::now`] and all clocks of this crate show it, on the world's
 //!   thread, and it moves only when a wait has nothing else to do: an hour passes at once.
 //! * **One seed gives one run**, bit for bit: everything is drawn from it, and nothing else enters,
 //!   as long as the program asks nothing else of the real system and no other thread for anything.
-//! * **[`Faults`]** say what may happen, and how often: operations that complete late, partly, in any
-//!   order, or in spite of their cancellation; errors of disks; packets that are slow or lost; and at
-//!   a [`crash`](Host::crash), what was not synced is lost in part.
+//! * **[`Faults`]** say what may happen, and how often: operations that complete late, partly, in
+//!   any order, or in spite of their cancellation; errors of disks; packets that are slow or lost;
+//!   and at a [`crash`](Host::crash), what was not synced is lost in part.
 //!
 //! [`check`] runs a program on many seeds, and for one that fails tells the seed, the fewest faults
 //! that make it fail, and the trace of that run. The example `crashes` has a key-value store that
@@ -40,8 +41,8 @@
 //! [capabilities](Driver::capabilities) report as missing. What differs from Linux is said at
 //! [`World::host`] and [`Faults`]; beside that:
 //! * A descriptor is known by its number. A duplicate
-//!   ([`try_clone`](std::os::fd::OwnedFd::try_clone)) is no descriptor of the host's, and keeps what it
-//!   was made of from being closed.
+//!   ([`try_clone`](std::os::fd::OwnedFd::try_clone)) is no descriptor of the host's, and keeps
+//!   what it was made of from being closed.
 //! * Control data is refused (`EOPNOTSUPP`), and so are pipes of packets (`EINVAL`).
 //!
 //! A driver of the real system has no place on a world's thread: its timed waits would go by the
@@ -93,7 +94,8 @@ impl World {
         }
     }
 
-    /// A new host, whose addresses are the next of 10.0.0.0/8 and of fd00::/8. `name` is for the trace.
+    /// A new host, whose addresses are the next of 10.0.0.0/8 and of fd00::/8. `name` is for the
+    /// trace.
     ///
     /// Its disk is empty. Its programs run as one user, who may do everything: no permission is
     /// checked. It has no child processes, no terminals and no devices.
@@ -109,11 +111,13 @@ impl World {
         Instant::from_since_zero(self.inner.state().now())
     }
 
-    /// Moves the time on to the next thing that happens by itself: a packet that arrives, an operation
-    /// that was late, a timeout. `false` if there is none, so that the programs have to go on.
+    /// Moves the time on to the next thing that happens by itself: a packet that arrives, an
+    /// operation that was late, a timeout. `false` if there is none, so that the programs have to
+    /// go on.
     ///
     /// For programs of several hosts on one thread: let each do what it can, with
-    /// [`submit`](crate::driver::CompleteIo::submit) and no wait, and when none can do anything, this.
+    /// [`submit`](crate::driver::CompleteIo::submit) and no wait, and when none can do anything,
+    /// this.
     pub fn advance(&self) -> bool {
         self.inner.state().advance()
     }
@@ -159,7 +163,8 @@ impl World {
         }
     }
 
-    /// How many descriptors are open on all hosts, those included that only operations in flight use.
+    /// How many descriptors are open on all hosts, those included that only operations in flight
+    /// use.
     pub fn open_descriptors(&self) -> usize {
         self.inner.state().open_descriptors()
     }
@@ -190,8 +195,8 @@ impl Host {
         made.map_err(|errno| io::Error::from_raw_os_error(errno.0))
     }
 
-    /// A driver on this host, with the limits of `builder`. The backend that was chosen there is not
-    /// asked for.
+    /// A driver on this host, with the limits of `builder`. The backend that was chosen there is
+    /// not asked for.
     ///
     /// # Errors
     /// A limit outside its range; no descriptor for the notifier.
@@ -218,9 +223,10 @@ impl Host {
 
 /// What may happen in a world, and with which probability: 0 is never, 1 always.
 ///
-/// [`Faults::default`] has what every program must bear, for a kernel does it without anything being
-/// wrong: late, partial, reordered completions, delays of packets. [`Faults::none`] has nothing.
-/// Errors of disks and networks are asked for one by one, or all together as [`Faults::all`].
+/// [`Faults::default`] has what every program must bear, for a kernel does it without anything
+/// being wrong: late, partial, reordered completions, delays of packets. [`Faults::none`] has
+/// nothing. Errors of disks and networks are asked for one by one, or all together as
+/// [`Faults::all`].
 ///
 /// ```
 /// use completeio_driver::sim::Faults;
@@ -375,8 +381,8 @@ pub fn check(seeds: Range<u64>, faults: &Faults, program: impl Fn(&World)) {
     }
 }
 
-/// Runs `program` on each seed until it panics, and then with fewer and fewer faults, on that seed and
-/// some of the next, for as long as it still does. `None` if it never does.
+/// Runs `program` on each seed until it panics, and then with fewer and fewer faults, on that seed
+/// and some of the next, for as long as it still does. `None` if it never does.
 ///
 /// Each panic is printed by the process's panic hook, as any other.
 pub fn search(seeds: Range<u64>, faults: &Faults, program: impl Fn(&World)) -> Option<Failure> {

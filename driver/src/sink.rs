@@ -29,8 +29,8 @@ use std::fmt;
 /// }
 /// ```
 ///
-/// A process that was forked in a `put`, or in a destructor that the driver calls, must end there: it
-/// has no rings to go on with.
+/// A process that was forked in a `put`, or in a destructor that the driver calls, must end there:
+/// it has no rings to go on with.
 ///
 /// A `put` that panics loses at most the entry in its hands: the driver is consistent before each
 /// call, and what it did not put comes out of the next `submit`.

@@ -1,9 +1,9 @@
 //! Operations that the driver owns, each in a preallocated slot: what runtimes build futures on.
 //!
 //! [`try_push_owned`](crate::driver::Driver::try_push_owned) moves an operation into a slot and
-//! returns a [`Key`]. The operation's buffers and descriptors are its own, so nothing has to outlive
-//! anything, and no `unsafe` is needed. When it has completed, the key gives the output and the
-//! operation back: by [`redeem`](Key::redeem), or as a future.
+//! returns a [`Key`]. The operation's buffers and descriptors are its own, so nothing has to
+//! outlive anything, and no `unsafe` is needed. When it has completed, the key gives the output and
+//! the operation back: by [`redeem`](Key::redeem), or as a future.
 //!
 //! Keys complete while somebody submits: [`Driver::scope`](crate::driver::Driver::scope) with
 //! [`Scope::submit`](crate::scope::Scope::submit), or the raw layer's `submit`. Then
@@ -102,7 +102,8 @@ struct Slot {
     cancellable: bool,
     token: usize,
     waker: Option<Waker>,
-    /// In one of the driver's lists: of what is to be cancelled, and is in flight, or of what is done.
+    /// In one of the driver's lists: of what is to be cancelled, and is in flight, or of what is
+    /// done.
     listed: Links,
     scope: Links,
 }

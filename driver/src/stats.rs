@@ -18,8 +18,8 @@
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// System calls that handed operations over or waited: `io_uring_enter`, `epoll_pwait2`, `kevent`. The
-    /// calls that readiness makes for the operations themselves are not counted.
+    /// System calls that handed operations over or waited: `io_uring_enter`, `epoll_pwait2`,
+    /// `kevent`. The calls that readiness makes for the operations themselves are not counted.
     pub enters: u64,
     /// Operations accepted.
     pub pushed: u64,

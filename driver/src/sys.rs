@@ -7,29 +7,31 @@
 //! * `new(&Limits, &Core)`: allocates everything; nothing is allocated after it.
 //! * `capacity_left(&self) -> u32`: free submission places, reserved ones not counted.
 //! * `unsafe push(&mut self, core, head, Key)` and `push_typed`: encodes one operation into a free
-//!   place. The caller has checked `capacity_left` and the credits, and counts the operation afterwards. A
-//!   refused one goes to `core.refuse`. Nothing reaches the kernel, and nothing is kept that
-//!   points into the operation, except what a later `turn` needs.
-//! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or says
-//!   that there is none left. Each operation still completes once. The cancellation itself never becomes an entry.
-//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order (calls that it
-//!   makes in place of a kernel's operation may overtake the others),
-//!   and collects what has completed; waits, if told to, until something is there, a notifier
-//!   rings, or the time is over. EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never`
-//!   may be satisfied without a system call if nothing was pushed and something is available.
+//!   place. The caller has checked `capacity_left` and the credits, and counts the operation
+//!   afterwards. A refused one goes to `core.refuse`. Nothing reaches the kernel, and nothing is
+//!   kept that points into the operation, except what a later `turn` needs.
+//! * `cancel(&mut self, core, Which)`: carries the wish out, or notes it in a reserved place, or
+//!   says that there is none left. Each operation still completes once. The cancellation itself
+//!   never becomes an entry.
+//! * `unsafe turn(&mut self, core, Block)`: hands over everything that was pushed, in order (calls
+//!   that it makes in place of a kernel's operation may overtake the others), and collects what has
+//!   completed; waits, if told to, until something is there, a notifier rings, or the time is over.
+//!   EINTR, EAGAIN, EBUSY, ETIME of the wait end here. `Block::Never` may be satisfied without a
+//!   system call if nothing was pushed and something is available.
 //! * `available(&self, core) -> usize`: how many entries `next` will give at least.
 //! * `next(&mut self, core) -> Option<Completion>`: one of the backend's own queue; what a backend
 //!   completes itself goes through `core.complete_locally`.
 //! * `attach`, `detach`, `register`, `unregister`: synchronous, errors reported at once.
-//! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a turn
-//!   would find makes `as_raw_fd` readable; gives the time until which a foreign loop may sleep.
-//! * io_uring has two doors more, for speed: `push_admitted`, a typed push that counts the operation itself,
-//!   and `drain`, which takes many of its completions at once. Readiness and IOCP have most of these
-//!   functions from what they share, `Keeper`.
+//! * `unsafe prepare_wait(&mut self, core)`: a turn that does not block, after which whatever a
+//!   turn would find makes `as_raw_fd` readable; gives the time until which a foreign loop may
+//!   sleep.
+//! * io_uring has two doors more, for speed: `push_admitted`, a typed push that counts the
+//!   operation itself, and `drain`, which takes many of its completions at once. Readiness and IOCP
+//!   have most of these functions from what they share, `Keeper`.
 //! * `shut_down(&mut self, core, outlet)`: discards what was pushed and never handed over, without
 //!   touching it; cancels the rest, delivers what completes, and returns when nobody can touch an
-//!   operation's memory any more. It is called once, before the drop, and not in a forked child: there
-//!   the drop closes descriptors of its own and does no more.
+//!   operation's memory any more. It is called once, before the drop, and not in a forked child:
+//!   there the drop closes descriptors of its own and does no more.
 
 #![allow(unsafe_code, reason = "the edge to the system")]
 
@@ -258,8 +260,8 @@ impl Backend {
         each!(self, b => b.capacity_left())
     }
 
-    /// Pushes an operation of a known type as most are: into the kernel's queue, admitted before, and
-    /// not followed. `false` if it is none of these: then nothing was done.
+    /// Pushes an operation of a known type as most are: into the kernel's queue, admitted before,
+    /// and not followed. `false` if it is none of these: then nothing was done.
     ///
     /// # Safety
     /// (D2) `op` is not in flight.
@@ -523,8 +525,9 @@ unsafe fn push_under(
     }
 }
 
-/// Puts what is made of each of the `n` that are taken into `outlet`, and returns how much that was: what is
-/// not of its class was seen to. A loop for each source of completions, with the sink compiled into it.
+/// Puts what is made of each of the `n` that are taken into `outlet`, and returns how much that
+/// was: what is not of its class was seen to. A loop for each source of completions, with the sink
+/// compiled into it.
 #[cfg(any(io_uring, readiness, iocp))]
 #[inline]
 fn put_each<I, T: Outlet>(

@@ -246,8 +246,8 @@ pub(crate) mod model {
         }
     }
 
-    /// Does to a heap what the bytes say, and to an ordered map, which must agree; says how many timers
-    /// have expired. The first is the capacity; then it is three for a step.
+    /// Does to a heap what the bytes say, and to an ordered map, which must agree; says how many
+    /// timers have expired. The first is the capacity; then it is three for a step.
     pub fn compare(bytes: &[u8]) -> usize {
         let Some((capacity, steps)) = bytes.split_first() else {
             return 0;

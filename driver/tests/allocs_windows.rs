@@ -1,7 +1,7 @@
 //! I15 on Windows: after it was made, a driver allocates nothing.
 //!
-//! One test, so that nobody else allocates between its marks: its thread, the workers, and those of the
-//! system. Nothing is warmed up: the first operation of each kind falls between them.
+//! One test, so that nobody else allocates between its marks: its thread, the workers, and those of
+//! the system. Nothing is warmed up: the first operation of each kind falls between them.
 #![cfg(windows)]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,5 +1,5 @@
-//! What values show of themselves, what errors advise, and what is given back from operations that were
-//! never pushed.
+//! What values show of themselves, what errors advise, and what is given back from operations that
+//! were never pushed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use completeio_driver::buf::{Aligned, AlignedError, IntoInner};

@@ -1,5 +1,5 @@
-//! The arguments of an example: `--flag`, `--name value`, and names of files; errors that name what they
-//! are about.
+//! The arguments of an example: `--flag`, `--name value`, and names of files; errors that name what
+//! they are about.
 #![allow(dead_code, reason = "each example uses a part")]
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 

@@ -1,5 +1,5 @@
-//! What is done with the bytes of a fuzzer, a function for each target: it panics when something is not
-//! as it has to be. `fuzz_targets/` drives them, and `tests/plain.rs` without a fuzzer.
+//! What is done with the bytes of a fuzzer, a function for each target: it panics when something is
+//! not as it has to be. `fuzz_targets/` drives them, and `tests/plain.rs` without a fuzzer.
 
 mod slots;
 mod timeouts;

@@ -1,5 +1,5 @@
-//! Operations that a driver owns, and their keys, against a list of what is in which state; and beside them
-//! raw ones under user data of any kind, which must never be taken for one of them.
+//! Operations that a driver owns, and their keys, against a list of what is in which state; and
+//! beside them raw ones under user data of any kind, which must never be taken for one of them.
 
 use checks::lent::Lent;
 use completeio_driver::driver::{CompleteIo, Driver, Entry, Holds, OwnedFd};
@@ -85,8 +85,8 @@ struct Slots {
     raw: Vec<(Lent<Nop>, usize)>,
 }
 
-/// Pushes, cancels, drops, polls and redeems operations: three bytes for a step, eight more for user
-/// data. The first byte is the seed.
+/// Pushes, cancels, drops, polls and redeems operations: three bytes for a step, eight more for
+/// user data. The first byte is the seed.
 pub fn slots(mut bytes: &[u8]) {
     let Some([seed]) = crate::take(&mut bytes) else {
         return;
@@ -260,8 +260,8 @@ impl Slots {
 
     fn submit(&mut self, wait: Duration, room: usize) {
         let mut entries: Vec<Entry> = Vec::with_capacity(room.max(1));
-        // SAFETY: what is pushed raw is `Lent`, and stays where it is until its entry came or the driver
-        // is gone, which goes first and is never forgotten.
+        // SAFETY: what is pushed raw is `Lent`, and stays where it is until its entry came or the
+        // driver is gone, which goes first and is never forgotten.
         let submitted = unsafe { self.driver().submit(Some(wait), &mut entries) };
         submitted.expect("a wait with an end");
         for entry in entries {

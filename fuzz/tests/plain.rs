@@ -1,4 +1,5 @@
-//! The fuzz targets without a fuzzer: what it has found once (`corpus/`), and so many inputs of a seed.
+//! The fuzz targets without a fuzzer: what it has found once (`corpus/`), and so many inputs of a
+//! seed.
 
 use completeio_driver::fuzzing::noise;
 use std::fs;

@@ -90,7 +90,8 @@ impl rt::Timer for HyperTimer {
 
 /// A sleep of a [`HyperTimer`].
 ///
-/// hyper asks that it be `Send`, and keeps it where its connection is: on the thread of the runtime.
+/// hyper asks that it be `Send`, and keeps it where its connection is: on the thread of the
+/// runtime.
 ///
 /// # Panics
 /// When it is polled or dropped on another thread.

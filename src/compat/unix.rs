@@ -1,5 +1,6 @@
-//! Connections of Unix: the call is made in place, on the caller's slice, and an operation waits only when the
-//! call would block. (One case has to copy: a write without room to a peer that has ended its own side.)
+//! Connections of Unix: the call is made in place, on the caller's slice, and an operation waits
+//! only when the call would block. (One case has to copy: a write without room to a peer that has
+//! ended its own side.)
 
 use crate::driver::OwnedFd;
 use crate::fd::SharedFd;
@@ -115,8 +116,8 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(context))?;
         match ready!(self.writing.poll(&self.fd, context, call)) {
-            // The wait for room is over, but there is none: the peer has ended its own side, which ends
-            // every such wait. A send waits nevertheless.
+            // The wait for room is over, but there is none: the peer has ended its own side, which
+            // ends every such wait. A send waits nevertheless.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let bytes = parts.iter().flat_map(|part| part.iter().copied());
                 let copy: Vec<u8> = bytes.take(COPIED).collect();
@@ -172,8 +173,8 @@ impl Side {
         }
     }
 
-    /// Makes a call when it does not block. It is [`WouldBlock`](io::ErrorKind::WouldBlock) where the
-    /// socket is ready for something else all the time, so that no wait helps.
+    /// Makes a call when it does not block. It is [`WouldBlock`](io::ErrorKind::WouldBlock) where
+    /// the socket is ready for something else all the time, so that no wait helps.
     fn poll<T>(
         &mut self,
         fd: &SharedFd,

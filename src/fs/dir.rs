@@ -23,10 +23,11 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
     })
 }
 
-/// The names in a directory, but for `.` and `..`, in no order, a batch of them ahead of whoever asks.
+/// The names in a directory, but for `.` and `..`, in no order, a batch of them ahead of whoever
+/// asks.
 ///
-/// What the pool reads is in the entries: [`DirEntry::path`] and [`DirEntry::file_name`] do not block, and
-/// [`DirEntry::file_type`] does not where the file system says it with the name.
+/// What the pool reads is in the entries: [`DirEntry::path`] and [`DirEntry::file_name`] do not
+/// block, and [`DirEntry::file_type`] does not where the file system says it with the name.
 ///
 /// ```
 /// use completeio::{fs, task::block_on};

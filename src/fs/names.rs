@@ -38,8 +38,8 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Writes a whole file: makes it, or replaces what was in it. If the future is dropped it may hold a
-/// part.
+/// Writes a whole file: makes it, or replaces what was in it. If the future is dropped it may hold
+/// a part.
 ///
 /// # Errors
 /// As [`OpenOptions::open`] and [`File::write_all_at`](super::File::write_all_at).
@@ -55,15 +55,17 @@ pub async fn write<B: IoBuf + 'static>(path: impl AsRef<Path>, buffer: B) -> Buf
     }
 }
 
-/// Copies the bytes of a file to another one, which is made, or replaced, and gives their number. Takes
-/// 128 KiB of memory whatever their size. If the future is dropped the other file may hold a part.
+/// Copies the bytes of a file to another one, which is made, or replaced, and gives their number.
+/// Takes 128 KiB of memory whatever their size. If the future is dropped the other file may hold a
+/// part.
 ///
-/// Unlike [`std::fs::copy`], a file that is there keeps its permissions. A new one gets those of the
-/// first, less the umask.
+/// Unlike [`std::fs::copy`], a file that is there keeps its permissions. A new one gets those of
+/// the first, less the umask.
 ///
 /// # Errors
-/// As [`OpenOptions::open`], [`File::read_at`](super::File::read_at) and [`File::write_all_at`](super::File::write_all_at);
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if `from` is no regular file, or both are the same one.
+/// As [`OpenOptions::open`], [`File::read_at`](super::File::read_at) and
+/// [`File::write_all_at`](super::File::write_all_at); [`InvalidInput`](io::ErrorKind::InvalidInput)
+/// if `from` is no regular file, or both are the same one.
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     const AT_ONCE: usize = 128 << 10;
     const PERMISSIONS: u32 = 0o777;
@@ -210,8 +212,8 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 /// Whether a path leads to something.
 ///
 /// # Errors
-/// As [`metadata`], but for [`NotFound`](io::ErrorKind::NotFound), which is `false`: that it cannot be
-/// told is not that there is nothing.
+/// As [`metadata`], but for [`NotFound`](io::ErrorKind::NotFound), which is `false`: that it cannot
+/// be told is not that there is nothing.
 pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
     match metadata(path).await {
         Ok(_) => Ok(true),

@@ -54,8 +54,8 @@ impl OpenOptions {
         truncate: bool;
         /// Makes the file if there is none.
         create: bool;
-        /// Makes the file, and fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is
-        /// one.
+        /// Makes the file, and fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there
+        /// is one.
         create_new: bool;
         /// Past the page cache: see [`op::OpenOptions::direct`].
         direct: bool;
@@ -68,8 +68,8 @@ impl OpenOptions {
 
     /// Opens the file by an operation: see [`OpenAt`]. It is close-on-exec.
     ///
-    /// A FIFO may wait for its other end. On readiness that cannot be cancelled, and the runtime does not
-    /// end before: `O_NONBLOCK` does not wait.
+    /// A FIFO may wait for its other end. On readiness that cannot be cancelled, and the runtime
+    /// does not end before: `O_NONBLOCK` does not wait.
     ///
     /// # Errors
     /// As [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html);
@@ -83,7 +83,8 @@ impl OpenOptions {
         submit(open).await.0.map(File::from)
     }
 
-    /// Whether they do not contradict each other. The kernel would empty a file that is open for reading.
+    /// Whether they do not contradict each other. The kernel would empty a file that is open for
+    /// reading.
     fn agree(&self) -> bool {
         type Options = op::OpenOptions;
         let is_set = |set: fn(Options, bool) -> Options| set(self.0, true) == self.0;

@@ -43,8 +43,8 @@ pub trait AsyncBufRead: AsyncRead {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait AsyncBufReadExt: AsyncBufRead {
-    /// Reads up to the next `delimiter`, that included, or to the end of the stream, and appends it to
-    /// `bytes`. Tells how many bytes that are: 0 at the end.
+    /// Reads up to the next `delimiter`, that included, or to the end of the stream, and appends it
+    /// to `bytes`. Tells how many bytes that are: 0 at the end.
     ///
     /// If the future is dropped, `bytes` has what came by then. There is no limit but that of a
     /// [`take`](super::AsyncReadExt::take).
@@ -68,15 +68,15 @@ pub trait AsyncBufReadExt: AsyncBufRead {
         }
     }
 
-    /// Reads a line, its `\n` included, and appends it to `line`; the last one may have none. Tells how
-    /// many bytes that are: 0 at the end.
+    /// Reads a line, its `\n` included, and appends it to `line`; the last one may have none. Tells
+    /// how many bytes that are: 0 at the end.
     ///
-    /// If the future is dropped, `line` is empty, and what came of this line is lost: [`lines`](Self::lines)
-    /// keeps it.
+    /// If the future is dropped, `line` is empty, and what came of this line is lost:
+    /// [`lines`](Self::lines) keeps it.
     ///
     /// # Errors
-    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) for what is no UTF-8, which is
-    /// dropped.
+    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) for what is no UTF-8, which
+    /// is dropped.
     fn read_line(&mut self, line: &mut String) -> impl Future<Output = io::Result<usize>> {
         async move {
             let before = line.len();
@@ -122,8 +122,8 @@ impl<R: AsyncBufRead> Lines<R> {
     /// If the future is dropped, the next call goes on with what came of the line.
     ///
     /// # Errors
-    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) for a line that is no UTF-8, which
-    /// is left out.
+    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) for a line that is no
+    /// UTF-8, which is left out.
     pub async fn next_line(&mut self) -> io::Result<Option<String>> {
         self.reader.read_until(b'\n', &mut self.line).await?;
         let mut line = mem::take(&mut self.line);
@@ -217,10 +217,10 @@ where
 
 /// Reads large parts of a stream, and gives out small ones.
 ///
-/// A read that its future does not wait for goes on, and the next call has what it brings: dropping a
-/// future of [`read`](AsyncRead::read), [`fill_buf`](AsyncBufRead::fill_buf) or
-/// [`next_line`](Lines::next_line) loses nothing. The read keeps the stream meanwhile, so that a stream that
-/// is written to as well is shared, by an `Rc`.
+/// A read that its future does not wait for goes on, and the next call has what it brings: dropping
+/// a future of [`read`](AsyncRead::read), [`fill_buf`](AsyncBufRead::fill_buf) or
+/// [`next_line`](Lines::next_line) loses nothing. The read keeps the stream meanwhile, so that a
+/// stream that is written to as well is shared, by an `Rc`.
 ///
 /// ```
 /// use completeio::io::{AsyncBufReadExt, BufReader};
@@ -274,7 +274,8 @@ impl<R> BufReader<R> {
         self.lane.stream()
     }
 
-    /// The stream without what is in the buffer; `None` while a read goes on whose future was dropped.
+    /// The stream without what is in the buffer; `None` while a read goes on whose future was
+    /// dropped.
     pub fn into_inner(self) -> Option<R> {
         self.lane.idle.map(|(stream, _)| stream)
     }
@@ -327,9 +328,9 @@ impl<R: fmt::Debug> fmt::Debug for BufReader<R> {
 
 /// Gathers small writes into large ones.
 ///
-/// What is written stays in its buffer until that is full, or until a [flush](AsyncWrite::flush), which
-/// whoever drops it should do: the rest goes with it. A write whose future is dropped goes on, and the next
-/// call waits for it: nothing is lost, and nothing is written twice.
+/// What is written stays in its buffer until that is full, or until a [flush](AsyncWrite::flush),
+/// which whoever drops it should do: the rest goes with it. A write whose future is dropped goes
+/// on, and the next call waits for it: nothing is lost, and nothing is written twice.
 ///
 /// ```
 /// use completeio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
@@ -396,7 +397,8 @@ impl<W> BufWriter<W> {
         self.lane.stream()
     }
 
-    /// The stream without what is in the buffer; `None` while a write goes on whose future was dropped.
+    /// The stream without what is in the buffer; `None` while a write goes on whose future was
+    /// dropped.
     pub fn into_inner(self) -> Option<W> {
         self.lane.idle.map(|(stream, _)| stream)
     }

@@ -9,8 +9,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// Copies until the reader ends, flushes the writer, and tells how many bytes that were.
 ///
-/// It has one buffer, of 64 KiB, and reads when that is written: a slow writer slows the reader down. The
-/// writer is not shut down. If the future is dropped, up to a buffer that was read is lost.
+/// It has one buffer, of 64 KiB, and reads when that is written: a slow writer slows the reader
+/// down. The writer is not shut down. If the future is dropped, up to a buffer that was read is
+/// lost.
 ///
 /// ```
 /// use completeio::{io::copy, task::block_on};
@@ -22,8 +23,8 @@ const BUFFER: usize = 64 * 1024;
 /// ```
 ///
 /// # Errors
-/// Those of both streams. [`TransferError::moved`] bytes were written; what the reader gave beyond those
-/// is lost.
+/// Those of both streams. [`TransferError::moved`] bytes were written; what the reader gave beyond
+/// those is lost.
 pub async fn copy<R: AsyncRead, W: AsyncWrite>(
     reader: &mut R,
     writer: &mut W,
@@ -52,14 +53,15 @@ pub async fn copy<R: AsyncRead, W: AsyncWrite>(
     }
 }
 
-/// Copies in both directions, each as [`copy`], until both have ended; tells how many bytes went from `a`
-/// to `b`, and back.
+/// Copies in both directions, each as [`copy`], until both have ended; tells how many bytes went
+/// from `a` to `b`, and back.
 ///
-/// The end of one direction is passed on by a [shutdown](AsyncWrite::shutdown) of its writer, and the other
-/// goes on: who has ended its side still gets its answer. An error of one direction ends both.
+/// The end of one direction is passed on by a [shutdown](AsyncWrite::shutdown) of its writer, and
+/// the other goes on: who has ended its side still gets its answer. An error of one direction ends
+/// both.
 ///
-/// Both streams are used by two futures at a time, so that a reference to each must read and write, as those
-/// of [`net`](crate::net) do.
+/// Both streams are used by two futures at a time, so that a reference to each must read and write,
+/// as those of [`net`](crate::net) do.
 ///
 /// # Errors
 /// The first one of both streams. That a peer is gone when its end is passed on is none.

@@ -55,9 +55,9 @@ impl From<TransferError> for io::Error {
 
 /// Reads until there is enough: for everything that is [`AsyncRead`].
 ///
-/// If a future of these is dropped, what it has read is lost with the buffer, and the stream goes on
-/// behind that. [`BufReader`](super::BufReader) bounds the loss: what it has read and not given out
-/// stays in it.
+/// If a future of these is dropped, what it has read is lost with the buffer, and the stream goes
+/// on behind that. [`BufReader`](super::BufReader) bounds the loss: what it has read and not given
+/// out stays in it.
 pub trait AsyncReadExt: AsyncRead {
     /// Fills the room of the buffer: the spare capacity of a `Vec`, all of an array.
     ///
@@ -70,8 +70,8 @@ pub trait AsyncReadExt: AsyncRead {
     /// ```
     ///
     /// # Errors
-    /// Those of the stream, and [`UnexpectedEof`](ErrorKind::UnexpectedEof) when it ends before. What
-    /// came by then is in the buffer, which comes back: [`TransferError::moved`] bytes.
+    /// Those of the stream, and [`UnexpectedEof`](ErrorKind::UnexpectedEof) when it ends before.
+    /// What came by then is in the buffer, which comes back: [`TransferError::moved`] bytes.
     fn read_exact<B: Storage + Sliceable + 'static>(
         &mut self,
         mut buffer: B,
@@ -95,8 +95,8 @@ pub trait AsyncReadExt: AsyncRead {
         }
     }
 
-    /// Reads to the end of the stream, behind the bytes of the buffer, which grows as needed. Gives the
-    /// number of bytes read; after an error the buffer holds what came before it.
+    /// Reads to the end of the stream, behind the bytes of the buffer, which grows as needed. Gives
+    /// the number of bytes read; after an error the buffer holds what came before it.
     ///
     /// There is no limit: [`take`](Self::take) sets one.
     fn read_to_end(&mut self, buffer: Vec<u8>) -> impl Future<Output = BufResult<usize, Vec<u8>>> {
@@ -106,8 +106,8 @@ pub trait AsyncReadExt: AsyncRead {
     /// As [`read_to_end`](Self::read_to_end), for text.
     ///
     /// # Errors
-    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) if what was read is no UTF-8:
-    /// then `text` comes back as it was.
+    /// Those of the stream, and [`InvalidData`](ErrorKind::InvalidData) if what was read is no
+    /// UTF-8: then `text` comes back as it was.
     fn read_to_string(&mut self, text: String) -> impl Future<Output = BufResult<usize, String>> {
         async move {
             let before = text.len();

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 /// What an address is, or stands for several.
 ///
-/// `(IpAddr, u16)` and its like, and a text that is an address, are one at once; a name is looked up on
-/// the pool of [`spawn_blocking`].
+/// `(IpAddr, u16)` and its like, and a text that is an address, are one at once; a name is looked
+/// up on the pool of [`spawn_blocking`].
 ///
 /// ```
 /// use completeio::net::{TcpListener, TcpStream};
@@ -25,8 +25,8 @@ pub trait ToSocketAddrs {
     /// The addresses, in the order in which they are tried.
     ///
     /// # Errors
-    /// As [`std::net::ToSocketAddrs`]: the text is no address and no name with a port, or the name is
-    /// not known.
+    /// As [`std::net::ToSocketAddrs`]: the text is no address and no name with a port, or the name
+    /// is not known.
     fn to_socket_addrs(&self)
     -> impl Future<Output = io::Result<impl Iterator<Item = SocketAddr>>>;
 }

@@ -78,10 +78,11 @@ macro_rules! socket {
                 submit(SetSockOpt::new(self.fd.hold(), option, value)).await.0
             }
 
-            /// Waits until there is something to receive or to accept, or an end or an error to be told.
+            /// Waits until there is something to receive or to accept, or an end or an error to be
+            /// told.
             ///
-            /// It takes nothing, so that nothing is lost when it is dropped; whoever else reads may be
-            /// faster then.
+            /// It takes nothing, so that nothing is lost when it is dropped; whoever else reads may
+            /// be faster then.
             ///
             /// # Errors
             /// As [`Poll`].
@@ -144,12 +145,12 @@ macro_rules! listener {
         impl $Listener {
             /// Takes the next connection.
             ///
-            /// A future of it that is dropped leaves no connection behind: one that has come meanwhile
-            /// is closed. [`incoming`](Self::incoming) keeps it.
+            /// A future of it that is dropped leaves no connection behind: one that has come
+            /// meanwhile is closed. [`incoming`](Self::incoming) keeps it.
             ///
             /// # Errors
-            /// As [`Accept`]. After `EMFILE` it fails at once until a descriptor is closed: wait for
-            /// that, or for a while.
+            /// As [`Accept`]. After `EMFILE` it fails at once until a descriptor is closed: wait
+            /// for that, or for a while.
             pub async fn accept(&self) -> io::Result<($Stream, $Address)> {
                 self.incoming().next().await
             }
@@ -166,8 +167,8 @@ macro_rules! listener {
         impl Incoming<'_, $Listener> {
             /// Takes the next connection.
             ///
-            /// Dropping the future loses nothing: the accept goes on, and the next call has what came.
-            /// It ends with the `Incoming`, and a connection that has come by then is closed.
+            /// Dropping the future loses nothing: the accept goes on, and the next call has what
+            /// came. It ends with the `Incoming`, and a connection that has come by then is closed.
             ///
             /// # Errors
             #[doc = concat!("As [`", stringify!($Listener), "::accept`].")]
@@ -299,8 +300,8 @@ stream!(TcpStream);
 macro_rules! messages {
     ($($Socket:ident),*) => {$(
         impl $Socket {
-            /// Sends a message of several buffers with [control messages](crate::ancillary). A stream
-            /// may send a part of the bytes; the control messages go with the first.
+            /// Sends a message of several buffers with [control messages](crate::ancillary). A
+            /// stream may send a part of the bytes; the control messages go with the first.
             ///
             /// # Errors
             /// As [`SendMsg`].
@@ -314,8 +315,8 @@ macro_rules! messages {
                 (sent, (buffers, control))
             }
 
-            /// Receives a message into several buffers, with [control messages](crate::ancillary), and
-            /// tells what came beside it.
+            /// Receives a message into several buffers, with [control messages](crate::ancillary),
+            /// and tells what came beside it.
             ///
             /// # Errors
             /// As [`RecvMsg`].
@@ -406,8 +407,8 @@ macro_rules! datagrams {
                 (sent, (buffers, control))
             }
 
-            /// Receives a datagram. What has no room is lost, and only [`recv_msg`](Self::recv_msg) says
-            /// so. An empty one is no end of anything.
+            /// Receives a datagram. What has no room is lost, and only [`recv_msg`](Self::recv_msg)
+            /// says so. An empty one is no end of anything.
             ///
             /// # Errors
             /// As [`Recv`].

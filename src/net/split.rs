@@ -24,8 +24,8 @@ pub struct OwnedReadHalf<S = TcpStream>(Rc<S>);
 
 /// The writing half of a connection: see [`TcpStream::into_split`].
 ///
-/// Dropping it ends the stream for whoever reads it, as [`shutdown`](AsyncWrite::shutdown) does, by a task
-/// of its own.
+/// Dropping it ends the stream for whoever reads it, as [`shutdown`](AsyncWrite::shutdown) does, by
+/// a task of its own.
 pub struct OwnedWriteHalf<S = TcpStream>(Rc<S>, Option<fn(Rc<S>)>);
 
 /// Two halves of a stream, for two tasks: of any whose references read and write, as

@@ -36,8 +36,8 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on the first of the addresses on which it can, with a backlog of 1,024, and on Unix with
-    /// `SO_REUSEADDR`: [`TcpSocket`] has others.
+    /// Listens on the first of the addresses on which it can, with a backlog of 1,024, and on Unix
+    /// with `SO_REUSEADDR`: [`TcpSocket`] has others.
     ///
     /// # Errors
     /// As [`Socket`], [`Bind`](crate::op::Bind) and [`Listen`](crate::op::Listen).

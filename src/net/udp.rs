@@ -8,8 +8,9 @@ use std::io;
 
 /// A socket of datagrams.
 ///
-/// On Windows a receive may fail with [`ConnectionReset`](io::ErrorKind::ConnectionReset) after a datagram was sent
-/// to where nobody takes it, also when the socket is not connected: the next receive goes on.
+/// On Windows a receive may fail with [`ConnectionReset`](io::ErrorKind::ConnectionReset) after a
+/// datagram was sent to where nobody takes it, also when the socket is not connected: the next
+/// receive goes on.
 ///
 /// ```
 /// use completeio::net::UdpSocket;

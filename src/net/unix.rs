@@ -43,12 +43,13 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens on a path, with a backlog of 1,024. The path is made, and stays when the socket is closed;
-    /// one that is there is an error. What begins with a zero byte is an
+    /// Listens on a path, with a backlog of 1,024. The path is made, and stays when the socket is
+    /// closed; one that is there is an error. What begins with a zero byte is an
     /// [abstract](Address::unix_abstract) name.
     ///
     /// # Errors
-    /// As [`Address::unix`], [`Socket`], [`Bind`](crate::op::Bind) and [`Listen`](crate::op::Listen).
+    /// As [`Address::unix`], [`Socket`], [`Bind`](crate::op::Bind) and
+    /// [`Listen`](crate::op::Listen).
     pub async fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let address = address(path.as_ref())?;
         let fd = open(Socket::stream(&address)).await?;
@@ -129,8 +130,8 @@ impl UnixStream {
 /// A Unix socket of datagrams, which come in their order and are not lost.
 ///
 /// Where a receiver has no room, a datagram that has its address is `EAGAIN`:
-/// [`SendTo`](crate::op::SendTo) says why. A connected one waits: [`Send`](crate::op::Send) says what
-/// io_uring's kernel does with that.
+/// [`SendTo`](crate::op::SendTo) says why. A connected one waits: [`Send`](crate::op::Send) says
+/// what io_uring's kernel does with that.
 ///
 /// ```
 /// use completeio::net::UnixDatagram;
@@ -149,8 +150,8 @@ pub struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// A socket with a path, which is made, and stays when the socket is closed; one that is there is an
-    /// error. What begins with a zero byte is an [abstract](Address::unix_abstract) name.
+    /// A socket with a path, which is made, and stays when the socket is closed; one that is there
+    /// is an error. What begins with a zero byte is an [abstract](Address::unix_abstract) name.
     ///
     /// # Errors
     /// As [`Address::unix`], [`Socket`] and [`Bind`](crate::op::Bind).
@@ -184,7 +185,8 @@ impl UnixDatagram {
         Ok((a.try_into()?, b.try_into()?))
     }
 
-    /// Sends to a path or an abstract name, unless it is said otherwise, and receives from there only.
+    /// Sends to a path or an abstract name, unless it is said otherwise, and receives from there
+    /// only.
     ///
     /// # Errors
     /// As [`Address::unix`] and [`Connect`](crate::op::Connect).

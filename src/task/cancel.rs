@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::{fmt, future};
 
-/// Cancels operations without dropping their futures, so that their buffers, and the bytes that they
-/// have moved, are not lost.
+/// Cancels operations without dropping their futures, so that their buffers, and the bytes that
+/// they have moved, are not lost.
 ///
-/// Operations that are awaited inside of [`run`](Self::run) complete once it is cancelled: with their own
-/// result if that was there first, else with `ECANCELED`. Those that begin after it are not begun.
+/// Operations that are awaited inside of [`run`](Self::run) complete once it is cancelled: with
+/// their own result if that was there first, else with `ECANCELED`. Those that begin after it are
+/// not begun.
 ///
 /// ```
 /// use completeio::io::AsyncRead;
@@ -66,8 +67,8 @@ impl CancelToken {
         self.0.cancelled.get()
     }
 
-    /// Awaits `future`, whose operations this token cancels. Of tokens inside of each other an operation
-    /// obeys the innermost; tasks that the future spawns, and sleeps, obey none.
+    /// Awaits `future`, whose operations this token cancels. Of tokens inside of each other an
+    /// operation obeys the innermost; tasks that the future spawns, and sleeps, obey none.
     pub async fn run<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         future::poll_fn(|context| {

@@ -7,8 +7,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// A value of the user's that is dropped where a panic would end the process: a task, or the output that
-/// nobody took. Its panic is told by the panic hook, and goes no further.
+/// A value of the user's that is dropped where a panic would end the process: a task, or the output
+/// that nobody took. Its panic is told by the panic hook, and goes no further.
 pub(super) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {

@@ -14,8 +14,8 @@ use std::{error, fmt, io};
 
 /// Waits for a task that was [spawned](super::spawn), or ends it.
 ///
-/// It is a future: ready with what the task returns, or with a [`JoinError`]. Dropping it leaves the
-/// task to itself.
+/// It is a future: ready with what the task returns, or with a [`JoinError`]. Dropping it leaves
+/// the task to itself.
 #[must_use = "a task goes on without its handle; await it for its result and its panics"]
 pub struct JoinHandle<T> {
     state: RefCell<State<T>>,
@@ -36,8 +36,8 @@ impl<T: 'static> JoinHandle<T> {
     }
 
     /// Ends the task: its future is dropped instead of being polled again, which cancels what it
-    /// waits for. The handle is ready once that is done, with [`JoinError::is_cancelled`]; or, if the
-    /// task was over before, with what it returned.
+    /// waits for. The handle is ready once that is done, with [`JoinError::is_cancelled`]; or, if
+    /// the task was over before, with what it returned.
     ///
     /// What [`spawn_blocking`](super::spawn_blocking) has begun goes on to its end.
     pub fn abort(&self) {

@@ -20,9 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-/// How many operations a runtime has at a time unless its driver's builder says otherwise, from their
-/// first poll until their futures are ready, or, when these are dropped before, until the kernel is
-/// done. Further ones wait for a place, first come, first served.
+/// How many operations a runtime has at a time unless its driver's builder says otherwise, from
+/// their first poll until their futures are ready, or, when these are dropped before, until the
+/// kernel is done. Further ones wait for a place, first come, first served.
 pub const OPERATIONS_MAX: usize = 2048;
 
 /// Operations that one turn hands over.
@@ -127,14 +127,15 @@ impl Builder {
         }
     }
 
-    /// The driver's own options, in place of this runtime's: [`slots`](driver::Builder::slots) bounds
-    /// the operations of futures.
+    /// The driver's own options, in place of this runtime's: [`slots`](driver::Builder::slots)
+    /// bounds the operations of futures.
     pub fn driver(mut self, driver: driver::Builder) -> Self {
         self.driver = driver;
         self
     }
 
-    /// So many tasks run before completions are looked for (64, at least 1), however many are ready.
+    /// So many tasks run before completions are looked for (64, at least 1), however many are
+    /// ready.
     pub fn tasks_per_turn(mut self, tasks: usize) -> Self {
         self.limits.tasks = tasks.max(1);
         self
@@ -146,8 +147,8 @@ impl Builder {
         self
     }
 
-    /// Looks for completions and wake-ups for so long before the thread sleeps (not at all): it takes
-    /// a core, and saves what sleeping and waking cost.
+    /// Looks for completions and wake-ups for so long before the thread sleeps (not at all): it
+    /// takes a core, and saves what sleeping and waking cost.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.limits.spin = spin;
         self
@@ -186,10 +187,10 @@ impl Builder {
 
 /// What the futures of a runtime share.
 ///
-/// Wakers, destructors of futures and operations and methods of buffers are the user's code, and may
-/// come back here. No cell is borrowed while they run, but the driver's in a turn or a push of its own
-/// (an operation that begins in there waits as if there was no place), and `CURRENT`, which only a
-/// `block_on` changes, and that is refused in there.
+/// Wakers, destructors of futures and operations and methods of buffers are the user's code, and
+/// may come back here. No cell is borrowed while they run, but the driver's in a turn or a push of
+/// its own (an operation that begins in there waits as if there was no place), and `CURRENT`, which
+/// only a `block_on` changes, and that is refused in there.
 pub(crate) struct Inner {
     shared: Arc<Shared>,
     driver: RefCell<Driver<'static>>,
@@ -288,8 +289,8 @@ impl Inner {
         }
     }
 
-    /// Hands over what was pushed and wakes whose operations have completed; waits for one, or for a
-    /// timer or a wake-up, if there is nothing to do.
+    /// Hands over what was pushed and wakes whose operations have completed; waits for one, or for
+    /// a timer or a wake-up, if there is nothing to do.
     fn turn(&self) -> io::Result<()> {
         // Whatever user code has freed is offered here, before the thread may sleep.
         let goes_on = self.offer_places()
@@ -325,8 +326,8 @@ impl Inner {
         }
     }
 
-    /// Hands over what was pushed, unless a turn is at that: for what is not to be lost if no other turn
-    /// follows. An error is the next turn's too.
+    /// Hands over what was pushed, unless a turn is at that: for what is not to be lost if no other
+    /// turn follows. An error is the next turn's too.
     pub(crate) fn hand_over(&self) {
         if self.pushed.get() && self.driver.try_borrow_mut().is_ok() {
             let _told = self.look();
@@ -426,8 +427,8 @@ impl Inner {
     /// Drops all tasks, and what they wait for.
     fn drop_tasks(&self) {
         while !self.tasks.borrow().is_empty() {
-            // A task is dropped by whoever gets to run it. One that is being woken by another thread
-            // at this moment comes by itself.
+            // A task is dropped by whoever gets to run it. One that is being woken by another
+            // thread at this moment comes by itself.
             let wakers: Vec<Waker> = self.tasks.borrow().iter().map(|(_, w)| w.clone()).collect();
             wakers.into_iter().for_each(Waker::wake);
             let next = || {
@@ -525,8 +526,8 @@ mod tests {
         }
     }
 
-    /// A sleep is a wait of the driver's and no more, and all that end at once are one. One that ends
-    /// before those that are there wakes nobody.
+    /// A sleep is a wait of the driver's and no more, and all that end at once are one. One that
+    /// ends before those that are there wakes nobody.
     #[test]
     fn one_wait_for_all_sleeps() {
         block_on(async {

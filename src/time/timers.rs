@@ -14,11 +14,11 @@ const TIMERS: usize = 1024;
 /// Stale entries that the heap has at most beside as many as there are timers.
 const STALE_MAX: usize = 64;
 
-/// A heap of deadlines, and whom to wake. Nothing is allocated for up to 1,024 of them, nor for more, once
-/// there were as many before.
+/// A heap of deadlines, and whom to wake. Nothing is allocated for up to 1,024 of them, nor for
+/// more, once there were as many before.
 ///
-/// A timer that ends early leaves its place in the heap behind, which names nobody then: the number of
-/// a timer is never given twice.
+/// A timer that ends early leaves its place in the heap behind, which names nobody then: the number
+/// of a timer is never given twice.
 pub(crate) struct Timers {
     inner: RefCell<Inner>,
 }

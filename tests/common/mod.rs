@@ -57,7 +57,8 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Outp
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
-/// A command that runs one test of this program, which is ignored otherwise, as a program of its own.
+/// A command that runs one test of this program, which is ignored otherwise, as a program of its
+/// own.
 pub(crate) fn this_test(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([name, "--exact", "--ignored", "--nocapture", "--quiet"]);

@@ -82,8 +82,8 @@ pub fn open(args: &Args) -> Result<fs::File, String> {
     opened.map_err(|e| format!("{path}: {e}"))
 }
 
-/// Which blocks of a file come next: any, or with `sequential` one after the other. Each page of them
-/// begins with its place.
+/// Which blocks of a file come next: any, or with `sequential` one after the other. Each page of
+/// them begins with its place.
 #[derive(Debug)]
 pub struct Blocks {
     bytes: usize,

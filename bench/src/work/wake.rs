@@ -47,8 +47,8 @@ pub(super) fn run<P: Peer>(args: &Args) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// A future in a thread that never sleeps, woken by this one, whose system calls are counted: it needs
-/// none.
+/// A future in a thread that never sleeps, woken by this one, whose system calls are counted: it
+/// needs none.
 pub(super) fn awake<P: Peer>(args: &Args) -> Result<Outcome, String> {
     if !P::WAKES_ACROSS_THREADS {
         return Err(NOT_WOKEN.to_owned());

@@ -70,8 +70,8 @@ impl Driven {
     pub(crate) fn keep(&mut self, kind: Kind, fd: OwnedFd) -> io::Result<()> {
         let number = self.site.place(fd)?;
         if kind == Kind::Pipe && self.backend == Backend::Readiness {
-            // In blocking mode, one that a splice has used takes a write page by page, and then less
-            // of it: see `Write`.
+            // In blocking mode, one that a splice has used takes a write page by page, and then
+            // less of it: see `Write`.
             set_non_blocking(number)?;
         }
         self.fds.push(self.session.driver.attach(number)?);

@@ -1,6 +1,7 @@
-//! I33: the same sequence of operations on files, pipes and sockets, taken three ways: by plain system
-//! calls that never block, on the io_uring backend, on the readiness backend. Results, errnos, every
-//! byte of the memory that was lent, and what is left of files and descriptors in the end must agree.
+//! I33: the same sequence of operations on files, pipes and sockets, taken three ways: by plain
+//! system calls that never block, on the io_uring backend, on the readiness backend. Results,
+//! errnos, every byte of the memory that was lent, and what is left of files and descriptors in the
+//! end must agree.
 //!
 //! Each step completes before the next. One that the plain way says would block is pushed all the
 //! same, must not complete, and is then cancelled. What differs on purpose stands in the table of
@@ -47,7 +48,8 @@ const PROGRESS: u32 = 250;
 /// A failure is made smaller for so long.
 const SHRINK: Duration = Duration::from_secs(120);
 
-/// Does so many sequences. The last line is `N passed, N failed, N skipped`: sequences on a backend.
+/// Does so many sequences. The last line is `N passed, N failed, N skipped`: sequences on a
+/// backend.
 pub(crate) fn run(options: &Options) {
     let mut backends = Vec::new();
     let mut skipped = 0;

@@ -1,7 +1,7 @@
 //! What a sequence is made of, and how it is drawn.
 //!
-//! A step names descriptors by what they are and a number, never by their own numbers: the three ways
-//! have different ones, and a step that is left over by shrinking still finds some.
+//! A step names descriptors by what they are and a number, never by their own numbers: the three
+//! ways have different ones, and a step that is left over by shrinking still finds some.
 
 use proptest::prelude::*;
 use proptest::sample::select;

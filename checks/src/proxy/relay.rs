@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 /// The lanes by the socket that they read from: the client's, the server's.
 pub(super) const LANES: usize = 2;
 
-/// Accepts a connection, makes one to the server, and hands on until both lanes have ended. How many
-/// bytes were handed on by each.
+/// Accepts a connection, makes one to the server, and hands on until both lanes have ended. How
+/// many bytes were handed on by each.
 pub(super) fn run(listener: &TcpListener, server: SocketAddr, faults: Faults) -> [usize; LANES] {
     let (client, _) = listener.accept().unwrap();
     let server = TcpStream::connect(server).unwrap();

@@ -12,9 +12,9 @@ use crate::sys::number_of;
 use std::fmt;
 use std::net::IpAddr;
 
-/// `N` bytes of control messages to be sent; boxed where `N` is large. `R` are the descriptors that are
-/// sent along, which stay what they are until it is dropped: an array, a vector or a boxed slice of
-/// [descriptors](crate::driver::Descriptor), owned or borrowed.
+/// `N` bytes of control messages to be sent; boxed where `N` is large. `R` are the descriptors that
+/// are sent along, which stay what they are until it is dropped: an array, a vector or a boxed
+/// slice of [descriptors](crate::driver::Descriptor), owned or borrowed.
 ///
 /// ```
 /// use completeio_driver::ancillary::{NoRoom, Outgoing, space};
@@ -55,8 +55,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
     const FITS: () = assert!(sys::ALIGN <= align_of::<Self>(), "control data is aligned");
 
     /// Sends descriptors (`SCM_RIGHTS`): at most 253, on Unix sockets, with at least one byte on a
-    /// stream. Fixed ones are refused ([`Refusal::FixedDescriptor`]), and any on Windows, which sends none
-    /// ([`Refusal::Unsupported`]).
+    /// stream. Fixed ones are refused ([`Refusal::FixedDescriptor`]), and any on Windows, which
+    /// sends none ([`Refusal::Unsupported`]).
     ///
     /// # Errors
     /// [`NoRoom`] with the descriptors.
@@ -140,8 +140,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
 /// Messages by their names. One that the system does not have is refused when it is pushed
 /// ([`Refusal::Unsupported`]).
 impl<const N: usize, R: Rights> Outgoing<N, R> {
-    /// Says who sends (`SCM_CREDENTIALS`); whoever is privileged may say something else than what is
-    /// true. 12 bytes.
+    /// Says who sends (`SCM_CREDENTIALS`); whoever is privileged may say something else than what
+    /// is true. 12 bytes.
     ///
     /// # Errors
     /// [`NoRoom`].
@@ -150,8 +150,8 @@ impl<const N: usize, R: Rights> Outgoing<N, R> {
         self.add((level, kind, &data))
     }
 
-    /// The traffic class of an IPv4 datagram, whose two low bits are ECN (`IP_TOS`; on Windows `IP_ECN`
-    /// where no other bits are set). 4 bytes.
+    /// The traffic class of an IPv4 datagram, whose two low bits are ECN (`IP_TOS`; on Windows
+    /// `IP_ECN` where no other bits are set). 4 bytes.
     ///
     /// # Errors
     /// [`NoRoom`].

@@ -57,8 +57,8 @@ pub fn each_slice(buffers: &impl IoBufs, mut each: impl FnMut(&[u8])) {
     });
 }
 
-/// A buffer, or buffers, of whose room a read has a part only, or a write of whose bytes: the first so
-/// many of them.
+/// A buffer, or buffers, of whose room a read has a part only, or a write of whose bytes: the first
+/// so many of them.
 ///
 /// ```
 /// use completeio_driver::buf::{IntoInner, IoBufMut, Limit, each_slice};
@@ -136,8 +136,8 @@ unsafe impl<B: IoBufsMut> IoBufsMut for Limit<B> {
     }
 }
 
-// SAFETY: each part is the first part of one of `V`, and this value is touched when `V` is: B2 and B3
-// are those of `V`.
+// SAFETY: each part is the first part of one of `V`, and this value is touched when `V` is: B2 and
+// B3 are those of `V`.
 unsafe impl<V: IoBufs> IoBufs for Limit<V> {
     type Table = V::Table;
 

@@ -14,8 +14,8 @@ use std::fmt;
 /// whatever is an [`IoBuf`].
 ///
 /// # Safety
-/// What [`IoBuf`] promises holds for every part that [`each_part`](Self::each_part) names, until the
-/// value is next touched: the parts, their number and their order stay what they are.
+/// What [`IoBuf`] promises holds for every part that [`each_part`](Self::each_part) names, until
+/// the value is next touched: the parts, their number and their order stay what they are.
 ///
 /// ```
 /// use completeio_driver::buf::IoBufs;
@@ -46,8 +46,8 @@ pub unsafe trait IoBufs: Unpin {
 /// slices of whatever is an [`IoBufMut`].
 ///
 /// # Safety
-/// What [`IoBufMut`] promises holds for every part that [`each_part_mut`](Self::each_part_mut) names,
-/// until the value is next touched; no two parts overlap; and
+/// What [`IoBufMut`] promises holds for every part that [`each_part_mut`](Self::each_part_mut)
+/// names, until the value is next touched; no two parts overlap; and
 /// [`set_filled`](Self::set_filled) counts through the parts in their order.
 ///
 /// ```
@@ -76,8 +76,8 @@ pub unsafe trait IoBufsMut: Unpin {
     ///
     /// # Safety
     /// `n` is at most what the parts of the last `each_part_mut` have together; so many bytes are
-    /// initialised, in their order; and since that call the value was at most moved, after the memory
-    /// came back.
+    /// initialised, in their order; and since that call the value was at most moved, after the
+    /// memory came back.
     unsafe fn set_filled(&mut self, n: usize);
 }
 
@@ -306,7 +306,8 @@ tuples! {
 }
 
 /// Writes the places of parts, but for the first `done` bytes, into a table: as many as it and one
-/// call of the kernel's take, and `limit` bytes at most. Returns how many parts and bytes there are.
+/// call of the kernel's take, and `limit` bytes at most. Returns how many parts and bytes there
+/// are.
 pub(crate) struct Filling<'t> {
     places: &'t mut [IoVec],
     skip: usize,

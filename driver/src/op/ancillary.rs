@@ -19,17 +19,18 @@ use std::io;
 /// Sends several buffers with control messages, on a connected socket or to an address.
 ///
 /// Completes with the number of bytes sent, as [`SendVectored`](super::SendVectored) and
-/// [`SendToVectored`](super::SendToVectored) do. `C` is an [`Outgoing`](crate::ancillary::Outgoing), or a
-/// box of one; the descriptors that it sends stay open as long as the operation lives. They are sent with
-/// the first byte.
+/// [`SendToVectored`](super::SendToVectored) do. `C` is an
+/// [`Outgoing`](crate::ancillary::Outgoing), or a box of one; the descriptors that it sends stay
+/// open as long as the operation lives. They are sent with the first byte.
 ///
 /// Errors: as [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html), unchanged: also
-/// `EBADF` for a descriptor that is not open, `EINVAL` for a control message that the socket does not
-/// know, `ETOOMANYREFS` for too many descriptors under way, `EPERM` for the credentials of others.
+/// `EBADF` for a descriptor that is not open, `EINVAL` for a control message that the socket does
+/// not know, `ETOOMANYREFS` for too many descriptors under way, `EPERM` for the credentials of
+/// others.
 ///
-/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
-/// tried first, then when writable.
-/// IOCP: `WSASendMsg`; without control data `WSASendTo`.
+/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `sendmsg`, tried first, then when writable. IOCP: `WSASendMsg`; without control data
+/// `WSASendTo`.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
 #[derive(Debug)]
@@ -50,20 +51,20 @@ pub struct SendMsg<F, V: IoBufs, C> {
 /// [`control_mut`](Self::control_mut). Descriptors are close-on-exec. What it holds is closed, and
 /// forgotten, when the operation is pushed again.
 ///
-/// On a stream where descriptors may come, the bytes of one receive end before the next that came with
-/// some. `MSG_WAITALL` would lose those, and is refused ([`Refusal::Flags`]), as `MSG_TRUNC` is.
+/// On a stream where descriptors may come, the bytes of one receive end before the next that came
+/// with some. `MSG_WAITALL` would lose those, and is refused ([`Refusal::Flags`]), as `MSG_TRUNC`
+/// is.
 ///
-/// Errors: as [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html), unchanged. Too many open
-/// files, or too little room, are no errors: what came is cut, and `control_truncated` says so.
+/// Errors: as [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html), unchanged. Too
+/// many open files, or too little room, are no errors: what came is cut, and `control_truncated`
+/// says so.
 ///
-/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation; it waits for the socket
-/// to become readable before it tries, for a try that finds nothing uses up room: on Unix sockets with
-/// `SO_PASSCRED` the kernel writes credentials of nobody then. These are taken out
-/// again, but on such a socket let one receive wait at a time: each try in vain of one that waits uses up
-/// its room, until what comes is cut. readiness: `recvmsg`, tried
-/// first, then when readable.
-/// IOCP: `WSARecvMsg`, of datagrams; without room for
-/// control data `WSARecvFrom`.
+/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation; it waits for the
+/// socket to become readable before it tries, for a try that finds nothing uses up room: on Unix
+/// sockets with `SO_PASSCRED` the kernel writes credentials of nobody then. These are taken out
+/// again, but on such a socket let one receive wait at a time: each try in vain of one that waits
+/// uses up its room, until what comes is cut. readiness: `recvmsg`, tried first, then when
+/// readable. IOCP: `WSARecvMsg`, of datagrams; without room for control data `WSARecvFrom`.
 ///
 /// See [`ancillary`](crate::ancillary) for a running example.
 #[derive(Debug)]

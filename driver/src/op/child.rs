@@ -13,26 +13,25 @@ use std::io;
 
 /// Waits until a child process has ended, and reaps it.
 ///
-/// The child is named by a descriptor (a *pidfd*; on macOS and the BSDs a kqueue that reports its end,
-/// `EVFILT_PROC`, which is for this alone and not for a forked child), which always means the same process:
-/// [`child`](Self::child) opens one, [`pidfd`](Self::pidfd) takes any. Completes with how it ended; then
-/// its number may be given to another process, unless [`keep`](Self::keep) says otherwise.
-/// A cancelled one reaps nothing. Stopped and continued children are not reported. Nobody else may
-/// reap the child meanwhile ([`Child::wait`](std::process::Child::wait), `SIGCHLD` ignored). On
-/// io_uring [`try_cancel_fd`](crate::driver::CompleteIo::try_cancel_fd) does not find it: the kernel
-/// takes the pidfd for a number.
+/// The child is named by a descriptor (a *pidfd*; on macOS and the BSDs a kqueue that reports its
+/// end, `EVFILT_PROC`, which is for this alone and not for a forked child), which always means the
+/// same process: [`child`](Self::child) opens one, [`pidfd`](Self::pidfd) takes any. Completes with
+/// how it ended; then its number may be given to another process, unless [`keep`](Self::keep) says
+/// otherwise. A cancelled one reaps nothing. Stopped and continued children are not reported.
+/// Nobody else may reap the child meanwhile ([`Child::wait`](std::process::Child::wait), `SIGCHLD`
+/// ignored). On io_uring [`try_cancel_fd`](crate::driver::CompleteIo::try_cancel_fd) does not find
+/// it: the kernel takes the pidfd for a number.
 ///
 /// Errors: `ECHILD` for what is not a child of this process, or was reaped by others; `EBADF` or
-/// `EINVAL` for what is no pidfd, as [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
-/// says, unchanged; [`Refusal::FixedDescriptor`] for a fixed descriptor;
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) at once on io_uring for a non-blocking pidfd
-/// (`PIDFD_NONBLOCK`) whose child runs.
+/// `EINVAL` for what is no pidfd, as
+/// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html) says, unchanged;
+/// [`Refusal::FixedDescriptor`] for a fixed descriptor; [`WouldBlock`](io::ErrorKind::WouldBlock)
+/// at once on io_uring for a non-blocking pidfd (`PIDFD_NONBLOCK`) whose child runs.
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
 ///
 /// io_uring: `IORING_OP_WAITID`, Linux 6.7; before that the pidfd is polled, and `finish` reaps.
-/// readiness: `waitid`, tried first, then when the pidfd is ready. kqueue: `waitid`, when the end is
-/// reported.
-/// IOCP: a registered wait; the exit code alone is told, as often as it is asked for.
+/// readiness: `waitid`, tried first, then when the pidfd is ready. kqueue: `waitid`, when the end
+/// is reported. IOCP: a registered wait; the exit code alone is told, as often as it is asked for.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

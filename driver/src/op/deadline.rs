@@ -18,12 +18,13 @@ use std::time::Duration;
 ///
 /// Completes once, as the operation does. If it has not completed by its deadline it is cancelled,
 /// and [`finish`](Op::finish) gives [`TimedOut`](io::ErrorKind::TimedOut) in place of the
-/// cancellation's `ECANCELED`, which is what its entry says. What has moved bytes before completes with
-/// their count. The deadline is a point of the suspend-aware clock ([`Instant`]); it is never early.
+/// cancellation's `ECANCELED`, which is what its entry says. What has moved bytes before completes
+/// with their count. The deadline is a point of the suspend-aware clock ([`Instant`]); it is never
+/// early.
 ///
 /// What it does not promise:
-/// * An operation is tried once, even when its deadline has passed; unless a worker is to try it, which may
-///   come too late.
+/// * An operation is tried once, even when its deadline has passed; unless a worker is to try it,
+///   which may come too late.
 /// * What a worker or a disk is busy with is not stopped: it completes late, with its own result.
 /// * `finish` tells the two kinds of end apart by the clock: an operation that was cancelled before
 ///   its deadline by [`try_cancel`](crate::driver::CompleteIo::try_cancel), and is finished after
@@ -32,16 +33,16 @@ use std::time::Duration;
 ///   flight may have the same, or either of them is cancelled at the deadline. In a scope, in a
 ///   slot and through a `Remote` each has a name of its own.
 ///
-/// The deadline of an [`Exact`](super::Exact) is that of the whole of it, however many flights it takes:
-/// none begins after it, and [`advanced`](super::Exact::advanced) says how far it came.
+/// The deadline of an [`Exact`](super::Exact) is that of the whole of it, however many flights it
+/// takes: none begins after it, and [`advanced`](super::Exact::advanced) says how far it came.
 ///
 /// [`Close`](super::Close) has none: it cannot be cancelled. Nor has a `Deadline` another.
 ///
-/// io_uring: `IORING_OP_LINK_TIMEOUT` behind the operation, Linux 5.5; its clock 5.15. It ends nothing
-/// that a worker of the kernel's waits in, for it is armed when the call has returned (Linux 6.15): so
-/// [`Splice`](super::Splice) and [`Tee`](super::Tee), which are always there, are stopped by the driver's
-/// own timers, and so is an `Exact`, in [`submit`](crate::driver::CompleteIo::submit). readiness: the
-/// driver's own timers.
+/// io_uring: `IORING_OP_LINK_TIMEOUT` behind the operation, Linux 5.5; its clock 5.15. It ends
+/// nothing that a worker of the kernel's waits in, for it is armed when the call has returned
+/// (Linux 6.15): so [`Splice`](super::Splice) and [`Tee`](super::Tee), which are always there, are
+/// stopped by the driver's own timers, and so is an `Exact`, in
+/// [`submit`](crate::driver::CompleteIo::submit). readiness: the driver's own timers.
 /// [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html),
 /// [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
 ///

@@ -10,8 +10,8 @@ use crate::fd::Descriptor;
 use crate::sys::file::sync_flags;
 use std::io;
 
-/// What an operation on one descriptor without a buffer has beside its words: nothing comes out of it
-/// but success, and its descriptor is given back.
+/// What an operation on one descriptor without a buffer has beside its words: nothing comes out of
+/// it but success, and its descriptor is given back.
 macro_rules! on_one_descriptor {
     ($($op:ident)*) => {$(
         // SAFETY: (D2) `repr(C)` with its head first.

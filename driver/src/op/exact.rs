@@ -17,21 +17,22 @@ use std::ptr::NonNull;
 
 /// A transfer that moves all of its buffers, or fails.
 ///
-/// The driver sends the rest after a short result, in as many flights as it takes, and completes once:
-/// no short result is ever taken for success. It splits what one call does not take: more than
-/// 0x7fff_f000 bytes, more than 1,024 buffers (but for a [`SendVectored`], which gives `EMSGSIZE` then).
+/// The driver sends the rest after a short result, in as many flights as it takes, and completes
+/// once: no short result is ever taken for success. It splits what one call does not take: more
+/// than 0x7fff_f000 bytes, more than 1,024 buffers (but for a [`SendVectored`], which gives
+/// `EMSGSIZE` then).
 ///
-/// Completes with the number of all bytes. When it fails, [`advanced`](Self::advanced) says how far it
-/// came, and a buffer that grows (`Vec`) has grown by so much.
+/// Completes with the number of all bytes. When it fails, [`advanced`](Self::advanced) says how far
+/// it came, and a buffer that grows (`Vec`) has grown by so much.
 ///
 /// Errors: those of the inner operation, unchanged, and
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when a read or a receive meets the end before its
-/// room is full, [`WriteZero`](io::ErrorKind::WriteZero) when a write moves nothing. A cancellation
-/// that reaches it between two flights is `ECANCELED`. A plain
-/// [`Entry::result`] is that of the last flight only.
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when a read or a receive meets the end before
+/// its room is full, [`WriteZero`](io::ErrorKind::WriteZero) when a write moves nothing. A
+/// cancellation that reaches it between two flights is `ECANCELED`. A plain [`Entry::result`] is
+/// that of the last flight only.
 ///
-/// Made for what is a stream of bytes: on datagrams each flight is one datagram. On a stream that others
-/// use at the same time their bytes may come between two flights.
+/// Made for what is a stream of bytes: on datagrams each flight is one datagram. On a stream that
+/// others use at the same time their bytes may come between two flights.
 ///
 /// ```
 /// use completeio_driver::driver::{AsFd, Driver};

@@ -27,9 +27,9 @@ use std::mem::ManuallyDrop;
 /// above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
 /// io_uring: `IORING_OP_READ`, Linux 5.6; on pipes the kernel ignores the offset, and to read
-/// nothing is a success of a directory too (`EISDIR`). readiness: `pread` on a worker thread, `preadv2`
-/// if there are [flags](Self::flags); files without a position give `ESPIPE`.
-/// IOCP: `ReadFile`, on a worker thread where the handle takes no overlapped calls; no flags.
+/// nothing is a success of a directory too (`EISDIR`). readiness: `pread` on a worker thread,
+/// `preadv2` if there are [flags](Self::flags); files without a position give `ESPIPE`. IOCP:
+/// `ReadFile`, on a worker thread where the handle takes no overlapped calls; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -78,9 +78,10 @@ impl<F: Descriptor, B: IoBufMut> ReadAt<F, B> {
 /// offset above `i64::MAX` is refused ([`Refusal::Offset`]). It is made for files: to a pipe or a
 /// socket that nobody reads, io_uring before Linux 6.18 raises `SIGPIPE` beside `EPIPE` (Rust
 /// programs ignore that signal unless they say otherwise); [`Send`](super::Send) never does. Beyond
-/// the limit of file sizes (`RLIMIT_FSIZE`) it is `EFBIG`, beside which a write that is made at once
-/// on the driver's thread raises `SIGXFSZ`, which ends programs that do not ignore it: on io_uring
-/// one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`](super::RwFlags::NOWAIT), or without workers.
+/// the limit of file sizes (`RLIMIT_FSIZE`) it is `EFBIG`, beside which a write that is made at
+/// once on the driver's thread raises `SIGXFSZ`, which ends programs that do not ignore it: on
+/// io_uring one with `O_DIRECT`, on readiness one with [`RwFlags::NOWAIT`](super::RwFlags::NOWAIT),
+/// or without workers.
 ///
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwrite` on a worker thread, `pwritev2` if
 /// there are [flags](Self::flags).
@@ -285,12 +286,13 @@ impl OpenOptions {
     }
 
     /// Past the page cache: `O_DIRECT` of
-    /// [open(2)](https://man7.org/linux/man-pages/man2/open.2.html). Memory, offsets and lengths must be
-    /// aligned then, as [`Metadata::direct_io`](super::Metadata::direct_io) says; `EINVAL` if the file
-    /// system has no such thing. macOS has no such flag: there it is `F_NOCACHE` of
+    /// [open(2)](https://man7.org/linux/man-pages/man2/open.2.html). Memory, offsets and lengths
+    /// must be aligned then, as [`Metadata::direct_io`](super::Metadata::direct_io) says; `EINVAL`
+    /// if the file system has no such thing. macOS has no such flag: there it is `F_NOCACHE` of
     /// [fcntl(2)](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fcntl.2.html),
-    /// told to the new file before the open completes, and nothing need be aligned. OpenBSD has neither:
-    /// it completes with [`Unsupported`](std::io::ErrorKind::Unsupported). On Windows it is
+    /// told to the new file before the open completes, and nothing need be aligned. OpenBSD has
+    /// neither: it completes with [`Unsupported`](std::io::ErrorKind::Unsupported). On Windows it
+    /// is
     /// [`FILE_FLAG_NO_BUFFERING`](https://learn.microsoft.com/en-us/windows/win32/fileio/file-buffering).
     pub const fn direct(mut self, yes: bool) -> Self {
         self.direct = yes;
@@ -341,9 +343,9 @@ impl Default for OpenOptions {
 /// Completes with the new descriptor, which is close-on-exec. `P` holds the path: a `&CStr`, a
 /// `CString`, or anything that refers to one.
 ///
-/// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged; where the
-/// flags are wrong too, io_uring gives the error of an empty or too long path. The directory must be a
-/// plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
+/// Errors: as [openat(2)](https://man7.org/linux/man-pages/man2/openat.2.html), unchanged; where
+/// the flags are wrong too, io_uring gives the error of an empty or too long path. The directory
+/// must be a plain descriptor, or [`Cwd`](crate::driver::Cwd); a fixed one is refused
 /// ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_OPENAT`, Linux 5.6. readiness: `openat` on a worker thread.

@@ -45,24 +45,24 @@ const ANY: u32 = u32::MAX;
 
 /// Waits until a thread wakes those that wait for a word: with [`FutexWake`], or `futex` itself.
 ///
-/// When it is handed over, the kernel compares the word to what is expected, and waits only if they are
-/// equal: in one step with regard to a wake, so that none between both is missed. Else it completes with
-/// `EAGAIN` ([`WouldBlock`](io::ErrorKind::WouldBlock)): the word has changed already. The word is not
-/// looked at again. It is the program's to change it before a wake; and to look at it after one, for a wake
-/// says no more than that somebody has called.
+/// When it is handed over, the kernel compares the word to what is expected, and waits only if they
+/// are equal: in one step with regard to a wake, so that none between both is missed. Else it
+/// completes with `EAGAIN` ([`WouldBlock`](io::ErrorKind::WouldBlock)): the word has changed
+/// already. The word is not looked at again. It is the program's to change it before a wake; and to
+/// look at it after one, for a wake says no more than that somebody has called.
 ///
-/// One that is cancelled takes no wake from others; a wake that came first is its result. One that is
-/// dropped with its driver may have taken one.
+/// One that is cancelled takes no wake from others; a wake that came first is its result. One that
+/// is dropped with its driver may have taken one.
 ///
 /// Errors: as [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html), `FUTEX_WAIT_BITSET`:
 /// `EAGAIN`, and `EINVAL` when there are no [`bits`](Self::bits).
 ///
 /// io_uring: `IORING_OP_FUTEX_WAIT`, Linux 6.7; before that it is refused
-/// ([`Refusal::Unsupported`](crate::driver::Refusal::Unsupported)). readiness: refused. No descriptor tells
-/// of a wake, so a thread would have to block for each wait: of a few threads the last is taken by the wait
-/// whose waker is queued behind it. One thread for many words (`futex_waitv`) learns of one wake where two
-/// have come at once, and knows no bits. Let such a thread, of the program's own, ring a
-/// [`Notifier`](crate::driver::Notifier).
+/// ([`Refusal::Unsupported`](crate::driver::Refusal::Unsupported)). readiness: refused. No
+/// descriptor tells of a wake, so a thread would have to block for each wait: of a few threads the
+/// last is taken by the wait whose waker is queued behind it. One thread for many words
+/// (`futex_waitv`) learns of one wake where two have come at once, and knows no bits. Let such a
+/// thread, of the program's own, ring a [`Notifier`](crate::driver::Notifier).
 ///
 /// ```
 /// use completeio_driver::driver::Driver;
@@ -115,13 +115,14 @@ impl<W: FutexWord> FutexWait<W> {
 
 /// Wakes those that wait for a word: [`FutexWait`]s, and threads in `futex`.
 ///
-/// Never waits. Completes with how many it has woken: at most so many as were asked for. In which order they
-/// had come plays no part.
+/// Never waits. Completes with how many it has woken: at most so many as were asked for. In which
+/// order they had come plays no part.
 ///
 /// Errors: as [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html), `FUTEX_WAKE_BITSET`:
 /// `EINVAL` when there are no [`bits`](Self::bits).
 ///
-/// io_uring: `IORING_OP_FUTEX_WAKE`, Linux 6.7; before that a call in place. readiness: a call in place.
+/// io_uring: `IORING_OP_FUTEX_WAKE`, Linux 6.7; before that a call in place. readiness: a call in
+/// place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -228,8 +229,8 @@ macro_rules! on_a_word {
             }
 
             /// Whether waits and wakes of other processes are meant, which have mapped the same
-            /// memory; at first those of this process are, which is cheaper. A wait and its wake must
-            /// agree.
+            /// memory; at first those of this process are, which is cheaper. A wait and its wake
+            /// must agree.
             pub fn shared(mut self, yes: bool) -> Self {
                 self.shared = yes;
                 self

@@ -130,8 +130,8 @@ pub(crate) fn send_flags(flags: i32) -> Result<i32, Refusal> {
     Ok(flags | sys::msg_flags::NOSIGNAL)
 }
 
-/// The same of a send to an address. To a Unix socket it does not wait: the kernel tells nobody when
-/// a receiver has room, and io_uring's forgets the bytes of a send that waits for some.
+/// The same of a send to an address. To a Unix socket it does not wait: the kernel tells nobody
+/// when a receiver has room, and io_uring's forgets the bytes of a send that waits for some.
 #[inline]
 pub(crate) fn send_to_flags(flags: i32, addr: &Address) -> Result<i32, Refusal> {
     let at_once = if addr.is_unix() { message::DONTWAIT } else { 0 };
@@ -165,19 +165,19 @@ pub struct Received {
 
 /// Sends a buffer to an address: one datagram.
 ///
-/// Completes with the number of bytes sent, which is all of them for a datagram; an empty one is sent
-/// too. An address that is [`unspecified`](Address::unspecified) is none. Never raises `SIGPIPE`.
+/// Completes with the number of bytes sent, which is all of them for a datagram; an empty one is
+/// sent too. An address that is [`unspecified`](Address::unspecified) is none. Never raises
+/// `SIGPIPE`.
 ///
-/// Errors: as [sendto(2)](https://man7.org/linux/man-pages/man2/sendto.2.html), unchanged: `EMSGSIZE`
-/// for more than fits into a datagram, `EAFNOSUPPORT` or `EINVAL` for an address of another family,
-/// `EDESTADDRREQ` for none on a socket that is not connected, `ECONNREFUSED` for an earlier datagram that nobody
-/// took, on a connected socket. An address is ignored on TCP, and `EISCONN` on other streams. To the
-/// address of a Unix socket it does not wait: without room there it is `EAGAIN`, for the kernel tells
-/// nobody when there is some.
+/// Errors: as [sendto(2)](https://man7.org/linux/man-pages/man2/sendto.2.html), unchanged:
+/// `EMSGSIZE` for more than fits into a datagram, `EAFNOSUPPORT` or `EINVAL` for an address of
+/// another family, `EDESTADDRREQ` for none on a socket that is not connected, `ECONNREFUSED` for an
+/// earlier datagram that nobody took, on a connected socket. An address is ignored on TCP, and
+/// `EISCONN` on other streams. To the address of a Unix socket it does not wait: without room there
+/// it is `EAGAIN`, for the kernel tells nobody when there is some.
 ///
-/// io_uring: `IORING_OP_SEND` with an address, Linux 6.0. readiness: `sendto`, tried first, then when
-/// writable.
-/// IOCP: `WSASendTo`.
+/// io_uring: `IORING_OP_SEND` with an address, Linux 6.0. readiness: `sendto`, tried first, then
+/// when writable. IOCP: `WSASendTo`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -274,17 +274,16 @@ impl<F: Descriptor, B: IoBuf> Op for SendTo<F, B> {
 
 /// Receives into a buffer, and tells who sent it: one datagram.
 ///
-/// Completes with what was [`Received`]: a datagram that is longer than the room loses its rest, and
-/// that is told; an empty one is `len: 0` with a sender. Several that wait on one socket are served as
-/// [`Recv`](super::Recv) says.
+/// Completes with what was [`Received`]: a datagram that is longer than the room loses its rest,
+/// and that is told; an empty one is `len: 0` with a sender. Several that wait on one socket are
+/// served as [`Recv`](super::Recv) says.
 ///
 /// Errors: as [recvfrom(2)](https://man7.org/linux/man-pages/man2/recvfrom.2.html), unchanged:
-/// `ECONNREFUSED` for an earlier datagram that nobody took, on a connected socket. The flag `MSG_TRUNC`
-/// is refused ([`Refusal::Flags`]).
+/// `ECONNREFUSED` for an earlier datagram that nobody took, on a connected socket. The flag
+/// `MSG_TRUNC` is refused ([`Refusal::Flags`]).
 ///
-/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
-/// tried first, then when readable.
-/// IOCP: `WSARecvFrom`.
+/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `recvmsg`, tried first, then when readable. IOCP: `WSARecvFrom`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};

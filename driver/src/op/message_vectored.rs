@@ -30,17 +30,16 @@ pub(crate) fn whole(parts: &Parts) -> Pieces {
 /// Sends several buffers on a connected socket, one after the other: one datagram, or a piece of a
 /// stream.
 ///
-/// Completes with the number of bytes sent, at most 0x7fff_f000, which on a stream may be fewer than
-/// given. Never raises `SIGPIPE`. The places of the buffers are kept as
+/// Completes with the number of bytes sent, at most 0x7fff_f000, which on a stream may be fewer
+/// than given. Never raises `SIGPIPE`. The places of the buffers are kept as
 /// [`ReadVectoredAt`](super::ReadVectoredAt) keeps them.
 ///
-/// Errors: as [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html), unchanged: `EMSGSIZE`
-/// for more than 1,024 buffers that have bytes, or than `new` was given: a message is never sent in
-/// part. Connected Unix sockets of datagrams: see [`Send`](super::Send).
+/// Errors: as [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html), unchanged:
+/// `EMSGSIZE` for more than 1,024 buffers that have bytes, or than `new` was given: a message is
+/// never sent in part. Connected Unix sockets of datagrams: see [`Send`](super::Send).
 ///
-/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
-/// tried first, then when writable.
-/// IOCP: `WSASend`.
+/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `sendmsg`, tried first, then when writable. IOCP: `WSASend`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -73,17 +72,16 @@ pub struct SendVectored<F, V: IoBufs> {
 
 /// Receives from a connected socket into several buffers, one after the other.
 ///
-/// Completes with the number of bytes received, at most 0x7fff_f000, in at most the first 1,024 buffers
-/// that have room; 0 as [`Recv`](super::Recv) does. [`truncated`](Self::truncated) says whether a
-/// datagram was longer. The places of the buffers are kept as
+/// Completes with the number of bytes received, at most 0x7fff_f000, in at most the first 1,024
+/// buffers that have room; 0 as [`Recv`](super::Recv) does. [`truncated`](Self::truncated) says
+/// whether a datagram was longer. The places of the buffers are kept as
 /// [`ReadVectoredAt`](super::ReadVectoredAt) keeps them.
 ///
-/// Errors: as [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html), unchanged. The flag
-/// `MSG_TRUNC` is refused ([`Refusal::Flags`]).
+/// Errors: as [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html), unchanged. The
+/// flag `MSG_TRUNC` is refused ([`Refusal::Flags`]).
 ///
-/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
-/// tried first, then when readable.
-/// IOCP: `WSARecv`.
+/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `recvmsg`, tried first, then when readable. IOCP: `WSARecv`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -120,10 +118,9 @@ pub struct RecvVectored<F, V: IoBufsMut> {
 /// Completes, and fails, as [`SendTo`](super::SendTo) does; `EMSGSIZE` also as
 /// [`SendVectored`] says.
 ///
-/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `sendmsg`,
-/// tried first, then when writable. See
-/// [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html).
-/// IOCP: `WSASendTo`.
+/// io_uring: `IORING_OP_SENDMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `sendmsg`, tried first, then when writable. See
+/// [sendmsg(2)](https://man7.org/linux/man-pages/man2/sendmsg.2.html). IOCP: `WSASendTo`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -158,13 +155,12 @@ pub struct SendToVectored<F, V: IoBufs> {
 
 /// Receives into several buffers, one after the other, and tells who sent it: one datagram.
 ///
-/// Completes, and fails, as [`RecvFrom`](super::RecvFrom) does, in at most the first 1,024 buffers that
-/// have room.
+/// Completes, and fails, as [`RecvFrom`](super::RecvFrom) does, in at most the first 1,024 buffers
+/// that have room.
 ///
-/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness: `recvmsg`,
-/// tried first, then when readable. See
-/// [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html).
-/// IOCP: `WSARecvFrom`.
+/// io_uring: `IORING_OP_RECVMSG`, Linux 5.3, with the `msghdr` in the operation. readiness:
+/// `recvmsg`, tried first, then when readable. See
+/// [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html). IOCP: `WSARecvFrom`.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -298,8 +294,8 @@ impl<F, V: IoBufsMut> RecvVectored<F, V> {
         self.transfer.progress.advance(n);
     }
 
-    /// Whether the datagram of the last flight, if that succeeded, was longer than the room, and its
-    /// rest is lost (`MSG_TRUNC`).
+    /// Whether the datagram of the last flight, if that succeeded, was longer than the room, and
+    /// its rest is lost (`MSG_TRUNC`).
     pub fn truncated(&self) -> bool {
         self.header.truncated()
     }

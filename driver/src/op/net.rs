@@ -152,15 +152,15 @@ pub struct MsgFlags(i32);
 impl MsgFlags {
     /// Leaves what is received in the queue (`MSG_PEEK`).
     ///
-    /// With [`WAIT_ALL`](Self::WAIT_ALL), where fewer bytes are there than room, io_uring takes the same
-    /// ones again for what is missing, and counts them (seen on Linux 6.18); readiness completes with
-    /// what is there.
+    /// With [`WAIT_ALL`](Self::WAIT_ALL), where fewer bytes are there than room, io_uring takes the
+    /// same ones again for what is missing, and counts them (seen on Linux 6.18); readiness
+    /// completes with what is there.
     pub const PEEK: Self = Self(sys::msg_flags::PEEK);
     /// Completes when the whole buffer was moved, or cannot be (`MSG_WAITALL`).
     ///
-    /// On sends too: io_uring since Linux 5.19; readiness on streams. On sequenced packets, which are
-    /// whole by themselves, io_uring goes on with the next packet into the same buffers, as of Linux
-    /// 6.18.
+    /// On sends too: io_uring since Linux 5.19; readiness on streams. On sequenced packets, which
+    /// are whole by themselves, io_uring goes on with the next packet into the same buffers, as of
+    /// Linux 6.18.
     pub const WAIT_ALL: Self = Self(sys::msg_flags::WAITALL);
     /// Out-of-band data (`MSG_OOB`).
     pub const OUT_OF_BAND: Self = Self(sys::msg_flags::OOB);
@@ -365,10 +365,10 @@ impl<F: Descriptor> Op for Accept<F> {
 ///
 /// Errors: as [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html), unchanged.
 ///
-/// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable; it
-/// sets `O_NONBLOCK` on the socket, attached or not, and leaves it set. A Unix socket whose peer's
-/// backlog is full completes with `EAGAIN` there, and waits on io_uring.
-/// IOCP: `ConnectEx`, of a socket that is bound first if it is not; of datagrams `connect`, in place.
+/// io_uring: `IORING_OP_CONNECT`, Linux 5.5. readiness: `connect`, then `SO_ERROR` when writable;
+/// it sets `O_NONBLOCK` on the socket, attached or not, and leaves it set. A Unix socket whose
+/// peer's backlog is full completes with `EAGAIN` there, and waits on io_uring. IOCP: `ConnectEx`,
+/// of a socket that is bound first if it is not; of datagrams `connect`, in place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver, FromRawFd, OwnedFd};

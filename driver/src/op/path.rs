@@ -341,8 +341,8 @@ impl<F: Descriptor, P: AsRef<CStr> + Unpin> Describe for MakeDir<F, P> {
 /// Completes when it is there. Its text is not looked up: a link may lead nowhere. Cancelled, there
 /// is none.
 ///
-/// Errors: as [symlinkat(2)](https://man7.org/linux/man-pages/man2/symlinkat.2.html), unchanged. The
-/// directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd), and open until this
+/// Errors: as [symlinkat(2)](https://man7.org/linux/man-pages/man2/symlinkat.2.html), unchanged.
+/// The directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd), and open until this
 /// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_SYMLINKAT`, Linux 5.15. readiness: `symlinkat` on a worker thread.
@@ -415,10 +415,10 @@ impl<F: Descriptor, T: AsRef<CStr> + Unpin, P: AsRef<CStr> + Unpin> Describe for
 /// Completes when the name is there. Of a symbolic link, the link itself gets it, unless an option
 /// says otherwise. Cancelled, there is no such name.
 ///
-/// Errors: as [linkat(2)](https://man7.org/linux/man-pages/man2/linkat.2.html), unchanged; where several
-/// apply, as for [`Rename`]. Both
-/// directories must be plain descriptors, or [`Cwd`](crate::driver::Cwd), and open until this
-/// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
+/// Errors: as [linkat(2)](https://man7.org/linux/man-pages/man2/linkat.2.html), unchanged; where
+/// several apply, as for [`Rename`]. Both directories must be plain descriptors, or
+/// [`Cwd`](crate::driver::Cwd), and open until this completes; a fixed one is refused
+/// ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_LINKAT`, Linux 5.15. readiness: `linkat` on a worker thread.
 /// IOCP: `CreateHardLinkW` on a worker thread.

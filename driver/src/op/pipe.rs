@@ -20,9 +20,10 @@ use std::mem;
 ///
 /// Errors: as [pipe2(2)](https://man7.org/linux/man-pages/man2/pipe2.2.html), unchanged.
 ///
-/// io_uring: `IORING_OP_PIPE`, Linux 6.16; before that `pipe2`, in place. readiness: `pipe2`, in place.
-/// IOCP: `CreateNamedPipeW` and `CreateFileW` with a name that nobody is told, in place; both ends take
-/// overlapped calls, which a program that inherits one has to expect. `non_blocking` is refused.
+/// io_uring: `IORING_OP_PIPE`, Linux 6.16; before that `pipe2`, in place. readiness: `pipe2`, in
+/// place. IOCP: `CreateNamedPipeW` and `CreateFileW` with a name that nobody is told, in place;
+/// both ends take overlapped calls, which a program that inherits one has to expect. `non_blocking`
+/// is refused.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -70,9 +71,10 @@ impl Pipe {
         self.set(yes, flag::NONBLOCK)
     }
 
-    /// Keeps apart what is written at once (`O_DIRECT`): a read gets one such packet, and what it has no
-    /// room for is lost. A write of more than 4,096 bytes is several packets. On Windows they are
-    /// messages (`PIPE_TYPE_MESSAGE`) of any length, and the next read gets what one had no room for.
+    /// Keeps apart what is written at once (`O_DIRECT`): a read gets one such packet, and what it
+    /// has no room for is lost. A write of more than 4,096 bytes is several packets. On Windows
+    /// they are messages (`PIPE_TYPE_MESSAGE`) of any length, and the next read gets what one had
+    /// no room for.
     pub const fn packets(self, yes: bool) -> Self {
         self.set(yes, flag::DIRECT)
     }

@@ -11,13 +11,14 @@ use crate::sys::poll_events as bits;
 use std::fmt;
 use std::io;
 
-/// Completes when a descriptor is ready, once: for calls that others make, a library's for instance.
+/// Completes when a descriptor is ready, once: for calls that others make, a library's for
+/// instance.
 ///
 /// Completes with what it is ready for, of what was asked; with [`READ_CLOSED`], [`HANG_UP`] and
-/// [`ERROR`] whether they were asked for or not. So on Linux and Windows a poll of a connection whose peer
-/// has ended its side completes at once, though poll(2) would wait on. A poll for both directions completes
-/// with either. It takes nothing: other polls and transfers on the descriptor go on beside it, and
-/// one of them may have been first when the entry is seen.
+/// [`ERROR`] whether they were asked for or not. So on Linux and Windows a poll of a connection
+/// whose peer has ended its side completes at once, though poll(2) would wait on. A poll for both
+/// directions completes with either. It takes nothing: other polls and transfers on the descriptor
+/// go on beside it, and one of them may have been first when the entry is seen.
 ///
 /// Files that are always ready (regular files, directories) are at once. One that is never ready
 /// for what is asked, as they are for [`PRIORITY`], is `EINVAL`.
@@ -26,10 +27,10 @@ use std::io;
 /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_POLL_ADD`, Linux 5.1. readiness: `poll`, tried first, then when ready.
-/// IOCP: of sockets only (`WSAENOTSOCK` else), by the device that they are on (`IOCTL_AFD_POLL`); they
-/// need not be attached, and may be to another port. A socket that is closed meanwhile ends it so, too.
-/// An end of both sides that is orderly is [`READ_CLOSED`], and no [`HANG_UP`]: that tells of a reset.
-/// Where a layered provider does not tell the socket below it, its error is the poll's.
+/// IOCP: of sockets only (`WSAENOTSOCK` else), by the device that they are on (`IOCTL_AFD_POLL`);
+/// they need not be attached, and may be to another port. A socket that is closed meanwhile ends it
+/// so, too. An end of both sides that is orderly is [`READ_CLOSED`], and no [`HANG_UP`]: that tells
+/// of a reset. Where a layered provider does not tell the socket below it, its error is the poll's.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -137,13 +138,15 @@ impl PollEvents {
     /// On io_uring a hint: ordinary data that arrive on a socket while the poll waits are
     /// reported as this, too (seen on Linux 6.18).
     pub const PRIORITY: Self = Self(bits::PRI);
-    /// The peer has ended its side (`POLLRDHUP`). Reported whether it was asked for or not, on Linux,
-    /// Android and Windows; elsewhere it is empty, and a poll for [`READABLE`](Self::READABLE) tells.
+    /// The peer has ended its side (`POLLRDHUP`). Reported whether it was asked for or not, on
+    /// Linux, Android and Windows; elsewhere it is empty, and a poll for
+    /// [`READABLE`](Self::READABLE) tells.
     pub const READ_CLOSED: Self = Self(bits::RDHUP);
-    /// Both sides have ended, or a pipe has no writer (`POLLHUP`); on Windows, the connection was reset.
-    /// Reported whether it was asked for or not.
+    /// Both sides have ended, or a pipe has no writer (`POLLHUP`); on Windows, the connection was
+    /// reset. Reported whether it was asked for or not.
     pub const HANG_UP: Self = Self(bits::HUP);
-    /// An error waits, or a pipe has no reader (`POLLERR`). Reported whether it was asked for or not.
+    /// An error waits, or a pipe has no reader (`POLLERR`). Reported whether it was asked for or
+    /// not.
     pub const ERROR: Self = Self(bits::ERR);
 
     /// Any events of the platform: `POLL…`.

@@ -31,8 +31,9 @@ impl Raw {
     /// # Safety
     /// What the entry points to stays valid until the operation's last completion. The entry posts
     /// completions as the kernel documents, exactly one of them without `IORING_CQE_F_MORE`: it
-    /// sets no `IOSQE_CQE_SKIP_SUCCESS`, nor `IOSQE_IO_LINK`, `IOSQE_IO_HARDLINK` or `IOSQE_IO_DRAIN`,
-    /// which would hold back entries of the driver's own. A descriptor that it makes is the caller's to close.
+    /// sets no `IOSQE_CQE_SKIP_SUCCESS`, nor `IOSQE_IO_LINK`, `IOSQE_IO_HARDLINK` or
+    /// `IOSQE_IO_DRAIN`, which would hold back entries of the driver's own. A descriptor that it
+    /// makes is the caller's to close.
     pub const unsafe fn new(entry: [u8; 64]) -> Self {
         Self {
             head: OpHead::new::<Self>(),

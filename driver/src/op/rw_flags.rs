@@ -4,14 +4,14 @@ use super::call::check_offset;
 use crate::error::Refusal;
 use crate::sys::file::rw_flags;
 
-/// Flags of one [`ReadAt`](super::ReadAt) or [`WriteAt`](super::WriteAt), or of one of their vectored
-/// kin: `RWF_…`.
+/// Flags of one [`ReadAt`](super::ReadAt) or [`WriteAt`](super::WriteAt), or of one of their
+/// vectored kin: `RWF_…`.
 ///
 /// A file system that does not have one gives `EOPNOTSUPP`, unchanged; so does a kernel that does
 /// not know it. Devices whose drivers take no flags, and directories, do so on readiness, while
 /// io_uring then makes the call without them, or, for `NOWAIT`, gives `EAGAIN`. Where the offset is
-/// wrong too (`EINVAL`), io_uring gives the flag's error; without bytes to move readiness looks at no
-/// flag. [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html)
+/// wrong too (`EINVAL`), io_uring gives the flag's error; without bytes to move readiness looks at
+/// no flag. [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html)
 ///
 /// ```
 /// use completeio_driver::{driver::Cwd, op::{RwFlags, WriteAt}};
@@ -32,7 +32,8 @@ impl RwFlags {
     pub const APPEND: Self = Self(rw_flags::APPEND);
     /// Moves what can be moved without a wait for a disk or a lock (`RWF_NOWAIT`), which may be
     /// fewer bytes than were asked for; `EAGAIN` if that is nothing. A write into the page cache,
-    /// which most file systems cannot make so, is `EAGAIN` on io_uring and `EOPNOTSUPP` on readiness.
+    /// which most file systems cannot make so, is `EAGAIN` on io_uring and `EOPNOTSUPP` on
+    /// readiness.
     ///
     /// readiness makes such a call in place, where the others go to a worker.
     pub const NOWAIT: Self = Self(rw_flags::NOWAIT);

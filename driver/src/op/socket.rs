@@ -1,5 +1,5 @@
-//! Operations on sockets that never wait. Where io_uring has no opcode for one, a plain call inside of
-//! `submit` takes its place, but for fixed descriptors: those are refused.
+//! Operations on sockets that never wait. Where io_uring has no opcode for one, a plain call inside
+//! of `submit` takes its place, but for fixed descriptors: those are refused.
 #![allow(unsafe_code, reason = "operations are described through raw pointers")]
 
 use super::call::{Call, PlainCall};
@@ -17,8 +17,8 @@ use std::net;
 /// Ends one direction of a connection, or both.
 ///
 /// Completes when the socket has taken note; what was sent before is still delivered. A receive
-/// that waits on the direction that is ended completes with 0; of datagrams, on readiness, it goes on
-/// waiting, for a call that does not block says so (`EAGAIN`).
+/// that waits on the direction that is ended completes with 0; of datagrams, on readiness, it goes
+/// on waiting, for a call that does not block says so (`EAGAIN`).
 ///
 /// Errors: as [shutdown(2)](https://man7.org/linux/man-pages/man2/shutdown.2.html), unchanged.
 ///
@@ -187,8 +187,8 @@ impl Op for Socket {
 /// Completes when it has it. The port 0 of the internet is one of the kernel's choice. A path of a
 /// Unix socket is made in the file system, and stays when the socket is closed.
 ///
-/// Errors: as [bind(2)](https://man7.org/linux/man-pages/man2/bind.2.html), unchanged: `EADDRINUSE`,
-/// `EADDRNOTAVAIL`, `EACCES`.
+/// Errors: as [bind(2)](https://man7.org/linux/man-pages/man2/bind.2.html), unchanged:
+/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`.
 ///
 /// io_uring: `IORING_OP_BIND`, Linux 6.11; before that `bind`, in place, and fixed descriptors are
 /// refused ([`Refusal::FixedDescriptor`]). readiness: `bind`, in place.

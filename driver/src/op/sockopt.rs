@@ -182,7 +182,8 @@ impl Linger {
 }
 
 /// A value of an option of sockets: `bool`, `i32`, `u32`, [`Linger`], `Option<Duration>` for times
-/// (`None` is none; microseconds, rounded up), [`Credentials`], `[u8; N]` for what has no type here.
+/// (`None` is none; microseconds, rounded up), [`Credentials`], `[u8; N]` for what has no type
+/// here.
 ///
 /// Sealed: the kernel reads and writes the bytes of a value.
 pub trait OptionValue: value::Value {}

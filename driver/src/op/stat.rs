@@ -102,9 +102,9 @@ impl<F> IntoInner for Stat<F> {
 ///
 /// Completes with [`Metadata`]. The file need not be readable, nor is it opened.
 ///
-/// Errors: as [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html), unchanged. The directory
-/// must be a plain descriptor, or [`Cwd`](crate::driver::Cwd), and open until this completes; a fixed
-/// one is refused ([`Refusal::FixedDescriptor`]).
+/// Errors: as [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html), unchanged. The
+/// directory must be a plain descriptor, or [`Cwd`](crate::driver::Cwd), and open until this
+/// completes; a fixed one is refused ([`Refusal::FixedDescriptor`]).
 ///
 /// io_uring: `IORING_OP_STATX`, Linux 5.6. readiness: `statx` on a worker thread.
 /// IOCP: the same of a handle that is opened for it.

@@ -22,13 +22,13 @@ use std::io;
 ///
 /// Errors: as [read(2)](https://man7.org/linux/man-pages/man2/read.2.html), unchanged.
 ///
-/// io_uring: `IORING_OP_READ`, Linux 5.6. readiness: `preadv2` with `RWF_NOWAIT`, tried first,
-/// then when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on
-/// a worker thread.
-/// IOCP: `WSARecv` for sockets, `ReadFile` for pipes, on a worker thread where the handle takes no
-/// overlapped calls. A file that takes them has no current position: `ERROR_INVALID_PARAMETER`. Of a worker
-/// that waits, as for a console or for an anonymous pipe that was inherited, no cancellation ends the read,
-/// but the drop of the driver does (`CancelSynchronousIo`); the end of a scope waits.
+/// io_uring: `IORING_OP_READ`, Linux 5.6. readiness: `preadv2` with `RWF_NOWAIT`, tried first, then
+/// when readable; files, and what epoll takes no interest in (`EPERM`), are read by `read` on a
+/// worker thread. IOCP: `WSARecv` for sockets, `ReadFile` for pipes, on a worker thread where the
+/// handle takes no overlapped calls. A file that takes them has no current position:
+/// `ERROR_INVALID_PARAMETER`. Of a worker that waits, as for a console or for an anonymous pipe
+/// that was inherited, no cancellation ends the read, but the drop of the driver does
+/// (`CancelSynchronousIo`); the end of a scope waits.
 ///
 /// # Descriptors in blocking mode
 /// The descriptor's `O_NONBLOCK` is never changed here: others may share it. Pipes, sockets, most
@@ -89,10 +89,9 @@ impl<F: Descriptor, B: IoBufMut> Read<F, B> {
 /// before Linux 6.18 does (Rust programs ignore that signal unless they say otherwise).
 ///
 /// io_uring: `IORING_OP_WRITE`, Linux 5.6. readiness: `pwritev2` with `RWF_NOWAIT`, tried first,
-/// then when writable; files, and what epoll takes no interest in (`EPERM`), are written by
-/// `write` on a worker thread.
-/// IOCP: `WSASend` for sockets, `WriteFile` for pipes, as reads; of nothing, which a pipe's reader would take
-/// for the end, no call.
+/// then when writable; files, and what epoll takes no interest in (`EPERM`), are written by `write`
+/// on a worker thread. IOCP: `WSASend` for sockets, `WriteFile` for pipes, as reads; of nothing,
+/// which a pipe's reader would take for the end, no call.
 ///
 /// # Descriptors in blocking mode
 /// As for [`Read`]: `O_NONBLOCK` is left alone, and what cannot be written without blocking is

@@ -14,17 +14,17 @@ use std::io;
 /// Reads from a pipe, a FIFO, a terminal, a device, a socket or the like into several buffers, one
 /// after the other; from a file at its current position, which moves.
 ///
-/// Completes as [`Read`](super::Read) does, with the number of bytes read, at most 0x7fff_f000, into
-/// at most the first 1,024 buffers that have room; 0 at the end, and without room. Buffers are filled
-/// in order, none before the one that stands before it is full. Their places are kept as
+/// Completes as [`Read`](super::Read) does, with the number of bytes read, at most 0x7fff_f000,
+/// into at most the first 1,024 buffers that have room; 0 at the end, and without room. Buffers are
+/// filled in order, none before the one that stands before it is full. Their places are kept as
 /// [`ReadVectoredAt`](super::ReadVectoredAt) keeps them.
 ///
 /// Errors: as [readv(2)](https://man7.org/linux/man-pages/man2/readv.2.html), unchanged.
 ///
 /// io_uring: `IORING_OP_READV`, Linux 5.6 (without a position). readiness: `preadv2` with
 /// `RWF_NOWAIT`, tried first, then when readable; files, and what epoll takes no interest in
-/// (`EPERM`), are read by `readv` on a worker thread. Descriptors in blocking mode: as [`Read`](super::Read).
-/// IOCP: `WSARecv` for sockets; of pipes the first part.
+/// (`EPERM`), are read by `readv` on a worker thread. Descriptors in blocking mode: as
+/// [`Read`](super::Read). IOCP: `WSARecv` for sockets; of pipes the first part.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -55,8 +55,8 @@ pub struct ReadVectored<F, V: IoBufsMut> {
     pub(super) transfer: Transfers<F, V, V::Table>,
 }
 
-/// Writes several buffers, one after the other, to a pipe, a FIFO, a terminal, a device, a socket or
-/// the like; to a file at its current position, which moves.
+/// Writes several buffers, one after the other, to a pipe, a FIFO, a terminal, a device, a socket
+/// or the like; to a file at its current position, which moves.
 ///
 /// Completes with the number of bytes written, at most 0x7fff_f000, of at most the first 1,024
 /// buffers that have any; it may be fewer than given: a pipe takes what it has room for.
@@ -64,8 +64,8 @@ pub struct ReadVectored<F, V: IoBufsMut> {
 /// [`ReadVectoredAt`](super::ReadVectoredAt) keeps them. Without any bytes it is a
 /// [`Write`](super::Write) of none: an empty datagram, where there are datagrams.
 ///
-/// Errors: as [writev(2)](https://man7.org/linux/man-pages/man2/writev.2.html), unchanged; `EPIPE` and
-/// `SIGPIPE` as for [`Write`](super::Write).
+/// Errors: as [writev(2)](https://man7.org/linux/man-pages/man2/writev.2.html), unchanged; `EPIPE`
+/// and `SIGPIPE` as for [`Write`](super::Write).
 ///
 /// io_uring: `IORING_OP_WRITEV`, Linux 5.6 (without a position). readiness: `pwritev2` with
 /// `RWF_NOWAIT`, tried first, then when writable; files, and what epoll takes no interest in

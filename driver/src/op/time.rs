@@ -58,8 +58,8 @@ impl From<Timespec> for Duration {
 /// submission. Its entry carries `ETIME`, unchanged; [`finish`](Op::finish) turns that into
 /// `Ok(())`, so that `ECANCELED` alone is an error of it. Zero and huge durations are legal.
 ///
-/// [`TimeoutUpdate`] gives it another time while it runs; a [`Deadline`](super::Deadline) limits any
-/// other operation.
+/// [`TimeoutUpdate`] gives it another time while it runs; a [`Deadline`](super::Deadline) limits
+/// any other operation.
 ///
 /// Ten thousands of them are better kept in a structure of the caller's whose nearest deadline
 /// goes to [`submit_until`](crate::driver::CompleteIo::submit_until).
@@ -163,16 +163,16 @@ impl Op for Timeout {
 
 /// Gives a running [`Timeout`] another time.
 ///
-/// Completes when it has: the timeout then completes at the new time, once, as ever. It is measured on
-/// the clock that the timeout has; a relative time counts from the submission of the update. Of
+/// Completes when it has: the timeout then completes at the new time, once, as ever. It is measured
+/// on the clock that the timeout has; a relative time counts from the submission of the update. Of
 /// several timeouts with one user data, one is changed.
 ///
 /// Errors: `ENOENT` when no such timeout runs (any more); `EALREADY` on io_uring when it fires just
 /// now; [`Refusal::UserData`] for user data that none can have.
 ///
-/// io_uring: `IORING_OP_TIMEOUT_REMOVE` with `IORING_TIMEOUT_UPDATE`, Linux 5.11. readiness: in place.
-/// [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html)
-/// IOCP: in place.
+/// io_uring: `IORING_OP_TIMEOUT_REMOVE` with `IORING_TIMEOUT_UPDATE`, Linux 5.11. readiness: in
+/// place. [io_uring_enter(2)](https://man7.org/linux/man-pages/man2/io_uring_enter.2.html) IOCP: in
+/// place.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver, Wait};
@@ -200,8 +200,8 @@ pub struct TimeoutUpdate {
 }
 
 /// Which [`Timeout`] is meant: made of its user data in the raw layer, of a reference to its
-/// [`Ticket`](crate::scope::Ticket) in a scope, of a reference to its [`Key`](crate::slots::Key) in a
-/// slot.
+/// [`Ticket`](crate::scope::Ticket) in a scope, of a reference to its [`Key`](crate::slots::Key) in
+/// a slot.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutName(Option<Key>);
 

@@ -69,8 +69,8 @@ impl<F: Descriptor, V: IoBufsMut> Transfers<F, V, V::Table> {
     pub(crate) unsafe fn finish_read(&mut self, entry: Entry) -> io::Result<usize> {
         let total = self.progress.total(entry)?;
         // SAFETY: (B5) the kernel wrote that many bytes, in order, in this flight and in those that
-        // were counted by `advance`: no more than it was lent, each once, and of these very buffers,
-        // since `start_over` forgets both.
+        // were counted by `advance`: no more than it was lent, each once, and of these very
+        // buffers, since `start_over` forgets both.
         unsafe { self.bufs.set_filled(total) };
         Ok(total)
     }
@@ -110,19 +110,19 @@ impl<F: Descriptor, V: IoBufs> Transfers<F, V, V::Table> {
 /// Reads from a file at an offset into several buffers, one after the other, without moving the
 /// file's position.
 ///
-/// Completes with the number of bytes read, at most 0x7fff_f000, into at most the first 1,024 buffers
-/// that have room; 0 at the end of the file, and without room. Buffers are filled in order, none
-/// before the one that stands before it is full.
+/// Completes with the number of bytes read, at most 0x7fff_f000, into at most the first 1,024
+/// buffers that have room; 0 at the end of the file, and without room. Buffers are filled in order,
+/// none before the one that stands before it is full.
 ///
 /// The places of the buffers are kept in the operation for arrays and tuples, and in a box, made by
 /// [`new`](Self::new), for vectors and slices.
 ///
-/// Errors: as [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html), unchanged; an offset
-/// above `i64::MAX` is refused ([`Refusal::Offset`]).
+/// Errors: as [preadv2(2)](https://man7.org/linux/man-pages/man2/preadv2.2.html), unchanged; an
+/// offset above `i64::MAX` is refused ([`Refusal::Offset`]).
 ///
-/// io_uring: `IORING_OP_READV`, Linux 5.1; on pipes the kernel ignores the offset. readiness: `preadv2`
-/// on a worker thread, where files without a position give `ESPIPE`.
-/// IOCP: the parts one after the other, on a worker thread; no flags.
+/// io_uring: `IORING_OP_READV`, Linux 5.1; on pipes the kernel ignores the offset. readiness:
+/// `preadv2` on a worker thread, where files without a position give `ESPIPE`. IOCP: the parts one
+/// after the other, on a worker thread; no flags.
 ///
 /// ```
 /// use completeio_driver::driver::{CompleteIo, Driver};
@@ -156,13 +156,14 @@ pub struct ReadVectoredAt<F, V: IoBufsMut> {
 /// Writes several buffers to a file at an offset, one after the other, without moving the file's
 /// position.
 ///
-/// Completes with the number of bytes written, at most 0x7fff_f000, of at most the first 1,024 buffers
-/// that have any; it may be fewer than given.
+/// Completes with the number of bytes written, at most 0x7fff_f000, of at most the first 1,024
+/// buffers that have any; it may be fewer than given.
 ///
 /// The places of the buffers are kept as [`ReadVectoredAt`] keeps them.
 ///
-/// Errors: as [pwritev2(2)](https://man7.org/linux/man-pages/man2/pwritev2.2.html), unchanged; an offset
-/// above `i64::MAX` is refused ([`Refusal::Offset`]); `SIGPIPE` as for [`WriteAt`](super::WriteAt).
+/// Errors: as [pwritev2(2)](https://man7.org/linux/man-pages/man2/pwritev2.2.html), unchanged; an
+/// offset above `i64::MAX` is refused ([`Refusal::Offset`]); `SIGPIPE` as for
+/// [`WriteAt`](super::WriteAt).
 ///
 /// io_uring: `IORING_OP_WRITEV`, Linux 5.1. readiness: `pwritev2` on a worker thread.
 /// IOCP: the parts one after the other, on a worker thread; no flags.

@@ -14,19 +14,19 @@ use std::io;
 /// Waits for a client of a named pipe's server end, as [`Accept`](super::Accept) does for one of a
 /// socket.
 ///
-/// Completes when there is one, at once if it has come already; reads and writes of the same handle are
-/// then the connection's. After it [`Disconnect`] makes the end ready for the next client; until that is
-/// waited for, clients of a pipe with one end are refused (`ERROR_PIPE_BUSY`).
+/// Completes when there is one, at once if it has come already; reads and writes of the same handle
+/// are then the connection's. After it [`Disconnect`] makes the end ready for the next client;
+/// until that is waited for, clients of a pipe with one end are refused (`ERROR_PIPE_BUSY`).
 ///
-/// The end is made by `CreateNamedPipeW`, best with `FILE_FLAG_OVERLAPPED`; of one without, a worker waits,
-/// which no cancellation ends, but the drop of the driver; the end of a scope waits. A client opens the name, by
-/// [`OpenAt`](super::OpenAt) for instance. In a pipe of messages a read gets one, or as much of it as it
-/// has room for: the next one gets the rest.
+/// The end is made by `CreateNamedPipeW`, best with `FILE_FLAG_OVERLAPPED`; of one without, a
+/// worker waits, which no cancellation ends, but the drop of the driver; the end of a scope waits.
+/// A client opens the name, by [`OpenAt`](super::OpenAt) for instance. In a pipe of messages a read
+/// gets one, or as much of it as it has room for: the next one gets the rest.
 ///
 /// Errors: as
 /// [ConnectNamedPipe](https://learn.microsoft.com/en-us/windows/win32/api/namedpipeapi/nf-namedpipeapi-connectnamedpipe),
-/// unchanged, but for `ERROR_PIPE_CONNECTED`, which is success; `ERROR_NO_DATA` when a client has come and
-/// gone.
+/// unchanged, but for `ERROR_PIPE_CONNECTED`, which is success; `ERROR_NO_DATA` when a client has
+/// come and gone.
 ///
 /// IOCP only.
 #[derive(Debug)]
@@ -59,9 +59,10 @@ impl<F: Descriptor> Describe for ConnectNamedPipe<F> {
 
 /// Ends a connection, and leaves its descriptor for another one.
 ///
-/// Completes when that is done. A socket of a stream is ended on both sides when what was sent has gone
-/// out, and [`Connect`](super::Connect) may take it then, to another peer too. Of a named pipe's server end
-/// the client is cut off, and what it has not read is lost; [`ConnectNamedPipe`] may wait for another.
+/// Completes when that is done. A socket of a stream is ended on both sides when what was sent has
+/// gone out, and [`Connect`](super::Connect) may take it then, to another peer too. Of a named
+/// pipe's server end the client is cut off, and what it has not read is lost; [`ConnectNamedPipe`]
+/// may wait for another.
 ///
 /// Errors: as
 /// [DisconnectEx](https://learn.microsoft.com/en-us/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex)
@@ -69,8 +70,8 @@ impl<F: Descriptor> Describe for ConnectNamedPipe<F> {
 /// [DisconnectNamedPipe](https://learn.microsoft.com/en-us/windows/win32/api/namedpipeapi/nf-namedpipeapi-disconnectnamedpipe),
 /// unchanged.
 ///
-/// IOCP only; of a pipe in place. That a socket can be connected again rests on the system's documentation: no run
-/// of the tests has shown it yet.
+/// IOCP only; of a pipe in place. That a socket can be connected again rests on the system's
+/// documentation: no run of the tests has shown it yet.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Disconnect<F> {
@@ -101,12 +102,13 @@ impl<F: Descriptor> Describe for Disconnect<F> {
 
 /// Sends a part of a file to a socket, without a buffer of the program's.
 ///
-/// Completes with the number of bytes sent, at most 0x7fff_f000 and what was asked for; fewer where the
-/// file ends, 0 from its end on; 0 for no length. (That it is fewer was seen under Wine only.) The file's current position is left alone.
+/// Completes with the number of bytes sent, at most 0x7fff_f000 and what was asked for; fewer where
+/// the file ends, 0 from its end on; 0 for no length. (That it is fewer was seen under Wine only.)
+/// The file's current position is left alone.
 ///
 /// The file is a plain descriptor (a fixed one is refused, [`Refusal::FixedDescriptor`]), and stays
-/// open until it completes. Editions of Windows that are no servers make two such calls at a time; the
-/// others wait for their turn.
+/// open until it completes. Editions of Windows that are no servers make two such calls at a time;
+/// the others wait for their turn.
 ///
 /// Errors: as
 /// [TransmitFile](https://learn.microsoft.com/en-us/windows/win32/api/mswsock/nf-mswsock-transmitfile),

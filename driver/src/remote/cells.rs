@@ -10,10 +10,10 @@
 //! | `Abandoned` | the driver's thread's | `Free`, when the `Abandon` message came and it is not in flight |
 //! | `Done` | the claim's | `Free`, when the result was taken or dropped |
 //!
-//! Messages go through one queue, first in first out, with room for all that can be there at a time:
-//! for each cell one `Start`, one `Abandon` and one `Woken`. An abandoned cell is used again only
-//! after its `Abandon` was read, so a message never reaches the wrong operation. Closing the queue
-//! is one step: a `Start` comes either before it, and is served, or is refused.
+//! Messages go through one queue, first in first out, with room for all that can be there at a
+//! time: for each cell one `Start`, one `Abandon` and one `Woken`. An abandoned cell is used again
+//! only after its `Abandon` was read, so a message never reaches the wrong operation. Closing the
+//! queue is one step: a `Start` comes either before it, and is served, or is refused.
 
 use super::sync::{Mutex, MutexGuard, Thread};
 use concurrent_queue::ConcurrentQueue;

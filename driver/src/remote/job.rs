@@ -204,7 +204,8 @@ impl Cell {
     /// The job in the cell.
     ///
     /// # Safety
-    /// (S5) The cell is the caller's, on the driver's thread, and not empty. One reference at a time.
+    /// (S5) The cell is the caller's, on the driver's thread, and not empty. One reference at a
+    /// time.
     #[expect(clippy::mut_from_ref, reason = "the caller has the cell to itself")]
     pub(super) unsafe fn job(&self) -> &mut dyn AnyJob {
         // SAFETY: (S5) the caller's contract.

@@ -21,8 +21,8 @@ use std::time::Duration;
 /// Starts a thread with a driver of its own, to which any thread can send operations: see
 /// [`remote`](crate::remote).
 ///
-/// The thread is named `completeio`. As many operations can be under way at a time as the builder has
-/// [`slots`](Builder::slots).
+/// The thread is named `completeio`. As many operations can be under way at a time as the builder
+/// has [`slots`](Builder::slots).
 ///
 /// # Errors
 /// As [`Builder::build`]; or the thread cannot be started.
@@ -78,8 +78,8 @@ impl DriverThread {
     /// Every operation completes for whoever waits for it, with its own result or `ECANCELED`.
     ///
     /// # Errors
-    /// What has ended the driver's thread before; `Unsupported` in a forked child, which has no such
-    /// thread.
+    /// What has ended the driver's thread before; `Unsupported` in a forked child, which has no
+    /// such thread.
     ///
     /// # Panics
     /// If the thread has panicked.
@@ -292,8 +292,8 @@ impl Server {
         self.waiting.push_back(index);
     }
 
-    /// Starts what waits; submits meanwhile as long as that makes room. Returns whether anything has
-    /// come by that: a completion, or a wake-up.
+    /// Starts what waits; submits meanwhile as long as that makes room. Returns whether anything
+    /// has come by that: a completion, or a wake-up.
     fn start_waiting(&mut self) -> io::Result<bool> {
         while self.start_first() {}
         if self.waiting.is_empty() {

@@ -96,8 +96,8 @@ fn each_gets_its_own() {
     });
 }
 
-/// Dropped before its start, in flight, completed unseen, done; then the end comes, in the one way or
-/// the other.
+/// Dropped before its start, in flight, completed unseen, done; then the end comes, in the one way
+/// or the other.
 #[test]
 fn claims_dropped_in_every_state() {
     each_seed(SLOTS, |seed, driver| {

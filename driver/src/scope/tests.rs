@@ -263,8 +263,8 @@ fn taken_back() {
     });
 }
 
-/// I5, S1: whatever is pushed, in flight, complete, or complete and not taken out when a scope ends,
-/// nothing of it is after that. It is freed then, and the model goes on.
+/// I5, S1: whatever is pushed, in flight, complete, or complete and not taken out when a scope
+/// ends, nothing of it is after that. It is freed then, and the model goes on.
 #[test]
 fn a_scope_ends_in_every_state() {
     each_seed(0, |seed, mut driver| {
@@ -306,8 +306,8 @@ fn a_scope_ends_before_its_events_are_taken() {
     });
 }
 
-/// S4: a completion is redeemed, or disposed of, or forgotten. What makes no descriptor is forgotten
-/// here, for nobody else would close that.
+/// S4: a completion is redeemed, or disposed of, or forgotten. What makes no descriptor is
+/// forgotten here, for nobody else would close that.
 #[test]
 fn a_completion_is_used_once() {
     each_seed(0, |seed, mut driver| {

@@ -82,8 +82,9 @@ mod platform {
     }
 }
 
-/// The interrupt time, which [counts while the system sleeps], and the same [without that], both since
-/// Windows 10. Where they are missing a clock stands in for both that may stop with the system.
+/// The interrupt time, which [counts while the system sleeps], and the same [without that], both
+/// since Windows 10. Where they are missing a clock stands in for both that may stop with the
+/// system.
 ///
 /// [counts while the system sleeps]: https://learn.microsoft.com/en-us/windows/win32/api/realtimeapiset/nf-realtimeapiset-queryinterrupttimeprecise
 /// [without that]: https://learn.microsoft.com/en-us/windows/win32/api/realtimeapiset/nf-realtimeapiset-queryunbiasedinterrupttimeprecise

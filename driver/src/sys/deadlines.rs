@@ -112,8 +112,8 @@ impl Deadlines {
         .min()
     }
 
-    /// How long a turn may still wait that has so many completions to give: no longer than until the next
-    /// timer. Zero: it is over.
+    /// How long a turn may still wait that has so many completions to give: no longer than until
+    /// the next timer. Zero: it is over.
     #[inline]
     pub(super) fn patience(&self, there: usize, block: Block) -> Option<Duration> {
         let (enough, left) = match block {

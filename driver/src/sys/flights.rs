@@ -12,10 +12,10 @@
 //!
 //! So an operation completes from `Loose` only, by [`Flights::remove`], and that is the one door.
 //!
-//! What is done at once costs no more than a place in the slab and one in the queue. The buckets, by
-//! which a flight is found by its key, are filled by the first search that comes after it: most
-//! flights end without one. Those that stay until then stand in a list, whose neighbours are touched
-//! together, where those of a bucket lie anywhere.
+//! What is done at once costs no more than a place in the slab and one in the queue. The buckets,
+//! by which a flight is found by its key, are filled by the first search that comes after it: most
+//! flights end without one. Those that stay until then stand in a list, whose neighbours are
+//! touched together, where those of a bucket lie anywhere.
 
 use crate::clock::Clock;
 use crate::fd::Target;

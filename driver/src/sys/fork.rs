@@ -81,8 +81,8 @@ impl ForkGuard {
         }
     }
 
-    /// Whether something was left of what was allowed, of which this spends one. Nothing is left in a
-    /// child.
+    /// Whether something was left of what was allowed, of which this spends one. Nothing is left in
+    /// a child.
     #[inline]
     pub(crate) fn spend(&self) -> bool {
         let allowance = &self.words().allowance;

@@ -1,5 +1,6 @@
-//! What the backends share that keep their operations themselves, and not in a queue of the kernel's:
-//! how one comes in, is found again and cancelled, waits for a timer or a worker, and what a turn does.
+//! What the backends share that keep their operations themselves, and not in a queue of the
+//! kernel's: how one comes in, is found again and cancelled, waits for a timer or a worker, and
+//! what a turn does.
 #![allow(unsafe_code, reason = "hands on what was lent")]
 
 use super::deadlines::{CLOCKS, Deadlines};
@@ -134,7 +135,8 @@ impl<W: Work> Kept<W> {
     }
 }
 
-/// How a backend starts an operation of each family. All have the contract of [`Keeper::turn`]: (D1).
+/// How a backend starts an operation of each family. All have the contract of [`Keeper::turn`]:
+/// (D1).
 pub(super) struct Starts<K> {
     pub(super) socket: unsafe fn(&mut K, &mut Core, u32, Target, SocketCall),
     pub(super) stream: unsafe fn(&mut K, &mut Core, u32, Target, StreamCall),
@@ -171,7 +173,8 @@ pub(super) trait Keeper: Sized {
     /// Whether the kernel may have something to say that matters now.
     fn has_news(&self) -> bool;
 
-    /// Asks for the end of what waits in this state, which is the backend's own. `false`: it ends later.
+    /// Asks for the end of what waits in this state, which is the backend's own. `false`: it ends
+    /// later.
     fn stop(&mut self, index: u32, state: State) -> bool;
 
     /// The one door to "complete".
@@ -242,8 +245,8 @@ pub(super) trait Keeper: Sized {
     /// Takes effect at once: no memory of an operation is touched, so no turn is needed, and no
     /// place is ever used up.
     ///
-    /// What the kernel has ends when it says so, and what runs on a worker late, with its own result. A
-    /// close is not cancelled, pushed or queued: its descriptor was given up.
+    /// What the kernel has ends when it says so, and what runs on a worker late, with its own
+    /// result. A close is not cancelled, pushed or queued: its descriptor was given up.
     fn cancel(&mut self, core: &mut Core, which: Which) -> Result<(), Full<()>> {
         match which {
             Which::Raw(key) | Which::Key(key) => self.cancel_key(core, key),
@@ -527,8 +530,8 @@ pub(super) trait Keeper: Sized {
         Ok(())
     }
 
-    /// What begins every shutdown: what was pushed is discarded, the rest cancelled, and what runs on a
-    /// worker is waited for. Its completion is local, and delivered by the caller.
+    /// What begins every shutdown: what was pushed is discarded, the rest cancelled, and what runs
+    /// on a worker is waited for. Its completion is local, and delivered by the caller.
     fn wind_down(&mut self, core: &mut Core) {
         self.kept_mut().discard_pushed();
         self.cancel_where(core, |_, _| true);
@@ -538,7 +541,8 @@ pub(super) trait Keeper: Sized {
         }
     }
 
-    /// What ends every preparation of a foreign wait: if a worker has a result already, the time is now.
+    /// What ends every preparation of a foreign wait: if a worker has a result already, the time is
+    /// now.
     fn until(&mut self) -> Option<Instant> {
         let kept = self.kept_mut();
         kept.foreign = true;

@@ -1,5 +1,5 @@
-//! [kqueue(2)](https://man.freebsd.org/cgi/man.cgi?query=kqueue): the two calls and the words that they
-//! take, for the selector, for what wakes it, and for children. Nobody else knows them.
+//! [kqueue(2)](https://man.freebsd.org/cgi/man.cgi?query=kqueue): the two calls and the words that
+//! they take, for the selector, for what wakes it, and for children. Nobody else knows them.
 //!
 //! Manual pages:
 //! [Apple](https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/kqueue.2.html),

@@ -1,9 +1,9 @@
-//! The system calls that platforms have in different forms, or not at all, for a backend that makes them
-//! itself: one file for each family of platforms, with the same functions in the same order; what families
-//! have in common is in `unix` and `xattr`.
+//! The system calls that platforms have in different forms, or not at all, for a backend that makes
+//! them itself: one file for each family of platforms, with the same functions in the same order;
+//! what families have in common is in `unix` and `xattr`.
 //!
-//! All of them return a result, or an error number, negated; none is interrupted by a signal, unless it
-//! says so. The memory that addresses point to is lent until they return.
+//! All of them return a result, or an error number, negated; none is interrupted by a signal,
+//! unless it says so. The memory that addresses point to is lent until they return.
 
 #[cfg(not(any(epoll, libkqueue)))]
 pub(crate) use self::bsd::*;

@@ -12,8 +12,8 @@ use std::os::fd::RawFd;
 #[cfg(any(io_uring, readiness))]
 pub(crate) use super::NO_FD;
 
-/// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error number.
-/// An option that was asked for gives its length in bytes.
+/// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error
+/// number. An option that was asked for gives its length in bytes.
 ///
 /// # Safety
 /// What the call points to is lent to whoever calls this, until it returns.
@@ -77,8 +77,8 @@ pub(crate) unsafe fn perform(fd: RawFd, call: PlainCall) -> i32 {
 #[cfg(target_vendor = "apple")]
 use self::apple::{pipe2, socket};
 
-/// What Apple has no flags for: a process that another thread forks between the calls, and that calls
-/// exec, inherits what was made.
+/// What Apple has no flags for: a process that another thread forks between the calls, and that
+/// calls exec, inherits what was made.
 #[cfg(target_vendor = "apple")]
 mod apple {
     use crate::sys::options::kind::{CLOEXEC, NONBLOCK};
@@ -105,7 +105,8 @@ mod apple {
         made
     }
 
-    /// As socket(2), with the flags of [`kind`](crate::sys::options::kind); no send raises `SIGPIPE`.
+    /// As socket(2), with the flags of [`kind`](crate::sys::options::kind); no send raises
+    /// `SIGPIPE`.
     ///
     /// # Safety
     /// None is asked for.

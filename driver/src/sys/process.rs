@@ -84,8 +84,8 @@ mod pidfd {
         }
     }
 
-    /// Asks without waiting what became of a child: 0, or an error, negated. `info` stays empty if it
-    /// runs.
+    /// Asks without waiting what became of a child: 0, or an error, negated. `info` stays empty if
+    /// it runs.
     ///
     /// # Safety
     /// `info` can be written.
@@ -103,8 +103,8 @@ mod pidfd {
     }
 }
 
-/// What stands in for a descriptor of a process: a kqueue that reports its end, and that one reports
-/// as readable then. On Linux it is compiled for the tests.
+/// What stands in for a descriptor of a process: a kqueue that reports its end, and that one
+/// reports as readable then. On Linux it is compiled for the tests.
 #[cfg(all(
     kqueue,
     any(test, not(any(target_os = "linux", target_os = "android")))
@@ -136,8 +136,8 @@ mod by_kqueue {
         Ok(kqueue.into_fd())
     }
 
-    /// Asks without waiting what became of a child: 0, or an error, negated. `info` stays empty if it
-    /// runs.
+    /// Asks without waiting what became of a child: 0, or an error, negated. `info` stays empty if
+    /// it runs.
     ///
     /// # Safety
     /// `info` can be written.
@@ -257,8 +257,8 @@ mod by_kqueue {
             assert_eq!(leave(pid, 0), 0);
         }
 
-        /// Lets a child run until it is told to end. Where nobody tells it for long, somebody waits for the
-        /// child who may not: it ends then too, so that he fails and does not hang.
+        /// Lets a child run until it is told to end. Where nobody tells it for long, somebody waits
+        /// for the child who may not: it ends then too, so that he fails and does not hang.
         fn runs_until_told(child: &mut Child) -> impl FnOnce() + use<> {
             const LONG: Duration = Duration::from_secs(10);
             let input = child.stdin.take();

@@ -1,9 +1,9 @@
-//! What ends a driver's wait: an eventfd on Linux, a call in its kqueue on macOS and the BSDs, a pipe
-//! elsewhere on Unix, a packet to its completion port on Windows.
+//! What ends a driver's wait: an eventfd on Linux, a call in its kqueue on macOS and the BSDs, a
+//! pipe elsewhere on Unix, a packet to its completion port on Windows.
 //!
-//! Its descriptor becomes readable with [`Waker::wake`] and stays so until `Waker::drain`; a kqueue or a
-//! port that reports the call has drained it. Whether a wake-up is due at all is not decided here, but by
-//! [`Flag`](crate::notify::Flag).
+//! Its descriptor becomes readable with [`Waker::wake`] and stays so until `Waker::drain`; a kqueue
+//! or a port that reports the call has drained it. Whether a wake-up is due at all is not decided
+//! here, but by [`Flag`](crate::notify::Flag).
 #![allow(unsafe_code, reason = "eventfd, pipe and fcntl are foreign functions")]
 
 use std::io;

@@ -25,8 +25,8 @@
 //! It is another flag than the notifier's: a result is no wake-up of the user's.
 //!
 //! # Signals
-//! All of them, where there are some, are blocked in the workers, so that the process's handlers run
-//! elsewhere, and so that a write beyond the limit of a file's size is EFBIG and no SIGXFSZ.
+//! All of them, where there are some, are blocked in the workers, so that the process's handlers
+//! run elsewhere, and so that a write beyond the limit of a file's size is EFBIG and no SIGXFSZ.
 //!
 //! What a job is, and how it is done, is the backend's.
 #![allow(unsafe_code, reason = "threads are lent memory")]
@@ -69,16 +69,17 @@ pub(super) trait Work: Copy + Send + fmt::Debug + 'static {
     /// Whether it gives up what it is directed at: it is done even when the driver ends.
     fn is_close(&self) -> bool;
 
-    /// Asks the system to end the call, which this thread may not have begun yet, or have ended. `false`:
-    /// it ends by itself, and is not asked for again.
+    /// Asks the system to end the call, which this thread may not have begun yet, or have ended.
+    /// `false`: it ends by itself, and is not asked for again.
     fn interrupt(&self, _thread: &JoinHandle<()>) -> bool {
         false
     }
 }
 
 /// The driver's end. Dropping it takes back what no worker has begun, waits for what runs, which it
-/// interrupts if it can, and closes what was opened for nobody. Closes are performed even then: their
-/// descriptors were given away. In a forked child, where there are no workers, it closes its descriptor.
+/// interrupts if it can, and closes what was opened for nobody. Closes are performed even then:
+/// their descriptors were given away. In a forked child, where there are no workers, it closes its
+/// descriptor.
 pub(super) struct Workers<W: Work> {
     pool: ManuallyDrop<Arc<Pool<W>>>,
     threads: ManuallyDrop<Vec<JoinHandle<()>>>,
@@ -275,8 +276,8 @@ impl<W: Work> Pool<W> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Interrupts what the workers perform, until nothing is left that can be interrupted. It is over, so that
-    /// they begin no more than closes; and for that, too, they need the lock.
+    /// Interrupts what the workers perform, until nothing is left that can be interrupted. It is
+    /// over, so that they begin no more than closes; and for that, too, they need the lock.
     fn interrupt(&self, threads: &[JoinHandle<()>]) {
         const LONGEST: Duration = Duration::from_millis(64);
         let mut moment = Duration::from_millis(1);

@@ -13,7 +13,8 @@ pub(crate) static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) static BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the first thread is the harness's, which sets up its wait for the test whenever it comes to it.
+/// Whether the first thread is the harness's, which sets up its wait for the test whenever it comes
+/// to it.
 pub(crate) static HARNESS: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn count(size: usize) {

@@ -1,5 +1,5 @@
-//! What brings bytes to the disk. And what all operations on files without a buffer have in common: the errors of the plain calls (I10, I33),
-//! cancellations (I4), drops (I5), the safe layer.
+//! What brings bytes to the disk. And what all operations on files without a buffer have in common:
+//! the errors of the plain calls (I10, I33), cancellations (I4), drops (I5), the safe layer.
 
 use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};
@@ -95,8 +95,8 @@ fn forbid_syncs() -> io::Result<()> {
     }
 }
 
-/// Both do the same as far as anybody can see, until the power fails: so the calls are told apart by
-/// forbidding them. Of io_uring's entries the unit tests know.
+/// Both do the same as far as anybody can see, until the power fails: so the calls are told apart
+/// by forbidding them. Of io_uring's entries the unit tests know.
 #[cfg(target_os = "linux")]
 fn a_sync_is_the_call_that_it_names(cx: &mut Cx) {
     if cx.is_io_uring() {

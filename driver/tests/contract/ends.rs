@@ -1,5 +1,5 @@
-//! What a driver is tested on: this system, or a simulated host; descriptors of either, and who is at
-//! their other ends.
+//! What a driver is tested on: this system, or a simulated host; descriptors of either, and who is
+//! at their other ends.
 
 use crate::kit;
 use completeio_driver::address::Address;
@@ -89,8 +89,8 @@ impl Site {
     }
 }
 
-/// One end of a connection or of a pipe, or a file. Reads and writes of it are made beside the driver
-/// that is tested.
+/// One end of a connection or of a pipe, or a file. Reads and writes of it are made beside the
+/// driver that is tested.
 pub(crate) struct End {
     file: kit::PlainFile,
     host: Option<Rc<Simulated>>,

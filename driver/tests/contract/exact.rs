@@ -347,7 +347,8 @@ fn cancelled_in_each_state(cx: &mut Cx) {
     }
 }
 
-/// A cancellation that comes after a short flight, before the driver has seen that: it goes on no more.
+/// A cancellation that comes after a short flight, before the driver has seen that: it goes on no
+/// more.
 fn a_part_that_comes_with_the_cancel_is_the_last(cx: &mut Cx) {
     let file = cx.file(b"abc");
     let mut l = cx.ledger();

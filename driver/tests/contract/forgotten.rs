@@ -120,8 +120,8 @@ fn reads_of_a_scope(cx: &mut Cx) {
     reads(cx, &kit::file(&content()), forget_some);
 }
 
-/// A read of this file may block for all that the kernel knows: io_uring does it on its workers, where
-/// no cancellation finds it once it runs.
+/// A read of this file may block for all that the kernel knows: io_uring does it on its workers,
+/// where no cancellation finds it once it runs.
 fn reads_of_a_scope_on_workers(cx: &mut Cx) {
     let Ok(file) = File::open("/proc/self/pagemap") else {
         return kit::skip("there is no /proc/self/pagemap");

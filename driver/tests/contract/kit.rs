@@ -1,5 +1,5 @@
-//! Sockets, files and descriptors for the tests. What only one kind of systems has stands in a file of its
-//! own, and what both need has the same names there.
+//! Sockets, files and descriptors for the tests. What only one kind of systems has stands in a file
+//! of its own, and what both need has the same names there.
 
 #[cfg(unix)]
 #[path = "kit/unix.rs"]
@@ -119,7 +119,8 @@ pub(crate) fn owned(fd: impl Into<OwnedFd>) -> OwnedFd {
     fd.into()
 }
 
-/// The kind of an error that is told by no cancellation's number: that is of the kind `TimedOut` on Windows.
+/// The kind of an error that is told by no cancellation's number: that is of the kind `TimedOut` on
+/// Windows.
 #[track_caller]
 pub(crate) fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
     let error = result.unwrap_err();
@@ -174,7 +175,8 @@ pub(crate) fn goes_on() {
     STEPS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Ends the process when a test hangs: nothing has completed for so long, or things complete without end.
+/// Ends the process when a test hangs: nothing has completed for so long, or things complete
+/// without end.
 pub(crate) struct Watchdog {
     bell: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,

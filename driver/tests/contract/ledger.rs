@@ -19,9 +19,9 @@ use std::thread;
 use std::time::Duration;
 
 /// One `#[test]` for each function and each backend of this build. What is about the system itself
-/// stands under `on_host`, and runs on its backends alone; the simulated one has what is `everywhere`.
-/// What is about Unix stands under `on_unix`, and what is about Linux, whatever the backend, under `on_linux`;
-/// what cannot be set up on macOS and the BSDs under `not_on_bsd`.
+/// stands under `on_host`, and runs on its backends alone; the simulated one has what is
+/// `everywhere`. What is about Unix stands under `on_unix`, and what is about Linux, whatever the
+/// backend, under `on_linux`; what cannot be set up on macOS and the BSDs under `not_on_bsd`.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         contract! { on_host: [$($name),*] }
@@ -66,7 +66,8 @@ macro_rules! column {
     };
 }
 
-/// After so long without a completion a test is taken for hung: with a planted defect many are, and nothing else runs.
+/// After so long without a completion a test is taken for hung: with a planted defect many are, and
+/// nothing else runs.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(planted) { 20 } else { 60 });
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -197,7 +198,8 @@ impl Ledger {
         op
     }
 
-    /// The same, of one that lies in `place`: memory that is left alone as long as the ledger lives.
+    /// The same, of one that lies in `place`: memory that is left alone as long as the ledger
+    /// lives.
     pub(crate) fn lend_at<O: Op + 'static>(&mut self, op: O, place: NonNull<O>) -> Lent<O> {
         let (held, op) = Held::at(op, place);
         self.held.push(held);

@@ -27,8 +27,8 @@ mod region;
 mod steps;
 mod tree;
 
-// Messages that take descriptors along. What headers say on Windows is in `windows`, what of a message with
-// control data is as of any in `message`.
+// Messages that take descriptors along. What headers say on Windows is in `windows`, what of a
+// message with control data is as of any in `message`.
 #[cfg(unix)]
 mod ancillary;
 mod cancel;
@@ -81,8 +81,8 @@ mod whole_deadlines;
 #[cfg(windows)]
 mod windows;
 
-// Other systems have no such calls, or others in their place: the operations are refused there, or are
-// reported to do less. How io_uring differs from the calls is told on Linux.
+// Other systems have no such calls, or others in their place: the operations are refused there, or
+// are reported to do less. How io_uring differs from the calls is told on Linux.
 #[cfg(target_os = "linux")]
 mod differences;
 #[cfg(target_os = "linux")]

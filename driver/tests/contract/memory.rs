@@ -1,5 +1,5 @@
-//! I3: after the last entry, and after the driver is gone (I5), nobody writes to a buffer: many reads of
-//! large ones. Each kind of operation for itself: `kinds`.
+//! I3: after the last entry, and after the driver is gone (I5), nobody writes to a buffer: many
+//! reads of large ones. Each kind of operation for itself: `kinds`.
 //!
 //! The buffers are mapped twice: one view is lent, the other is overwritten and watched.
 

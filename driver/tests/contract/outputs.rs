@@ -408,8 +408,8 @@ fn what_comes_at_once_is_for_all_that_wait(cx: &mut Cx) {
     assert_eq!(kit::names(&l.take_sorted(5)), [0, 1, 2, 3, 4]);
 }
 
-/// I34: one that is pushed when its data is there stands behind those that wait for it. (On io_uring
-/// the order is the kernel's, which tries what is new first.)
+/// I34: one that is pushed when its data is there stands behind those that wait for it. (On
+/// io_uring the order is the kernel's, which tries what is new first.)
 fn a_receive_overtakes_none(cx: &mut Cx) {
     let (ours, mut theirs) = cx.pair();
     let mut l = cx.ledger();

@@ -1,5 +1,5 @@
-//! Operations on names that end early: their directory is closed, they are cancelled, their driver is
-//! dropped. Each is carried out wholly or not at all.
+//! Operations on names that end early: their directory is closed, they are cancelled, their driver
+//! is dropped. Each is carried out wholly or not at all.
 
 use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};

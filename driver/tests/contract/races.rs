@@ -32,8 +32,8 @@ contract! {
     ],
 }
 
-/// On Windows a wait of a few milliseconds may take a tick of the system's, and the watchdog is as patient
-/// as elsewhere.
+/// On Windows a wait of a few milliseconds may take a tick of the system's, and the watchdog is as
+/// patient as elsewhere.
 pub(crate) const ROUNDS: usize = if cfg!(any(debug_assertions, windows)) {
     1_000
 } else {

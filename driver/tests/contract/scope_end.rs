@@ -468,7 +468,8 @@ fn a_close_that_was_put_off_closes(cx: &mut Cx) {
     }
 }
 
-/// The halves of a loan are dropped in each order, in each state, and no state is worse than others.
+/// The halves of a loan are dropped in each order, in each state, and no state is worse than
+/// others.
 fn halves_are_dropped_in_any_order(cx: &mut Cx) {
     let path = kit::TempPath::new();
     fs::write(&*path, "x").unwrap();

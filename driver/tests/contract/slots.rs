@@ -141,7 +141,8 @@ fn the_largest_operation(cx: &mut Cx) {
     }
 }
 
-/// I2: no slot, no submission entry, no credit: the same operation comes back, nothing else was done.
+/// I2: no slot, no submission entry, no credit: the same operation comes back, nothing else was
+/// done.
 fn full_hands_the_operation_back(cx: &mut Cx) {
     let limits: [fn(Builder) -> Builder; 3] = [
         |limits| limits.entries(8).slots(2),

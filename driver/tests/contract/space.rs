@@ -1,4 +1,5 @@
-//! I27: files against their synchronous twins: holes. I23: disks that are full, read-only or broken.
+//! I27: files against their synchronous twins: holes. I23: disks that are full, read-only or
+//! broken.
 
 use crate::kit;
 use crate::ledger::Cx;

@@ -29,7 +29,8 @@ fn lengths(cx: &mut Cx) {
     }
 }
 
-/// Room is taken behind the end, or the file is made longer; none is made shorter, and nothing is lost.
+/// Room is taken behind the end, or the file is made longer; none is made shorter, and nothing is
+/// lost.
 fn room_for_more(cx: &mut Cx) {
     for workers in [0, 2] {
         let file = kit::file(b"text");

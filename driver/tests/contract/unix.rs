@@ -58,7 +58,8 @@ fn a_name_is_the_same_from_both_sides(cx: &mut Cx) {
     assert_eq!(peer(&mut l, &client), connects);
 }
 
-/// A path of 108 bytes has no zero behind it, and the kernel gives it a length that it does not take.
+/// A path of 108 bytes has no zero behind it, and the kernel gives it a length that it does not
+/// take.
 #[cfg(target_os = "linux")]
 fn a_path_without_an_end(cx: &mut Cx) {
     const LONGEST: usize = 108;
@@ -175,8 +176,8 @@ fn a_receiver_without_room(cx: &mut Cx) {
     assert_eq!(received(&receiver), [&b"one"[..], b"two", b"three"]);
 }
 
-/// On a connected socket a send waits for room. io_uring's kernel then sends nothing in its place, and
-/// says so; one that may not wait is sent or not.
+/// On a connected socket a send waits for room. io_uring's kernel then sends nothing in its place,
+/// and says so; one that may not wait is sent or not.
 fn a_receiver_without_room_that_is_connected(cx: &mut Cx) {
     for vectored in [false, true] {
         let path = kit::TempPath::new();

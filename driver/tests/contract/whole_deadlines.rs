@@ -1,5 +1,5 @@
-//! Deadlines that the driver keeps itself: of what the kernel's workers wait in, and of several flights.
-//! I1, I5, I9, I12.
+//! Deadlines that the driver keeps itself: of what the kernel's workers wait in, and of several
+//! flights. I1, I5, I9, I12.
 
 use crate::exact::swallow;
 #[cfg(target_os = "linux")]
@@ -344,7 +344,8 @@ fn a_push_begins_the_time_anew(cx: &mut Cx) {
     }
 }
 
-/// The first one is tried, unless a worker comes too late; a call moves no more than 0x7fff_f000 bytes.
+/// The first one is tried, unless a worker comes too late; a call moves no more than 0x7fff_f000
+/// bytes.
 #[cfg(unix)]
 fn no_flight_begins_after_the_deadline(cx: &mut Cx) {
     const LEN: usize = 5 << 30;

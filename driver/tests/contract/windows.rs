@@ -1,5 +1,5 @@
-//! What only Windows has, or has in its own way: pipes with and without names, files sent by the kernel,
-//! sockets connected anew.
+//! What only Windows has, or has in its own way: pipes with and without names, files sent by the
+//! kernel, sockets connected anew.
 
 use crate::kit::{self, code};
 use crate::ledger::{Cx, Ledger};

@@ -178,7 +178,8 @@ fn every_way(remote: &Remote, waker: &Waker, read: &mut Option<ReadAt<OwnedFd, [
     }
 }
 
-/// What a thread blocks on for room is made when it first does, which `every_way` may never have to.
+/// What a thread blocks on for room is made when it first does, which `every_way` may never have
+/// to.
 fn block_for_room(remote: &Remote) {
     let a_moment = || Timeout::after(Duration::from_millis(20));
     while remote.try_push_with(a_moment(), |_, _| {}).is_ok() {}

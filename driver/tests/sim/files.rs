@@ -74,8 +74,8 @@ fn descriptors_that_are_dropped_are_gone() {
     });
 }
 
-/// A file that is written, synced and then renamed over another, in a directory that is synced too, is
-/// there after a crash, as it was or as it is; what was not synced is lost sometimes.
+/// A file that is written, synced and then renamed over another, in a directory that is synced too,
+/// is there after a crash, as it was or as it is; what was not synced is lost sometimes.
 #[test]
 fn a_crash_takes_what_was_not_synced() {
     let lost = std::cell::Cell::new(0);

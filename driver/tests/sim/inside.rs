@@ -1,5 +1,6 @@
-//! Buffers, tables, addresses and numbers that lie inside of their operations: made to be run by Miri,
-//! which sees every borrow of an operation that comes after the address of a part of it was taken.
+//! Buffers, tables, addresses and numbers that lie inside of their operations: made to be run by
+//! Miri, which sees every borrow of an operation that comes after the address of a part of it was
+//! taken.
 
 use crate::kit::{create, done, run};
 use completeio_driver::address::Address;

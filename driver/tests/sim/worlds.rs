@@ -46,7 +46,8 @@ fn a_wait_that_nothing_ends_is_an_error() {
         .unwrap();
 }
 
-/// Every operation is reported, as simulated or as missing: the names are those of the real backends.
+/// Every operation is reported, as simulated or as missing: the names are those of the real
+/// backends.
 #[test]
 fn every_operation_is_reported() {
     let names = |driver: &Driver<'_>| {

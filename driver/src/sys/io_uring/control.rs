@@ -49,7 +49,8 @@ pub(super) fn timeout_update(of: Named, spec: *const Timespec, absolute: bool) -
 /// The flag of an entry whose deadline is the next one.
 pub(super) const LINKED: u8 = 1 << k::io_uring_sqe_flags_bit::IOSQE_IO_LINK_BIT as u8;
 
-/// Cancels the operation before it when its time is over. Posts nothing, whichever of both is first.
+/// Cancels the operation before it when its time is over. Posts nothing, whichever of both is
+/// first.
 pub(super) fn deadline(spec: *const Timespec) -> Sqe {
     Sqe {
         addr: address(spec),

@@ -1,9 +1,10 @@
 //! Calls made in place: what never waits, and has no entry on this kernel.
 //!
-//! A push keeps the call in plain words, in a queue that was allocated for as many as may be pushed;
-//! it takes a submission place like any other. A turn makes them, in the order of the pushes and before
-//! it enters the kernel, and they complete locally. Until then one can be cancelled, and a drop of
-//! the driver forgets it. Between such calls and entries there is no order.
+//! A push keeps the call in plain words, in a queue that was allocated for as many as may be
+//! pushed; it takes a submission place like any other. A turn makes them, in the order of the
+//! pushes and before it enters the kernel, and they complete locally. Until then one can be
+//! cancelled, and a drop of the driver forgets it. Between such calls and entries there is no
+//! order.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Uring;
@@ -113,7 +114,8 @@ impl Pushes {
         !self.calls.is_empty()
     }
 
-    /// Keeps a call. The kernel's table of fixed descriptors cannot be read: one there has no number.
+    /// Keeps a call. The kernel's table of fixed descriptors cannot be read: one there has no
+    /// number.
     #[cold]
     pub(super) fn keep(&mut self, call: PlainCall, key: Key) -> Result<(), Refusal> {
         if let Some(Target::Fixed(_)) = call.target() {

@@ -1,8 +1,8 @@
 //! The io_uring backend: Linux 6.1 and newer.
 //!
 //! Operations are encoded straight into the submission queue; `turn` alone publishes them. Nothing
-//! is kept about an operation in flight but its user data, which the kernel carries. What never waits,
-//! and has no opcode here, is called by `turn` itself: see `inline`.
+//! is kept about an operation in flight but its user data, which the kernel carries. What never
+//! waits, and has no opcode here, is called by `turn` itself: see `inline`.
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
 mod control;
@@ -381,8 +381,8 @@ impl Uring {
         self.pushed(core, place, key, op.cast());
     }
 
-    /// Pushes an operation that was admitted, and counts it: after its buffer's methods, which may panic
-    /// (I18), and before the rest, which is the last that is done.
+    /// Pushes an operation that was admitted, and counts it: after its buffer's methods, which may
+    /// panic (I18), and before the rest, which is the last that is done.
     ///
     /// # Safety
     /// As [`push_typed`](Self::push_typed).
@@ -663,8 +663,8 @@ impl Uring {
         None
     }
 
-    /// Puts `n` of the kernel's completions into the outlet, but for those that are not for it; returns
-    /// how many it got.
+    /// Puts `n` of the kernel's completions into the outlet, but for those that are not for it;
+    /// returns how many it got.
     #[inline]
     pub(crate) fn drain<T: Outlet>(&mut self, core: &mut Core, n: usize, outlet: &mut T) -> usize {
         #[expect(
@@ -747,7 +747,8 @@ impl Uring {
 }
 
 impl Own {
-    /// A completion, if it is for the outlet, which may take those of its class now; sees to any other.
+    /// A completion, if it is for the outlet, which may take those of its class now; sees to any
+    /// other.
     #[inline(always)]
     fn sort<T: Outlet, const TAKES: bool>(
         &mut self,

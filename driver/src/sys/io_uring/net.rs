@@ -98,8 +98,8 @@ const fn first_half(len: u32) -> u32 {
     u32::from_ne_bytes([e, f, 0, 0])
 }
 
-/// The kernel ignores wake-ups that are of interest for `POLLPRI` alone (seen on 6.18): sockets wake for
-/// `POLLRDBAND` too, always with both.
+/// The kernel ignores wake-ups that are of interest for `POLLPRI` alone (seen on 6.18): sockets
+/// wake for `POLLRDBAND` too, always with both.
 const fn band_of(events: u16) -> u16 {
     if events & poll_events::PRI != 0 {
         poll_events::RDBAND
@@ -108,8 +108,8 @@ const fn band_of(events: u16) -> u16 {
     }
 }
 
-/// What stands in for an opcode that the kernel lacks, if something does: before Linux 6.7 a child's
-/// descriptor is polled, and the operation's `finish` asks what became of it.
+/// What stands in for an opcode that the kernel lacks, if something does: before Linux 6.7 a
+/// child's descriptor is polled, and the operation's `finish` asks what became of it.
 #[cold]
 pub(super) fn stand_in(sqe: &Sqe) -> Option<Sqe> {
     let polled = Sqe {

@@ -14,7 +14,8 @@ use linux_raw_sys::io_uring::{io_uring_op as op, io_uring_socket_op as command};
 ///
 /// Options of plain descriptors are set and asked for in place: the command of the kernel says
 /// `EOPNOTSUPP` for files that are no sockets, success for some devices, and `EOPNOTSUPP` to
-/// whoever asks for an option above the level of sockets (seen on 6.18). Fixed ones have no other way.
+/// whoever asks for an option above the level of sockets (seen on 6.18). Fixed ones have no other
+/// way.
 #[inline(always)]
 pub(super) fn encode(call: PlainCall, opcodes: &Opcodes) -> Option<Sqe> {
     let sqe = match call {

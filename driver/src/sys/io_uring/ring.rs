@@ -415,11 +415,12 @@ impl Ring {
     }
 }
 
-/// Completions that leave the queue. The places of those that were taken are free when this is dropped:
-/// also when whoever was given one has panicked.
+/// Completions that leave the queue. The places of those that were taken are free when this is
+/// dropped: also when whoever was given one has panicked.
 pub(super) struct Taking<'r> {
     ring: &'r mut Ring,
-    /// The next to take, where to stop, and what leads there: of its own, so that it stays in registers.
+    /// The next to take, where to stop, and what leads there: of its own, so that it stays in
+    /// registers.
     head: u32,
     end: u32,
     cq_mask: u32,

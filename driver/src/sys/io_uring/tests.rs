@@ -54,8 +54,8 @@ fn a_thread_may_have_many_drivers_and_make_them_again_and_again() {
     }
 }
 
-/// I21: an opcode that the kernel lacks is refused at its push, and the report says so. Before Linux
-/// 6.9 there is no truncation.
+/// I21: an opcode that the kernel lacks is refused at its push, and the report says so. Before
+/// Linux 6.9 there is no truncation.
 #[test]
 fn a_missing_opcode_is_unsupported() {
     let mut ops = [(); 2].map(|()| crate::op::Truncate::new(crate::driver::Cwd, 0));
@@ -140,8 +140,8 @@ fn a_child_is_waited_for_without_the_opcode() {
     assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
 }
 
-/// A ping-pong takes one call of the kernel where answer and next request are waited for together: by
-/// who knows that the answer does not wait.
+/// A ping-pong takes one call of the kernel where answer and next request are waited for together:
+/// by who knows that the answer does not wait.
 #[test]
 fn a_ping_pong_can_take_one_call() {
     const ROUNDS: u64 = 50;

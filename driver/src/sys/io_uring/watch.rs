@@ -3,8 +3,8 @@
 //! The ring's own descriptor would not do: with `DEFER_TASKRUN` the kernel posts completions in our
 //! calls only, and wakes nobody who polls the ring already. It does signal an eventfd, the *bell*.
 //! A notifier's eventfd that the ring polls would ring the bell from within its own wake-up, which
-//! the kernel leaves to later, or never does (seen on 6.18). So a foreign loop polls both, through an
-//! epoll instance.
+//! the kernel leaves to later, or never does (seen on 6.18). So a foreign loop polls both, through
+//! an epoll instance.
 //! [io_uring_register_eventfd(3)](https://man7.org/linux/man-pages/man3/io_uring_register_eventfd.3.html)
 #![allow(unsafe_code, reason = "makes an epoll instance")]
 

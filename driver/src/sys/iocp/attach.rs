@@ -1,12 +1,12 @@
 //! Attaching and registering handles and sockets, and taking them out again.
 //!
-//! A handle is attached to one port, and stays so until the file that it names is closed; so one that has
-//! another port is refused. One that takes no overlapped calls, such as those of `std::fs::File`, is
-//! attached all the same: workers make its calls.
+//! A handle is attached to one port, and stays so until the file that it names is closed; so one
+//! that has another port is refused. One that takes no overlapped calls, such as those of
+//! `std::fs::File`, is attached all the same: workers make its calls.
 //!
-//! Of what is attached or registered and goes to the workers the driver *holds* a duplicate, and jobs use
-//! that, so that a number that is closed and reused while a job waits leads it to no other file. Of a number
-//! that was only seen it holds none.
+//! Of what is attached or registered and goes to the workers the driver *holds* a duplicate, and
+//! jobs use that, so that a number that is closed and reused while a job waits leads it to no other
+//! file. Of a number that was only seen it holds none.
 #![allow(unsafe_code, reason = "asks the kernel about handles")]
 
 use super::table::Way;
@@ -78,7 +78,8 @@ impl Iocp {
         }
     }
 
-    /// How calls on a number are made: as it was attached, or as it is. An error is its number, negated.
+    /// How calls on a number are made: as it was attached, or as it is. An error is its number,
+    /// negated.
     pub(super) fn way(&mut self, fd: RawFd, slot: Option<u32>) -> Result<Way, i32> {
         let Some(slot) = slot else {
             return Err(match crate::sys::check_open(fd) {
@@ -100,9 +101,9 @@ impl Iocp {
         }
     }
 
-    /// Attaches a number to the port, if it is not, and says how calls on it are made. `seen` is how
-    /// they were made on what bore the number before: one that was attached here is taken to be so still,
-    /// for the system does not tell to which port a handle is.
+    /// Attaches a number to the port, if it is not, and says how calls on it are made. `seen` is
+    /// how they were made on what bore the number before: one that was attached here is taken to be
+    /// so still, for the system does not tell to which port a handle is.
     fn way_of(&self, fd: RawFd, seen: Option<Way>) -> io::Result<Way> {
         const REFUSED: Option<i32> = Some(signed(ERROR_INVALID_PARAMETER));
         let handle = handle(fd);
@@ -145,8 +146,9 @@ fn by_worker(fd: RawFd) -> Way {
     }
 }
 
-/// Has the kernel send no packet for a call that succeeds at once, where that can be relied on: a layered
-/// service provider may complete a socket's calls itself, and datagrams had packets all the same.
+/// Has the kernel send no packet for a call that succeeds at once, where that can be relied on: a
+/// layered service provider may complete a socket's calls itself, and datagrams had packets all the
+/// same.
 fn skips_packets(fd: RawFd) -> bool {
     if fd.is_socket() && !is_plain_stream(fd) {
         return false;
@@ -173,7 +175,8 @@ pub(super) fn has_positions(fd: RawFd) -> bool {
     !fd.is_socket() && unsafe { GetFileType(handle(fd)) } == FILE_TYPE_DISK
 }
 
-/// Whether calls on a handle wait for their end, whatever they are given; none if the system does not tell.
+/// Whether calls on a handle wait for their end, whatever they are given; none if the system does
+/// not tell.
 fn waits_itself(handle: HANDLE) -> Option<bool> {
     /// `FILE_SYNCHRONOUS_IO_ALERT` and `FILE_SYNCHRONOUS_IO_NONALERT`.
     const WAITS: u32 = 0x10 | 0x20;

@@ -1,5 +1,5 @@
-//! Files: positioned reads and writes by overlapped calls, all else by plain calls on a worker thread, or
-//! in place. And what a worker is given.
+//! Files: positioned reads and writes by overlapped calls, all else by plain calls on a worker
+//! thread, or in place. And what a worker is given.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::attach::{handle, has_positions};
@@ -107,8 +107,8 @@ impl workers::Work for Work {
         matches!(self, Self::Close { .. })
     }
 
-    /// Who is at the other end of a pipe or a console may never come. Closes are not ended, and files are
-    /// left to end.
+    /// Who is at the other end of a pipe or a console may never come. Closes are not ended, and
+    /// files are left to end.
     fn interrupt(&self, thread: &JoinHandle<()>) -> bool {
         let waits = matches!(self, Self::Stream { waits: true, .. });
         if waits {
@@ -262,8 +262,8 @@ unsafe fn transfer(
     };
     let mut moved = 0;
     let ok = if about == About::Read {
-        // SAFETY: (W1) the kernel writes at most `len` bytes that were lent, and two locals, until it
-        // was waited for.
+        // SAFETY: (W1) the kernel writes at most `len` bytes that were lent, and two locals, until
+        // it was waited for.
         unsafe { s::ReadFile(handle, ptr, len, &raw mut moved, at) }
     } else {
         // SAFETY: (W1) the kernel reads `len` bytes that were lent, as above.
@@ -281,8 +281,8 @@ unsafe fn transfer(
     }
 }
 
-/// The same for parts, one after the other, until one is short; an error after the first is told by the
-/// next call.
+/// The same for parts, one after the other, until one is short; an error after the first is told by
+/// the next call.
 ///
 /// # Safety
 /// (W1) So many parts, which were lent.
@@ -462,8 +462,8 @@ impl Iocp {
         unsafe { self.begin_transfer(core, index, (fd, about), skips, (ptr, len), offset) };
     }
 
-    /// Starts a close. What the kernel has of ours on it is ended first, and the number is taken out of the
-    /// tables, so that nothing of ours is directed at whatever bears it next.
+    /// Starts a close. What the kernel has of ours on it is ended first, and the number is taken
+    /// out of the tables, so that nothing of ours is directed at whatever bears it next.
     ///
     /// # Safety
     /// (D1) As [`turn`](Iocp::turn).
@@ -501,8 +501,8 @@ impl Iocp {
         unsafe { self.perform_on(core, index, (fd, None), |fd| Work::Close { fd }) };
     }
 
-    /// Has a worker make a call on a number, or makes it in place. It uses the held file, where there is
-    /// one.
+    /// Has a worker make a call on a number, or makes it in place. It uses the held file, where
+    /// there is one.
     ///
     /// # Safety
     /// (D1) `work` gives the words of the operation `index`.

@@ -1,30 +1,33 @@
-//! The IOCP backend: overlapped calls of one completion port, worker threads for what takes none, timers
-//! of its own.
+//! The IOCP backend: overlapped calls of one completion port, worker threads for what takes none,
+//! timers of its own.
 //!
 //! A push keeps the operation in plain words. [`Iocp::turn`] starts what was pushed: it makes the
-//! overlapped call, which the kernel finishes when it can; it hands what would block to the workers, and
-//! timeouts to the heaps. Then it takes packets, many at a time, and waits for them if it is told to.
-//! Everything completes locally, what the kernel has finished at once too: there is no other queue, and
-//! what a turn does is bounded by what was pushed and by the room for packets. So no busy socket keeps it
-//! from timers, wake-ups and the others.
+//! overlapped call, which the kernel finishes when it can; it hands what would block to the
+//! workers, and timeouts to the heaps. Then it takes packets, many at a time, and waits for them if
+//! it is told to. Everything completes locally, what the kernel has finished at once too: there is
+//! no other queue, and what a turn does is bounded by what was pushed and by the room for packets.
+//! So no busy socket keeps it from timers, wake-ups and the others.
 //!
-//! * `packets`: the `OVERLAPPED`s, with the table of who may touch one. `status`: what the kernel's words
-//!   mean.
+//! * `packets`: the `OVERLAPPED`s, with the table of who may touch one. `status`: what the kernel's
+//!   words mean.
 //! * `table`, `attach`: the handles and sockets, and how calls on each are made.
 //! * `net`, `stream`, `file`, `path`, `wait`: one family of operations each.
-//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its operations
-//!   itself; `flights`, the operations in flight, with the table of their states;
+//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its
+//!   operations itself; `flights`, the operations in flight, with the table of their states;
 //!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
-//! * (V1) A place of [`Packets`] is the kernel's from the call that is given it until its status was
-//!   written and a packet for it was taken, be it a late one of an earlier call, or until the call failed, or succeeded at once on a handle that sends no packet then. Nobody here
-//!   touches it meanwhile, and no other call gets it: its flight is in the state `Kernel`.
-//! * (V2) What a call points to is lent until its operation completes (D1), which is after its packet
-//!   was taken. That holds whoever closes the handle meanwhile: the kernel ends the call with the last handle of
-//!   its file, and sends the packet; until then nothing here can end it, and what was lent stays so.
-//! * (V3) A wait for a process is given a place and the port. The thread that tells of the end touches the
-//!   place for the last time before it posts the packet; a wait that is taken back has told, or never will.
+//! * (V1) A place of [`Packets`] is the kernel's from the call that is given it until its status
+//!   was written and a packet for it was taken, be it a late one of an earlier call, or until the
+//!   call failed, or succeeded at once on a handle that sends no packet then. Nobody here touches
+//!   it meanwhile, and no other call gets it: its flight is in the state `Kernel`.
+//! * (V2) What a call points to is lent until its operation completes (D1), which is after its
+//!   packet was taken. That holds whoever closes the handle meanwhile: the kernel ends the call
+//!   with the last handle of its file, and sends the packet; until then nothing here can end it,
+//!   and what was lent stays so.
+//! * (V3) A wait for a process is given a place and the port. The thread that tells of the end
+//!   touches the place for the last time before it posts the packet; a wait that is taken back has
+//!   told, or never will.
 #![allow(
     unsafe_code,
     reason = "makes calls with the addresses that it was lent"
@@ -113,8 +116,8 @@ enum Begun {
     Failed(u32),
     /// A packet will come.
     Pending,
-    /// There was more than the room for it. It is over if the kernel has said so in its place, whether or
-    /// not a packet comes.
+    /// There was more than the room for it. It is over if the kernel has said so in its place,
+    /// whether or not a packet comes.
     Cut,
 }
 
@@ -266,7 +269,8 @@ impl Iocp {
         )
     }
 
-    /// Asks the kernel to end a call. `true`: it was a wait, which is over, and no packet will come.
+    /// Asks the kernel to end a call. `true`: it was a wait, which is over, and no packet will
+    /// come.
     fn cancel_call(&mut self, index: u32) -> bool {
         if self.waits_for_process(index) {
             return self.stop_waiting(index);
@@ -351,10 +355,12 @@ impl Iocp {
         }
     }
 
-    /// Begins a call of the kernel's, with the place of its flight, and completes what is over at once.
+    /// Begins a call of the kernel's, with the place of its flight, and completes what is over at
+    /// once.
     ///
     /// # Safety
-    /// (D1) As [`turn`](Self::turn). `call` does no more than make one call with the place of `index`.
+    /// (D1) As [`turn`](Self::turn). `call` does no more than make one call with the place of
+    /// `index`.
     unsafe fn begin(
         &mut self,
         core: &mut Core,
@@ -409,8 +415,8 @@ impl Iocp {
         result
     }
 
-    /// See the contract in `sys.rs`. What the kernel has, or a worker, is waited for; its completion is
-    /// local, like all of them, and delivered by the caller.
+    /// See the contract in `sys.rs`. What the kernel has, or a worker, is waited for; its
+    /// completion is local, like all of them, and delivered by the caller.
     pub(crate) fn shut_down<T: Outlet>(&mut self, core: &mut Core, _: &mut T) {
         self.wind_down(core);
         while self.kernel > 0 {
@@ -420,8 +426,8 @@ impl Iocp {
         }
     }
 
-    /// See the contract in `sys.rs`. The port's handle is signalled while it has packets; if a worker
-    /// has a result already, the time is now.
+    /// See the contract in `sys.rs`. The port's handle is signalled while it has packets; if a
+    /// worker has a result already, the time is now.
     ///
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
@@ -436,7 +442,8 @@ impl Iocp {
     }
 }
 
-/// A time as a wait takes it: whole milliseconds, rounded up, and never the number that means for ever.
+/// A time as a wait takes it: whole milliseconds, rounded up, and never the number that means for
+/// ever.
 fn milliseconds(patience: Option<Duration>) -> u32 {
     const FOR_EVER: u32 = u32::MAX;
     patience.map_or(FOR_EVER, |left| {

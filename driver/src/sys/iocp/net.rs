@@ -484,7 +484,8 @@ impl Iocp {
         unsafe { (*name).sa_family = 0 };
         // SAFETY: (D1) only the field's address is taken.
         let name_len = unsafe { &raw mut (*msg).namelen };
-        // SAFETY: (V1, V2) the kernel has the place, and what was lent, the address with its length too.
+        // SAFETY: (V1, V2) the kernel has the place, and what was lent, the address with its length
+        // too.
         let failed = unsafe {
             w::WSARecvFrom(
                 socket, parts, count, nowhere, flags_at, name, name_len, overlapped, None,
@@ -542,8 +543,8 @@ impl Iocp {
         }
     }
 
-    /// Makes a whole socket of what an accept has given, and says its number; writes the peer's address
-    /// where both were.
+    /// Makes a whole socket of what an accept has given, and says its number; writes the peer's
+    /// address where both were.
     ///
     /// # Safety
     /// (D1) Places of the operation.

@@ -1,5 +1,5 @@
-//! What the kernel has of the driver's own while a call is in flight: an `OVERLAPPED` for each place in
-//! the slab of flights, in memory that stays where it is.
+//! What the kernel has of the driver's own while a call is in flight: an `OVERLAPPED` for each
+//! place in the slab of flights, in memory that stays where it is.
 //!
 //! | state of a place | who may touch it | what comes next |
 //! |---|---|---|
@@ -7,13 +7,13 @@
 //! | lent | the kernel, or the thread that waits for a process; nobody here | a packet for it was taken when its status was written, or the call failed at once |
 //!
 //! A call that was cut short (a message longer than the room) fails at once, and may send a packet
-//! nevertheless. It is over then; the packet that is late is told by what stands in the place: while a
-//! call is in flight that is `STATUS_PENDING`, until the kernel writes how it ended.
+//! nevertheless. It is over then; the packet that is late is told by what stands in the place:
+//! while a call is in flight that is `STATUS_PENDING`, until the kernel writes how it ended.
 //!
-//! They lie here and not in the operations, because a packet says no more than an address. Whoever has a
-//! handle that is attached may make overlapped calls of his own on it (the standard library does, when it
-//! waits for a child's output), whose packets come to this port too. An address within the slab names one
-//! of ours; any other is not followed.
+//! They lie here and not in the operations, because a packet says no more than an address. Whoever
+//! has a handle that is attached may make overlapped calls of his own on it (the standard library
+//! does, when it waits for a child's output), whose packets come to this port too. An address
+//! within the slab names one of ours; any other is not followed.
 #![allow(unsafe_code, reason = "lends memory to the kernel")]
 
 use crate::sys::afd::Question;
@@ -160,7 +160,8 @@ pub(super) unsafe extern "system" fn tell(packet: *mut std::ffi::c_void, _: bool
     // SAFETY: (V3) the caller's contract; the last time that it is touched here.
     unsafe { (*packet).told.store(true, Ordering::Release) };
     let key = crate::sys::port::Sender::Waits as usize;
-    // SAFETY: (V3) the driver takes the packet before it closes the port; the address is not followed.
+    // SAFETY: (V3) the driver takes the packet before it closes the port; the address is not
+    // followed.
     let posted = unsafe { PostQueuedCompletionStatus(port, 0, key, packet.cast()) };
     debug_assert_ne!(posted, 0, "the port is open");
 }

@@ -211,8 +211,8 @@ fn is_absolute(path: &str) -> bool {
     matches!(path.as_bytes(), [b'/' | b'\\', ..] | [_, b':', ..])
 }
 
-/// Writes the name of an open directory, without the prefix that would have the system take it as it is;
-/// returns how long it is.
+/// Writes the name of an open directory, without the prefix that would have the system take it as
+/// it is; returns how long it is.
 fn name_of(to: &mut [u16], dir: RawFd) -> Result<usize, i32> {
     // SAFETY: (K1) takes a number.
     match unsafe { s::GetFileType(handle(dir)) } {
@@ -235,7 +235,8 @@ fn name_of(to: &mut [u16], dir: RawFd) -> Result<usize, i32> {
     Ok(shorten(&mut to[..len]))
 }
 
-/// Takes from a name the prefix that would have the system take it as it is; returns how long it is then.
+/// Takes from a name the prefix that would have the system take it as it is; returns how long it is
+/// then.
 fn shorten(name: &mut [u16]) -> usize {
     let begins = |with: &[u8]| {
         let units = with.iter().map(|unit| u16::from(*unit));

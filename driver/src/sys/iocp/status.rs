@@ -1,7 +1,7 @@
 //! What the kernel says of a call that is over, as a result: a count, or an error number, negated.
 //!
-//! Handles' errors are those of Win32, sockets' those of Winsock, as the calls themselves would have
-//! returned them.
+//! Handles' errors are those of Win32, sockets' those of Winsock, as the calls themselves would
+//! have returned them.
 #![allow(unsafe_code, reason = "asks for an error's number")]
 
 use windows_sys::Win32::Foundation as f;

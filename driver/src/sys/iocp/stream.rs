@@ -205,8 +205,8 @@ fn writes_nothing(call: StreamCall) -> bool {
     )
 }
 
-/// The first of so many parts, none of which is empty; a handle takes one at a time, and a transfer may
-/// be short.
+/// The first of so many parts, none of which is empty; a handle takes one at a time, and a transfer
+/// may be short.
 ///
 /// # Safety
 /// (D1) There are so many places, at least one, which were lent.

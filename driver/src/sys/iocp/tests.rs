@@ -27,7 +27,8 @@ fn backend<'d>(driver: &'d mut Driver<'_>) -> &'d mut Iocp {
 
 /// Pushes what stays where it is until the driver is gone.
 fn push<'a, O: Op + 'a>(driver: &mut Driver<'a>, op: &mut O, user_data: usize) {
-    // SAFETY: the tests keep operations, untouched, until their last entry came, or longer than drivers.
+    // SAFETY: the tests keep operations, untouched, until their last entry came, or longer than
+    // drivers.
     let object = unsafe { OpObject::from_ptr(NonNull::from(op), user_data) };
     driver.try_push_dyn(object).unwrap();
 }
@@ -492,8 +493,8 @@ fn times_are_rounded_up_and_never_for_ever() {
     assert_eq!(milliseconds(Some(days)), u32::MAX - 1);
 }
 
-/// Wine does this, and no more of it: the socket is not to be connected again, and if no packet is to
-/// come of a success, none comes.
+/// Wine does this, and no more of it: the socket is not to be connected again, and if no packet is
+/// to come of a success, none comes.
 #[test]
 fn a_connection_is_ended_by_an_operation() {
     let (socket, mut peer) = tcp_pair();

@@ -29,8 +29,8 @@ pub(crate) unsafe fn open(dir: RawFd, path: *const c_char, flags: i32, mode: u32
     fd
 }
 
-/// `fsync` leaves the data in the drive's cache. `F_FULLFSYNC` does not; file systems that know no such
-/// thing have `fsync`.
+/// `fsync` leaves the data in the drive's cache. `F_FULLFSYNC` does not; file systems that know no
+/// such thing have `fsync`.
 pub(crate) fn sync(fd: RawFd) -> i32 {
     // SAFETY: (K1) takes numbers.
     let full = uninterrupted(|| unsafe { libc::fcntl(fd, libc::F_FULLFSYNC) as isize });

@@ -103,7 +103,8 @@ pub(crate) fn sync_range(_fd: RawFd, _offset: libc::off_t, _len: u32, _flags: u3
     -libc::EOPNOTSUPP
 }
 
-/// [posix_fallocate(2)](https://man.freebsd.org/cgi/man.cgi?query=posix_fallocate): it knows one way.
+/// [posix_fallocate(2)](https://man.freebsd.org/cgi/man.cgi?query=posix_fallocate): it knows one
+/// way.
 #[cfg(target_os = "freebsd")]
 pub(crate) fn allocate(
     fd: RawFd,

@@ -59,8 +59,8 @@ pub(crate) unsafe fn write_at(
     uninterrupted(|| unsafe { libc::pwritev2(fd, places, count, offset, flags) })
 }
 
-/// Reads what has no positions, or says `EAGAIN`, whatever the descriptor's mode is. None: the kernel
-/// cannot do that for this file.
+/// Reads what has no positions, or says `EAGAIN`, whatever the descriptor's mode is. None: the
+/// kernel cannot do that for this file.
 ///
 /// # Safety
 /// As [`read_at`].
@@ -157,9 +157,9 @@ pub(crate) unsafe fn rename(
     result(-isize::from(returned < 0))
 }
 
-/// [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html) without the C library's cancellation
-/// point: in a process with threads that costs it two atomic exchanges, for a call that does not
-/// block. It may be interrupted.
+/// [recv(2)](https://man7.org/linux/man-pages/man2/recv.2.html) without the C library's
+/// cancellation point: in a process with threads that costs it two atomic exchanges, for a call
+/// that does not block. It may be interrupted.
 ///
 /// # Safety
 /// `ptr` points to `room` bytes that the kernel may write.
@@ -181,13 +181,14 @@ pub(crate) unsafe fn send(fd: RawFd, ptr: *const u8, len: usize, flags: i32) -> 
     unsafe { libc::syscall(libc::SYS_sendto, fd, ptr, len, flags, nobody, 0_usize) as isize }
 }
 
-/// Whether an error of a second connect says that the first has succeeded; Bluetooth in its own words.
+/// Whether an error of a second connect says that the first has succeeded; Bluetooth in its own
+/// words.
 pub(crate) fn is_connected(error: i32) -> bool {
     error == -libc::EISCONN || error == -libc::EBADFD
 }
 
-/// Whether a short read has emptied a socket, but for an end or urgent data: a plain TCP stream. One with
-/// a protocol on top (`TCP_ULP`) stops between its records.
+/// Whether a short read has emptied a socket, but for an end or urgent data: a plain TCP stream.
+/// One with a protocol on top (`TCP_ULP`) stops between its records.
 pub(crate) fn empties(option: impl Fn(i32, i32) -> Result<i32, i32>) -> bool {
     option(libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
         && option(libc::IPPROTO_TCP, libc::TCP_ULP) == Ok(0)
@@ -214,8 +215,8 @@ pub(crate) fn without_sigpipe(_fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
     })
 }
 
-/// Moves at most `len` bytes from one to the other, of which one is a pipe, or copies them; it never waits
-/// for a pipe.
+/// Moves at most `len` bytes from one to the other, of which one is a pipe, or copies them; it
+/// never waits for a pipe.
 pub(crate) fn splice(
     [from, to]: [RawFd; 2],
     [mut at, mut onto]: [Option<i64>; 2],

@@ -4,8 +4,8 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Makes a call that may raise `SIGPIPE` for the thread that makes it, which blocks the signal meanwhile;
-/// `take` is to take it away, if it came.
+/// Makes a call that may raise `SIGPIPE` for the thread that makes it, which blocks the signal
+/// meanwhile; `take` is to take it away, if it came.
 pub(super) fn block(call: impl FnOnce() -> i32, take: impl FnOnce(*const libc::sigset_t)) -> i32 {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: (K1) fills a local.

@@ -71,7 +71,8 @@ impl Readiness {
         }
     }
 
-    /// What a descriptor refers to: as it was attached, or as it is. An error is its number, negated.
+    /// What a descriptor refers to: as it was attached, or as it is. An error is its number,
+    /// negated.
     pub(super) fn kind(&self, slot: Option<u32>, fd: RawFd) -> Result<Kind, i32> {
         match slot.filter(|slot| self.table[*slot].is_occupied()) {
             Some(slot) => Ok(self.table[slot].kind()),

@@ -23,8 +23,9 @@ pub(super) const NAME: &str = "epoll";
 /// The call that makes one.
 pub(super) const CALL: &str = "epoll_create1";
 
-/// Events taken by one call. More wait in the kernel, which reports in turn. They are as few as one call
-/// is worth: what a receive has touched, in the kernel too, is to be in the cache when its answer is sent.
+/// Events taken by one call. More wait in the kernel, which reports in turn. They are as few as one
+/// call is worth: what a receive has touched, in the kernel too, is to be in the cache when its
+/// answer is sent.
 const EVENTS: u16 = 64;
 
 /// The longest wait that is asked for at once; whoever waits longer asks again.
@@ -93,8 +94,8 @@ impl Selector {
         waker.drain();
     }
 
-    /// Watches a descriptor, both directions at once, whatever is asked for. What is ready already is
-    /// reported too.
+    /// Watches a descriptor, both directions at once, whatever is asked for. What is ready already
+    /// is reported too.
     ///
     /// None: there is nothing to wait for on such a file (EPERM: most regular files, directories).
     pub(super) fn register(

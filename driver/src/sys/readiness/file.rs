@@ -47,7 +47,8 @@ impl workers::Work for Work {
 
     fn kit() {}
 
-    /// Interrupted calls are made again, but for a close: the descriptor is gone whatever that returns.
+    /// Interrupted calls are made again, but for a close: the descriptor is gone whatever that
+    /// returns.
     unsafe fn perform(&self, (): &mut ()) -> i32 {
         match *self {
             // SAFETY: (W1) the caller's contract.
@@ -118,7 +119,8 @@ unsafe fn perform(fd: RawFd, call: FileCall) -> i32 {
             offset,
             flags,
         } => positioned(offset, |offset| {
-            // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were lent.
+            // SAFETY: (W1) the kernel reads `count` places, and writes to the buffers that were
+            // lent.
             unsafe { native::read_at(fd, places.cast(), parts(count), offset, flags) }
         }),
         FileCall::WriteVectored {
@@ -210,7 +212,8 @@ pub(super) struct Resolved {
     pub(super) fd: RawFd,
     /// The held file to keep open until the call is done.
     pub(super) file: Option<u32>,
-    /// Whether calls on what lies on a disk do not block: they fail (ESPIPE), for nothing of it does.
+    /// Whether calls on what lies on a disk do not block: they fail (ESPIPE), for nothing of it
+    /// does.
     in_place: bool,
 }
 

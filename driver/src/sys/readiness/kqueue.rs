@@ -1,12 +1,13 @@
-//! The selector on macOS and the BSDs: [kqueue(2)](https://man.freebsd.org/cgi/man.cgi?query=kqueue).
+//! The selector on macOS and the BSDs:
+//! [kqueue(2)](https://man.freebsd.org/cgi/man.cgi?query=kqueue).
 //!
-//! Each direction of a descriptor is a registration of its own, made when the first operation has to
-//! wait for it, and kept (`EV_CLEAR`). Registrations are queued here, and handed over by the call that
-//! waits; so an error of one comes as an event ([`Event::refused`]). Where nobody knows whether the
-//! kernel takes a file, it is asked at once.
+//! Each direction of a descriptor is a registration of its own, made when the first operation has
+//! to wait for it, and kept (`EV_CLEAR`). Registrations are queued here, and handed over by the
+//! call that waits; so an error of one comes as an event ([`Event::refused`]). Where nobody knows
+//! whether the kernel takes a file, it is asked at once.
 //!
-//! The kqueue belongs to the notifier, whose calls are events in it (`EVFILT_USER`), as the workers'
-//! are: they need no descriptors of their own, and are taken by being reported.
+//! The kqueue belongs to the notifier, whose calls are events in it (`EVFILT_USER`), as the
+//! workers' are: they need no descriptors of their own, and are taken by being reported.
 
 use super::attach::kind_of;
 use super::selector::{Event, Interest};
@@ -37,8 +38,8 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    /// [`Event::supply`] while nothing was reported. Urgent data stop a read, too, and no kqueue tells
-    /// that; it tells how many bytes there were.
+    /// [`Event::supply`] while nothing was reported. Urgent data stop a read, too, and no kqueue
+    /// tells that; it tells how many bytes there were.
     pub(super) const SUPPLY: u32 = u32::MAX;
 
     /// The one that the notifier's `waker` wakes; its events carry `key`.
@@ -67,11 +68,12 @@ impl Selector {
     /// Takes the calls of a waker that was reported: that has taken them.
     pub(super) fn drain(&self, _waker: &Waker) {}
 
-    /// Watches directions of a descriptor that are not watched yet, and tells which are from now on. What
-    /// is ready already is reported too.
+    /// Watches directions of a descriptor that are not watched yet, and tells which are from now
+    /// on. What is ready already is reported too.
     ///
-    /// None: there is nothing to wait for on such a file. The kernel, which is asked at once about what is
-    /// neither socket nor pipe, may say so; of a file on a disk it would tell where its end is.
+    /// None: there is nothing to wait for on such a file. The kernel, which is asked at once about
+    /// what is neither socket nor pipe, may say so; of a file on a disk it would tell where its end
+    /// is.
     pub(super) fn register(
         &mut self,
         fd: RawFd,
@@ -108,8 +110,8 @@ impl Selector {
         Ok(watched)
     }
 
-    /// Stops watching, at once. Closing the descriptor does it too, whoever has another one of the file,
-    /// and then this finds nothing, or a stranger: ENOENT and EBADF are no errors here.
+    /// Stops watching, at once. Closing the descriptor does it too, whoever has another one of the
+    /// file, and then this finds nothing, or a stranger: ENOENT and EBADF are no errors here.
     pub(super) fn deregister(&mut self, fd: RawFd, watched: Interest) {
         let ident = ident(fd);
         for (_, filter) in filters(watched) {

@@ -14,8 +14,8 @@
 //! * `table`, `attach`: the descriptors, and which file a number means.
 //! * `net`, `stream`, `splice`, `file`: one family of operations each.
 //! * `epoll`, `kqueue`: the selectors, of which `selector` chooses one.
-//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its operations
-//!   itself; `flights`, the operations in flight, with the table of their states;
+//! * Beside this directory: `keeper`, what it shares with the other backend that keeps its
+//!   operations itself; `flights`, the operations in flight, with the table of their states;
 //!   `deadlines`; and `workers`, the threads.
 //!
 //! Invariants that its SAFETY comments name beside the general ones:
@@ -231,9 +231,9 @@ impl Readiness {
         self.forsake(slot);
     }
 
-    /// Completes what has waited for directions of a descriptor that cannot be watched; and what waits
-    /// for either, if none is left. What a call says itself comes first: a pipe that nobody reads may be
-    /// refused. But a number that was closed may be another file's.
+    /// Completes what has waited for directions of a descriptor that cannot be watched; and what
+    /// waits for either, if none is left. What a call says itself comes first: a pipe that nobody
+    /// reads may be refused. But a number that was closed may be another file's.
     ///
     /// # Safety
     /// (D1) As [`turn`](Self::turn).

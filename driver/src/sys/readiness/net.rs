@@ -1,16 +1,16 @@
 //! Sockets: the call is tried first, and waits for its descriptor only if it would block.
 //!
 //! Waiters of one descriptor and direction are served first in, first out. A call joins them
-//! untried if there are some already, so that it overtakes none. Connects are begun at once, and
-//! so are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
+//! untried if there are some already, so that it overtakes none. Connects are begun at once, and so
+//! are reads of urgent data and of the queue of errors, and polls, which wait in no stream's order.
 //!
 //! Nor is a receive tried on a stream that an earlier one has emptied, before the selector reports
 //! something new: see [`Supply`](super::table::Supply).
 //!
-//! A descriptor that was not attached is registered with the selector while something waits for
-//! it, and accepts and connects make it non-blocking each time; so do sends on Apple. One above the limit of
-//! [`descriptors`](crate::driver::Builder::descriptors) cannot be waited for: what would block
-//! completes with `EMFILE`.
+//! A descriptor that was not attached is registered with the selector while something waits for it,
+//! and accepts and connects make it non-blocking each time; so do sends on Apple. One above the
+//! limit of [`descriptors`](crate::driver::Builder::descriptors) cannot be waited for: what would
+//! block completes with `EMFILE`.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::Readiness;
@@ -141,8 +141,8 @@ impl Readiness {
         self.kept.flights.wait(index, waiters, slot, direction);
     }
 
-    /// Has the selector report about a descriptor of a kind, if that is known. An error is its number,
-    /// negated. For a file that it never reports about that is `never`.
+    /// Has the selector report about a descriptor of a kind, if that is known. An error is its
+    /// number, negated. For a file that it never reports about that is `never`.
     pub(super) fn watch(
         &mut self,
         slot: u32,
@@ -263,7 +263,8 @@ fn is_worth_a_try(slot: &mut Slot, direction: Direction, call: SocketCall) -> bo
     }
 }
 
-/// What is watched for a poll: the peer's end is something to read, and an error is reported with either.
+/// What is watched for a poll: the peer's end is something to read, and an error is reported with
+/// either.
 fn polled(events: u16) -> Interest {
     if events & poll_events::OUT != 0 {
         Interest::BOTH

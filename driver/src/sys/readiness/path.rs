@@ -1,5 +1,5 @@
-//! Names in the file system: plain calls on a worker thread, whatever the directory is, since a path
-//! may lead anywhere.
+//! Names in the file system: plain calls on a worker thread, whatever the directory is, since a
+//! path may lead anywhere.
 //!
 //! What changes something is called once: after an interruption nobody knows whether it did.
 #![allow(unsafe_code, reason = "makes the calls")]

@@ -57,8 +57,8 @@ pub(super) struct Event {
     pub(super) writable: bool,
     /// An end, an error or urgent data: a read may stop before all that there is.
     pub(super) broken: bool,
-    /// If it is a readable stream: a read that comes back short has emptied it, if it has taken so many
-    /// bytes at least.
+    /// If it is a readable stream: a read that comes back short has emptied it, if it has taken so
+    /// many bytes at least.
     pub(super) supply: u32,
     /// Why these directions are not watched after all: an error number.
     pub(super) refused: Option<i32>,

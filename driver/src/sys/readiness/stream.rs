@@ -309,7 +309,8 @@ unsafe fn unblocked(fd: RawFd, call: StreamCall) -> Option<i32> {
             unsafe { native::write_unblocked(fd, &raw const bytes, 1) }
         }
         StreamCall::ReadVectored { places, count } => {
-            // SAFETY: (D1) the kernel reads `count` places, and writes to the buffers that were lent.
+            // SAFETY: (D1) the kernel reads `count` places, and writes to the buffers that were
+            // lent.
             unsafe { native::read_unblocked(fd, places.cast(), parts(count)) }
         }
         StreamCall::WriteVectored { places, count, .. } => {

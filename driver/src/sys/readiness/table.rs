@@ -50,11 +50,11 @@ impl Kind {
 /// | `Drained` | waits for a report | `Some`, by that report |
 ///
 /// A short read has emptied a TCP stream, and what arrives after it is reported: descriptors are
-/// watched for edges. It has not where the stream ends, or has urgent data, which stop a read. An end is
-/// reported with the bytes before it, and leads back to `Unknown` for good; so are urgent data by epoll.
-/// kqueue reports how many bytes there are instead, wherever reads stop: one that has taken as many has
-/// taken all of them. Other sockets stop for reasons of their own: at a packet's end, at a descriptor that
-/// came along.
+/// watched for edges. It has not where the stream ends, or has urgent data, which stop a read. An
+/// end is reported with the bytes before it, and leads back to `Unknown` for good; so are urgent
+/// data by epoll. kqueue reports how many bytes there are instead, wherever reads stop: one that
+/// has taken as many has taken all of them. Other sockets stop for reasons of their own: at a
+/// packet's end, at a descriptor that came along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Supply {
     Unknown,
@@ -118,7 +118,8 @@ impl Slot {
         self.watched
     }
 
-    /// More of it is watched from now on; `supply`: which short reads show that nothing is left, if any.
+    /// More of it is watched from now on; `supply`: which short reads show that nothing is left, if
+    /// any.
     pub(super) fn watch(&mut self, interest: Interest, supply: Option<u32>) {
         self.watched = self.watched.and(interest);
         if let Some(supply) = supply {
@@ -138,8 +139,8 @@ impl Slot {
         self.supply == Supply::Drained
     }
 
-    /// Whether a new call may be made at once: it overtakes none. One `for_bytes` of a stream is not
-    /// made where it would block for sure.
+    /// Whether a new call may be made at once: it overtakes none. One `for_bytes` of a stream is
+    /// not made where it would block for sure.
     #[inline]
     pub(super) fn admits(&self, direction: Direction, for_bytes: bool) -> bool {
         self.waiters(direction).is_empty() && !(for_bytes && self.is_drained())

@@ -1,8 +1,9 @@
 //! The descriptors of a world: real numbers, and the simulated objects behind them.
 //!
-//! A number is that of the one end of a pair of sockets, whose other end is kept here: so it is nobody
-//! else's in the process, whoever has it closes it as any other, and a read of the other end tells
-//! that it is closed. What it stands for lives on while operations in flight use it, as a kernel's file does.
+//! A number is that of the one end of a pair of sockets, whose other end is kept here: so it is
+//! nobody else's in the process, whoever has it closes it as any other, and a read of the other end
+//! tells that it is closed. What it stands for lives on while operations in flight use it, as a
+//! kernel's file does.
 #![allow(unsafe_code, reason = "`fcntl` is a foreign function")]
 
 use super::errno::{Errno, Result};
@@ -175,8 +176,8 @@ impl std::ops::IndexMut<DescriptorId> for Descriptors {
     }
 }
 
-/// The end that tells when the other is closed, and that one. It is read by read(2): Miri, which has no
-/// sockets but pairs, refuses the recv(2) of a `UnixStream`.
+/// The end that tells when the other is closed, and that one. It is read by read(2): Miri, which
+/// has no sockets but pairs, refuses the recv(2) of a `UnixStream`.
 fn pair() -> io::Result<(File, UnixStream)> {
     let (watch, held) = UnixStream::pair()?;
     let watch = File::from(OwnedFd::from(watch));

@@ -30,7 +30,8 @@ pub(super) struct Flight {
     pub(super) result: Option<i32>,
 }
 
-/// What an operation that moves bytes of a stream waits behind: those that were handed over before it.
+/// What an operation that moves bytes of a stream waits behind: those that were handed over before
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lane(DescriptorId, Direction);
 

@@ -1,7 +1,7 @@
 //! Copies in and out of lent memory: what a kernel does with addresses.
 //!
-//! Each function's contract is D1: what an operation in flight has lent is where it was described to
-//! be, and nobody else touches it.
+//! Each function's contract is D1: what an operation in flight has lent is where it was described
+//! to be, and nobody else touches it.
 #![allow(unsafe_code, reason = "follows the addresses of operations in flight")]
 
 use crate::address::{RawAddress, RawAddressLen};

@@ -5,13 +5,14 @@
 //!
 //! * `world`: what all drivers of one world share: the time, the hosts, the descriptors, the trace.
 //! * `flight`: the operations that a driver has in flight.
-//! * `calls`: carries them out. `lent`: follows their addresses, as nothing else does after the push.
+//! * `calls`: carries them out. `lent`: follows their addresses, as nothing else does after the
+//!   push.
 //! * `descriptors`: numbers of real descriptors, and the simulated objects behind them.
 //! * `fs`, `net`: a host's disk; the network, with its delays and partitions. Neither knows of
 //!   operations.
 //!
-//! A turn tries every operation in flight that is due, in an order that is drawn, and moves the time
-//! on to the next event when a wait has nothing else to do. Nothing else moves it.
+//! A turn tries every operation in flight that is due, in an order that is drawn, and moves the
+//! time on to the next event when a wait has nothing else to do. Nothing else moves it.
 #![allow(unsafe_code, reason = "keeps the contract of every backend")]
 
 mod calls;
@@ -306,8 +307,8 @@ impl Sim {
         }
     }
 
-    /// Tries what is due, in an order that is drawn, and completes what is done. Whether anything came
-    /// of that, by which another may go on.
+    /// Tries what is due, in an order that is drawn, and completes what is done. Whether anything
+    /// came of that, by which another may go on.
     ///
     /// # Safety
     /// (D1) As [`turn`](Self::turn).
@@ -397,8 +398,8 @@ impl Sim {
         }
     }
 
-    /// Gives a descriptor up; what it stands for lives until nobody uses it. Another close may have been
-    /// first, and the number be anybody's: that is left alone.
+    /// Gives a descriptor up; what it stands for lives until nobody uses it. Another close may have
+    /// been first, and the number be anybody's: that is left alone.
     fn close(&mut self, state: &mut State, target: Target, id: Option<DescriptorId>) -> Tried {
         let closed = match target {
             Target::Fixed(place) => {

@@ -27,8 +27,8 @@ impl Random {
         (self.next() >> 11) % bound
     }
 
-    /// True with this probability. One number is drawn, also where it is 0: so a fault that is left out
-    /// leaves the rest of a run as it was.
+    /// True with this probability. One number is drawn, also where it is 0: so a fault that is left
+    /// out leaves the rest of a run as it was.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
         let drawn = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;

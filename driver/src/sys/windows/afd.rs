@@ -1,7 +1,7 @@
 //! The device that all sockets are on, asked for when one is ready.
 //!
-//! It is asked by a handle of the driver's own, so that the socket may be anybody's: it need not be attached,
-//! nor is it.
+//! It is asked by a handle of the driver's own, so that the socket may be anybody's: it need not be
+//! attached, nor is it.
 #![allow(unsafe_code, reason = "makes the calls")]
 
 use super::fd::{AsRawFd, OwnedFd, RawFd};
@@ -159,8 +159,8 @@ impl Question {
         status: 0,
     };
 
-    /// Whether a socket is ready for any of `events`; an error is its number, negated. The device knows
-    /// the socket below those that layered providers have put on it.
+    /// Whether a socket is ready for any of `events`; an error is its number, negated. The device
+    /// knows the socket below those that layered providers have put on it.
     pub(crate) fn new(fd: RawFd, events: u16) -> Result<Self, i32> {
         let base = told_by_provider(fd, w::SIO_BASE_HANDLE, None)?;
         Ok(Self {
@@ -179,7 +179,8 @@ impl Question {
     }
 }
 
-/// What is told whether it is asked for or not: the peer's end, or that there is no connection, or no socket.
+/// What is told whether it is asked for or not: the peer's end, or that there is no connection, or
+/// no socket.
 const ALWAYS: u32 = event::DISCONNECT | event::ABORT | event::CONNECT_FAIL | event::LOCAL_CLOSE;
 
 fn wanted(events: u16) -> u32 {

@@ -1,7 +1,7 @@
 //! Descriptors: handles and sockets, which Windows keeps apart, under one name.
 //!
-//! The traits and types have the names and the meaning of those in `std::os::fd`, so that code which
-//! names them through [`driver`](crate::driver) is the same on every platform.
+//! The traits and types have the names and the meaning of those in `std::os::fd`, so that code
+//! which names them through [`driver`](crate::driver) is the same on every platform.
 
 use std::fmt;
 use std::fs::File;
@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// The number of a handle or of a socket, and which of the two it is.
 ///
-/// Both are handles of the kernel, whose numbers are multiples of four and have 31 bits: a bit tells
-/// sockets apart. So a result that is a new descriptor is such a number too.
+/// Both are handles of the kernel, whose numbers are multiples of four and have 31 bits: a bit
+/// tells sockets apart. So a result that is a new descriptor is such a number too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawFd(i32);
 
@@ -33,7 +33,8 @@ impl RawFd {
     /// Stands for the current directory, which has no handle.
     pub(crate) const CWD: Self = Self(-100);
 
-    /// That of a handle. One that the kernel never gives, such as the current process's, is that of none.
+    /// That of a handle. One that the kernel never gives, such as the current process's, is that of
+    /// none.
     ///
     /// ```
     /// use completeio_driver::driver::{AsRawFd, RawFd};

@@ -1,5 +1,5 @@
-//! The flags and the error numbers that this crate names. Those of calls that Windows has under other
-//! names are the C runtime's, or of no system.
+//! The flags and the error numbers that this crate names. Those of calls that Windows has under
+//! other names are the C runtime's, or of no system.
 
 use windows_sys::Win32::Networking::WinSock as w;
 
@@ -27,7 +27,8 @@ pub(crate) mod errno {
     pub(crate) const RESTART: i32 = i32::MAX;
 }
 
-/// Flags of an open: the C runtime's. Those of `CreateFileW` (`FILE_FLAG_…`) can be given beside them.
+/// Flags of an open: the C runtime's. Those of `CreateFileW` (`FILE_FLAG_…`) can be given beside
+/// them.
 pub(crate) mod open_flags {
     use super::signed;
     use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_NO_BUFFERING;

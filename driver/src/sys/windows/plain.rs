@@ -15,8 +15,8 @@ use windows_sys::Win32::Foundation::ERROR_CALL_NOT_IMPLEMENTED;
 use windows_sys::Win32::Networking::WinSock as w;
 use windows_sys::core::GUID;
 
-/// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error number.
-/// An option that was asked for gives its length in bytes.
+/// Makes the call on `fd`, whatever descriptor it names itself; a negative result is an error
+/// number. An option that was asked for gives its length in bytes.
 ///
 /// # Safety
 /// What the call points to is lent to whoever calls this, until it returns.

@@ -44,8 +44,8 @@ impl Port {
         Ok(Self { handle })
     }
 
-    /// Has the kernel send the packets of a handle's overlapped calls here, from now on and until it
-    /// is closed.
+    /// Has the kernel send the packets of a handle's overlapped calls here, from now on and until
+    /// it is closed.
     ///
     /// # Errors
     /// `ERROR_INVALID_PARAMETER` for a handle that takes no overlapped calls, or has a port.

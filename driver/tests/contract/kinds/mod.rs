@@ -1,7 +1,7 @@
 //! Every kind of operation, in everything that can become of it. I1, I3, I5, I16.
 //!
-//! A row of [`rows`] is a kind: an operation of it that completes, one that fails, one that waits. A
-//! column is a test: what is done to the operation of each row, on a driver of its own, with the
+//! A row of [`rows`] is a kind: an operation of it that completes, one that fails, one that waits.
+//! A column is a test: what is done to the operation of each row, on a driver of its own, with the
 //! ledger's books. Where a backend has no such operation, it is refused in each column.
 //!
 //! The operation, with what of its memory lies in it, is in memory that is mapped twice: once it is
@@ -118,8 +118,8 @@ fn waits_or_completes(row: &Row) -> Option<(Make, Vec<Outcome>)> {
     waits(row).or(Some((row.completes, EITHER.to_vec())))
 }
 
-/// Does the same to an operation of each kind, and compares what comes out of it, if something does,
-/// to what may. Kinds for which there is no such operation have no place in the column.
+/// Does the same to an operation of each kind, and compares what comes out of it, if something
+/// does, to what may. Kinds for which there is no such operation have no place in the column.
 fn column(
     cx: &Cx,
     which: impl Fn(&Row) -> Option<(Make, Vec<Outcome>)>,

@@ -341,8 +341,8 @@ impl Rig {
         listener
     }
 
-    /// The address of a listener that takes no more connections: the next is pending, where it is not
-    /// refused.
+    /// The address of a listener that takes no more connections: the next is pending, where it is
+    /// not refused.
     pub(super) fn full_listener(&mut self) -> Option<Address> {
         if kit::FULL_REFUSES {
             return None;

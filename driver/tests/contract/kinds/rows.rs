@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// What a connect says that nobody listens for. A library that stands in for kqueue takes the socket's own
-/// error; the socket remembers that there was one.
+/// What a connect says that nobody listens for. A library that stands in for kqueue takes the
+/// socket's own error; the socket remembers that there was one.
 const REFUSED: i32 = if cfg!(libkqueue) {
     kit::code::ECONNABORTED
 } else {

@@ -171,7 +171,8 @@ pub(crate) fn kinds_of_its_own() -> Vec<(OwnedFd, FileKind)> {
     Vec::new()
 }
 
-/// A file on a real disk, opened so that reads of it do not come from memory where it can be asked for.
+/// A file on a real disk, opened so that reads of it do not come from memory where it can be asked
+/// for.
 pub(crate) fn cold_file(bytes: &[u8]) -> File {
     let path = TempPath::new();
     fs::write(&*path, bytes).unwrap();

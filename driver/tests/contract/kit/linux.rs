@@ -41,7 +41,8 @@ pub(super) fn clock_id(clock: Clock) -> libc::clockid_t {
 /// What a descriptor is for.
 pub(crate) type Target = PathBuf;
 
-/// The open descriptors, and what they are; none under Miri, whose descriptors the system does not know.
+/// The open descriptors, and what they are; none under Miri, whose descriptors the system does not
+/// know.
 pub(crate) fn open_fds() -> BTreeMap<RawFd, Target> {
     if cfg!(miri) {
         return BTreeMap::new();

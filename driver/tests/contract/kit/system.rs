@@ -15,7 +15,8 @@ pub(crate) const NO_LEVEL: i32 = if IS_LINUX {
     libc::EINVAL
 };
 
-/// Whether this is the thread that the process began with. Allocates nothing, and may be asked by an allocator.
+/// Whether this is the thread that the process began with. Allocates nothing, and may be asked by
+/// an allocator.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_the_first_thread() -> bool {
     // SAFETY: takes nothing, and cannot fail.

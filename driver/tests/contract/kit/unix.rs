@@ -1,5 +1,5 @@
-//! What the tests have on Unix. What the kernels have each in their own way stands in a file for each, and has
-//! the same names there.
+//! What the tests have on Unix. What the kernels have each in their own way stands in a file for
+//! each, and has the same names there.
 
 #[cfg(not(target_os = "linux"))]
 mod bsd;
@@ -242,9 +242,9 @@ pub(crate) fn checked(result: i32) -> i32 {
     result
 }
 
-/// Waits until what was closed is. A library that stands in for kqueue does that on a thread of its own;
-/// in a child it closes what it has not closed yet, whatever these numbers name by then. What it keeps
-/// open, from the first kqueue on, is open from now on.
+/// Waits until what was closed is. A library that stands in for kqueue does that on a thread of its
+/// own; in a child it closes what it has not closed yet, whatever these numbers name by then. What
+/// it keeps open, from the first kqueue on, is open from now on.
 pub(crate) fn settle() {
     #[cfg(libkqueue)]
     {

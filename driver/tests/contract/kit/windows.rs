@@ -204,8 +204,8 @@ pub(crate) fn arrived(socket: &impl AsRawFd) -> Vec<u8> {
     bytes
 }
 
-/// Waits until a socket is readable, or there is something for who waits for a handle: a driver's, or a
-/// process's.
+/// Waits until a socket is readable, or there is something for who waits for a handle: a driver's,
+/// or a process's.
 pub(crate) fn becomes_readable(fd: &impl AsRawFd) -> bool {
     readable_within(fd, 10_000)
 }
@@ -304,8 +304,8 @@ pub(crate) fn inherited() -> usize {
     (4..1 << 12).step_by(4).filter(|n| is_inherited(n)).count()
 }
 
-/// Makes `to` another number for what `from` is: what was there is closed. Both are files, for Wine gives
-/// the number of a socket to nobody else at once.
+/// Makes `to` another number for what `from` is: what was there is closed. Both are files, for Wine
+/// gives the number of a socket to nobody else at once.
 pub(crate) fn replace(from: &impl AsRawFd, to: RawFd) {
     // SAFETY: `to` is the test's own number.
     drop(unsafe { OwnedFd::from_raw_fd(to) });
@@ -660,7 +660,8 @@ pub(crate) fn send_urgent(fd: &impl AsRawFd) {
     assert_eq!(sent, 1);
 }
 
-/// Whether a socket of v6 that is bound to any address takes what is sent to v4: not unless it is told to.
+/// Whether a socket of v6 that is bound to any address takes what is sent to v4: not unless it is
+/// told to.
 pub(crate) const V6_TAKES_V4: bool = false;
 pub(crate) const NO_FLAGS_OF_A_RECEIVE: [i32; 1] = [TRUNCATE];
 /// Those that nobody knows are the system's to refuse.
@@ -728,8 +729,8 @@ pub(crate) fn blocks(_: &impl AsRawFd) -> Option<bool> {
     None
 }
 
-/// Whether this is the thread that the process began with, which no call tells: a program that runs its
-/// tests one at a time has them there.
+/// Whether this is the thread that the process began with, which no call tells: a program that runs
+/// its tests one at a time has them there.
 pub(crate) fn on_the_first_thread() -> bool {
     true
 }
@@ -752,8 +753,8 @@ pub(crate) fn is_device(_: FileType) -> bool {
 /// The operations and answers of Linux alone.
 pub(crate) const IS_LINUX: bool = false;
 
-/// The error number of a plain call on a name in a directory whose path is this; none, if there is such a
-/// file.
+/// The error number of a plain call on a name in a directory whose path is this; none, if there is
+/// such a file.
 pub(crate) fn errno_of_stat((_, dir): (&File, &Path), name: &CStr, follow: bool) -> Option<i32> {
     let name = name.to_str().unwrap();
     if name.is_empty() {
