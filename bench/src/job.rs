@@ -68,8 +68,9 @@ impl Runner {
     pub(crate) fn args(&self, args: &Args, subject: Subject) -> Args {
         let mut args = args.clone();
         args.peer = subject.name.to_owned();
-        // With O_DIRECT it spins where others wait, and would wait for them for ever.
-        let spins = subject.name == "glommio" && args.has("direct");
+        // One that spins would keep from its CPU what it waits for: a thread that is awake, glommio with
+        // O_DIRECT.
+        let spins = args.workload == "awake" || subject.name == "glommio" && args.has("direct");
         args.with("real-time", u8::from(self.real_time && !spins))
     }
 

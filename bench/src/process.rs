@@ -3,6 +3,7 @@
 use bench::child::{Args, Outcome, parse_line};
 use bench::server::READY;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -51,6 +52,8 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // With whom it watches, of which it would leave the process alone.
+            .process_group(0)
             .spawn();
         let failed = |e| format!("{}: {e}", command.get_program().to_string_lossy());
         Process::new(child.map_err(failed)?)
@@ -141,8 +144,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Does nothing to one that has ended.
-        let _ = self.child.kill();
+        let Ok(None) = self.child.try_wait() else {
+            return; // It has ended.
+        };
+        let group = libc::pid_t::try_from(self.child.id()).expect("a number of the kernel's");
+        // SAFETY: takes numbers. It was not waited for, so that its number, which is the group's, is
+        // nobody else's.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
         let _ = self.child.wait();
     }
 }
@@ -166,7 +174,8 @@ mod tests {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            .process_group(0);
         Process::new(command.spawn().unwrap()).unwrap()
     }
 
@@ -176,6 +185,20 @@ mod tests {
         assert_eq!(process.ready(), Ok(80));
         let ended = process.end(Duration::ZERO).unwrap();
         assert_eq!(ended.outcome, [("ops".to_owned(), 3.0)].into());
+    }
+
+    /// The output ends when nobody has it any more.
+    #[test]
+    fn whom_it_watches_is_ended_too() {
+        let mut process = sh("sh -c 'echo ready 80; exec sleep 1000' & wait");
+        assert_eq!(process.ready(), Ok(80));
+        let (_, nothing) = mpsc::channel();
+        let lines = std::mem::replace(&mut process.lines, nothing);
+        drop(process);
+        assert_eq!(
+            lines.recv_timeout(PATIENCE),
+            Err(RecvTimeoutError::Disconnected)
+        );
     }
 
     #[test]
