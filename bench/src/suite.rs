@@ -243,7 +243,7 @@ pub(crate) const WORKLOADS: [Workload; 19] = [
         name: "memory",
         cases: memory::cases,
         not_shown: "the kernel's memory, which no process has",
-        part: Part::Quick,
+        part: Part::Full,
     },
     Workload {
         name: "allocs",
