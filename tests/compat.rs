@@ -6,7 +6,7 @@ mod common;
 #[path = "common/counting.rs"]
 mod counting;
 
-use common::bounded;
+use common::{bounded, bytes};
 use completeio::compat::{HyperExecutor, HyperTimer, PollStream};
 use completeio::net::TcpStream;
 use completeio::task::{JoinHandle, block_on, spawn, spawn_blocking, yield_now};
@@ -40,18 +40,6 @@ fn sockets() -> (net::TcpStream, net::TcpStream) {
 
 fn stream(socket: net::TcpStream) -> PollStream {
     TcpStream::try_from(socket).unwrap().into()
-}
-
-/// So many bytes that repeat in no way that blocks do.
-fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.to_le_bytes()[7]
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 async fn poll_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {

@@ -64,3 +64,15 @@ pub(crate) fn this_test(name: &str) -> Command {
     command.args([name, "--exact", "--ignored", "--nocapture", "--quiet"]);
     command
 }
+
+/// So many bytes that repeat in no way that blocks do.
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_le_bytes()[7]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}

@@ -1,6 +1,7 @@
 //! Those that copy and read files.
 
-use crate::kit::{backends, bytes, command, directory, run, succeed, text};
+use crate::common::bytes;
+use crate::kit::{backends, command, directory, run, succeed, text};
 use std::fs;
 use std::path::Path;
 

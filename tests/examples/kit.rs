@@ -145,18 +145,6 @@ pub(crate) fn directory(name: &str) -> PathBuf {
     path
 }
 
-/// So many bytes that repeat in no way that blocks do.
-pub(crate) fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.to_le_bytes()[7]
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
-
 /// An example that listens, running.
 pub(crate) struct Server {
     pub(crate) child: Child,

@@ -1,6 +1,7 @@
 //! Those that listen, and their clients of ours.
 
-use crate::kit::{Server, backends, bytes, command, example, on_backends, round_trip, succeed};
+use crate::common::bytes;
+use crate::kit::{Server, backends, command, example, on_backends, round_trip, succeed};
 use std::net::TcpStream;
 use std::process::Command;
 

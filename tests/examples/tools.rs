@@ -1,9 +1,8 @@
 //! Clients, servers and files of others' making.
 
+use crate::common::bytes;
 use crate::files::COPIERS;
-use crate::kit::{
-    Server, Watchdog, backends, bytes, command, directory, on_backends, succeed, text,
-};
+use crate::kit::{Server, Watchdog, backends, command, directory, on_backends, succeed, text};
 #[cfg(feature = "hyper")]
 use crate::kit::{example, fail, run};
 use std::fs;
